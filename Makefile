@@ -1,0 +1,155 @@
+# Drover's build. `make help` lists the targets.
+#
+# Sources are found by folder, so a new file needs no line here. Each top-level folder makes one
+# static library; each program is its main file and the libraries it may use (ARCHITECTURE.md).
+
+SANITIZE ?=
+PREFIX   ?= /usr/local
+DESTDIR  ?=
+comma := ,
+BUILD ?= build$(if $(SANITIZE),/sanitize-$(subst $(comma),-,$(SANITIZE)))
+
+CC      ?= gcc
+PKGS_base       := glib-2.0 gio-2.0
+PKGS_proto      := libprotobuf-c
+PKGS_storage    :=
+PKGS_emu        := libpng
+PKGS_agent      := libevent libevent_openssl libevent_pthreads openssl libprotobuf-c
+PKGS_controller := $(PKGS_agent) jansson yaml-0.1 sqlite3 libcurl
+PKGS_all := $(sort $(PKGS_base) $(PKGS_emu) $(PKGS_controller))
+
+VERSION := 0.1.0
+OPT     ?= -O2 -g
+CFLAGS_all := -std=gnu17 -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes \
+	-Wno-unused-parameter -fno-strict-aliasing -fstack-protector-strong $(OPT) -MMD -MP -pthread \
+	-D_GNU_SOURCE -DDROVER_VERSION='"$(VERSION)"' -I. -I$(BUILD) \
+	$(shell pkg-config --cflags $(PKGS_all) 2>/dev/null) $(CFLAGS)
+LDFLAGS_all := -pthread $(LDFLAGS)
+ifneq ($(SANITIZE),)
+CFLAGS_all  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+LDFLAGS_all += -fsanitize=$(SANITIZE)
+endif
+
+LIBS_base       := $(shell pkg-config --libs $(PKGS_base) 2>/dev/null)
+LIBS_proto      := $(shell pkg-config --libs $(PKGS_proto) 2>/dev/null) -lnng
+LIBS_emu        := $(shell pkg-config --libs $(PKGS_emu) 2>/dev/null) -lm
+LIBS_agent      := $(shell pkg-config --libs $(PKGS_agent) 2>/dev/null) -lnng
+LIBS_controller := $(shell pkg-config --libs $(PKGS_controller) 2>/dev/null) -lnng
+
+# A folder's library holds all its sources but those with a main().
+sources = $(filter-out $(MAINS),$(shell find $(1) -name '*.c' 2>/dev/null | LC_ALL=C sort))
+objects = $(patsubst %.c,$(BUILD)/obj/%.o,$(1))
+
+MAINS := storage/tool/main.c emu/main.c agent/main.c controller/main.c controller/cli/main.c
+FOLDERS := proto storage emu agent controller
+
+PROTO_FILES := $(sort $(wildcard proto/*.proto))
+PROTO_C     := $(patsubst %.proto,$(BUILD)/%.pb-c.c,$(PROTO_FILES))
+PROTO_H     := $(PROTO_C:.c=.h)
+PROTO_OBJ   := $(PROTO_C:.c=.o)
+
+LIB = $(BUILD)/lib$(1).a
+LIBFILES := $(foreach f,$(FOLDERS),$(call LIB,$(f)))
+
+PROGRAMS := drover drover-controller drover-agent drover-emu drover-vhd
+BINARIES := $(addprefix $(BUILD)/,$(PROGRAMS))
+
+.PHONY: all help
+all: $(BINARIES)
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+
+# ---- compiling -------------------------------------------------------------------------------
+
+$(BUILD)/obj/%.o: %.c | $(PROTO_H)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  CC      $<";) $(CC) $(CFLAGS_all) $(CFLAGS_FILE) -c -o $@ $<
+
+$(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h &: proto/%.proto
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  PROTOC  $<";) protoc-c --proto_path=. --c_out=$(BUILD) $<
+
+$(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_H)
+	$(if $(V),,@echo "  CC      $<";) $(CC) $(CFLAGS_all) -c -o $@ $<
+
+define library
+OBJ_$(1) := $$(call objects,$$(call sources,$(1))) $$(if $$(filter proto,$(1)),$$(PROTO_OBJ))
+$(call LIB,$(1)): $$(OBJ_$(1))
+	@rm -f $$@
+	$$(if $$(V),,@echo "  AR      $$(notdir $$@)";) $$(AR) rcs $$@ $$^
+endef
+$(foreach f,$(FOLDERS),$(eval $(call library,$(f))))
+
+# Which libraries each program may link: the include rules of ARCHITECTURE.md, enforced by the linker.
+$(BUILD)/drover-vhd:        $(BUILD)/obj/storage/tool/main.o    $(call LIB,storage)
+$(BUILD)/drover-emu:        $(BUILD)/obj/emu/main.o             $(call LIB,emu) $(call LIB,storage) $(call LIB,proto)
+$(BUILD)/drover-agent:      $(BUILD)/obj/agent/main.o           $(call LIB,agent) $(call LIB,storage) $(call LIB,proto)
+$(BUILD)/drover-controller: $(BUILD)/obj/controller/main.o      $(call LIB,controller) $(call LIB,proto)
+$(BUILD)/drover:            $(BUILD)/obj/controller/cli/main.o  $(call LIB,controller)
+$(BUILD)/drover-vhd:        LIBS_prog = $(LIBS_base)
+$(BUILD)/drover-emu:        LIBS_prog = $(LIBS_emu) $(LIBS_proto) $(LIBS_base)
+$(BUILD)/drover-agent:      LIBS_prog = $(LIBS_agent) $(LIBS_base)
+$(BUILD)/drover-controller: LIBS_prog = $(LIBS_controller) $(LIBS_base)
+$(BUILD)/drover:            LIBS_prog = $(LIBS_controller) $(LIBS_base)
+$(BINARIES):
+	$(if $(V),,@echo "  LINK    $(notdir $@)";) $(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS_prog)
+
+# ---- tests -----------------------------------------------------------------------------------
+
+# tests/unit/<folder>/test_<file>.c links the library of <folder> and what that may use.
+TEST_SRC := $(sort $(wildcard tests/unit/*/test_*.c))
+TEST_BIN := $(patsubst %.c,$(BUILD)/%,$(TEST_SRC))
+TEST_LIBS_proto      := $(call LIB,proto)
+TEST_LIBS_storage    := $(call LIB,storage)
+TEST_LIBS_emu        := $(call LIB,emu) $(call LIB,storage) $(call LIB,proto)
+TEST_LIBS_agent      := $(call LIB,agent) $(call LIB,storage) $(call LIB,proto)
+TEST_LIBS_controller := $(call LIB,controller) $(call LIB,proto)
+unit_folder = $(word 4,$(subst /, ,$(patsubst $(BUILD)/%,x/%,$(1))))
+.SECONDEXPANSION:
+$(TEST_BIN): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(TEST_LIBS_$$(call unit_folder,$$@))
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK    $(patsubst $(BUILD)/%,%,$@)";) $(CC) $(LDFLAGS_all) -o $@ $^ \
+		-lcmocka $(LIBS_$(call unit_folder,$@)) $(LIBS_proto) $(LIBS_base)
+
+.PHONY: deps test test-build test-long bench lint demo demo-down guest install clean fuzz
+deps: ## install the Debian packages that Drover builds and tests with
+	@deploy/install-deps.sh
+
+test-build: $(BINARIES) $(TEST_BIN)
+
+test: deps ## install what is missing, build, run every test
+	@$(MAKE) --no-print-directory -j2 test-build guest
+	@BUILD=$(BUILD) tests/run.sh
+
+test-long: deps ## the checks that take longer than a coffee
+	@$(MAKE) --no-print-directory -j2 test-build guest
+	@BUILD=$(BUILD) tests/run.sh --long
+
+bench: all guest ## benchmarks, each as a ratio to a peer run in the same call
+	@BUILD=$(BUILD) tests/bench/run.sh
+
+lint: ## layout, banned calls, include rules
+	@tests/lint.sh
+
+guest: $(BUILD)/guest/hello.vhd ## build the demo's guest disk
+$(BUILD)/guest/hello.vhd: $(wildcard deploy/guest/*) | $(BUILD)/drover-vhd
+	@DROVER_VHD=$(BUILD)/drover-vhd deploy/guest/build.sh $(BUILD)/guest
+
+demo: deps ## two hosts, two machines, one move, all on this computer
+	@$(MAKE) --no-print-directory -j2 all guest
+	@BUILD=$(BUILD) deploy/demo.sh up
+
+demo-down: ## end the demo
+	@BUILD=$(BUILD) deploy/demo.sh down
+
+install: all ## install under $(DESTDIR)$(PREFIX)
+	install -d $(DESTDIR)$(PREFIX)/bin
+	install -m 755 $(BINARIES) $(DESTDIR)$(PREFIX)/bin/
+	install -d $(DESTDIR)$(PREFIX)/share/drover/examples
+	install -m 644 $(wildcard deploy/examples/*.yaml) $(DESTDIR)$(PREFIX)/share/drover/examples/
+
+clean: ## remove build/
+	rm -rf build
+
+-include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)

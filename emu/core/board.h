@@ -1,0 +1,45 @@
+/*
+ * The board: what every device is soldered to.
+ *
+ * A board carries guest memory, the port space, the clock and one lock. Devices know the board and
+ * nothing else of the machine; the machine (emu/machine/) creates the board, puts devices and CPUs
+ * on it and wires them.
+ *
+ *      emu/machine   builds and runs a whole PC
+ *        |     \
+ *   emu/device  emu/cpu      devices; architectural state and engines
+ *        \     /
+ *       emu/core             memory map, port map, interrupt lines, clock, saved state
+ *
+ * Threads: one thread per virtual CPU, one device thread (the event loop), and I/O workers. Device
+ * state is guarded by the board lock. The memory and port maps take it around every device
+ * callback, so a device's MMIO, port and timer callbacks always run with it held; an I/O worker
+ * takes it itself to report a completion. RAM is accessed without it.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdint.h>
+
+struct memory_map;
+struct port_map;
+struct guest_clock;
+
+struct board {
+    struct memory_map *memory;
+    struct port_map *ports;
+    struct guest_clock *clock;
+    pthread_mutex_t lock; /* recursive: a device's DMA may reach another device's MMIO */
+
+    /* Requests a device makes of the whole machine. Called with the lock held, from any thread;
+     * they only note the request, the machine acts on it later. */
+    void (*request)(struct board *board, int request /* enum board_request */);
+    void *machine; /* borrowed; for request() only */
+};
+
+enum board_request {
+    BOARD_RESET,     /* the guest asked for a reset (port 0xcf9, keyboard controller, triple fault) */
+    BOARD_POWER_OFF, /* ACPI S5 */
+    BOARD_SUSPEND,   /* ACPI S3; refused machines treat it as nothing */
+    BOARD_REQUEST_COUNT,
+};

@@ -1,0 +1,44 @@
+/*
+ * Guest time and timers.
+ *
+ * Guest time is nanoseconds since the machine was first started. It follows the host's monotonic
+ * clock while the machine runs, stands still while it is paused, and is part of the saved state.
+ * Timers fire on the device thread, with the board lock held, at or after their deadline.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define NS_PER_SECOND INT64_C(1000000000)
+
+struct board;
+struct guest_clock;
+
+/* Starts paused at 0. */
+struct guest_clock *guest_clock_new(struct board *board);
+void guest_clock_free(struct guest_clock *clock);
+
+int64_t guest_clock_now(const struct guest_clock *clock); /* ns; any thread, no lock */
+void guest_clock_pause(struct guest_clock *clock);
+void guest_clock_resume(struct guest_clock *clock);
+void guest_clock_set(struct guest_clock *clock, int64_t now); /* while paused */
+
+struct timer {
+    void (*fire)(void *opaque);
+    void *opaque;
+    int64_t deadline; /* guest ns; INT64_MAX when not armed */
+    struct guest_clock *clock;
+};
+
+void timer_init(struct timer *timer, struct guest_clock *clock, void (*fire)(void *opaque),
+                void *opaque);
+void timer_arm(struct timer *timer, int64_t deadline); /* moves an armed timer */
+void timer_cancel(struct timer *timer);
+bool timer_armed(const struct timer *timer);
+
+/* The device thread's side: fires what is due (lock held), and says when the next one is. */
+void guest_clock_fire_due(struct guest_clock *clock);
+int64_t guest_clock_next_deadline(struct guest_clock *clock); /* guest ns, INT64_MAX for none */
+/* Called (any thread) whenever the next deadline has become earlier: wakes the device thread. */
+void guest_clock_set_wake(struct guest_clock *clock, void (*wake)(void *opaque), void *opaque);

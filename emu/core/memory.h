@@ -1,0 +1,92 @@
+/*
+ * The physical memory map: guest RAM, ROM, and devices' MMIO.
+ *
+ * RAM is one memfd. It appears at 0 up to at most 3 GiB, the rest at 4 GiB (i440FX with a PCI hole).
+ * Everything else is a region laid over it; among overlapping regions the one with the higher
+ * priority wins. Changes of the layout (PAM registers, PCI BARs, A20) happen with the board lock
+ * held and bump the map's version, on which CPUs drop their translations.
+ *
+ * Translated code: a page whose bytes an engine has decoded is marked with memory_mark_code(). Any
+ * write to a marked page, by a CPU or by DMA, must end in memory_code_written(), which bumps the
+ * page's code version and removes the mark. An engine keeps the version a block was decoded at
+ * and compares before running it; so no thread has to reach into another's cache.
+ *
+ * Threads: the read and write functions may be called from any thread, without the board lock; they
+ * take it around MMIO callbacks. Aligned accesses of 1, 2, 4 and 8 bytes to RAM are single accesses.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MEMORY_PAGE_BITS 12
+#define MEMORY_PAGE_SIZE (UINT64_C(1) << MEMORY_PAGE_BITS)
+#define MEMORY_MAX_RAM   (UINT64_C(1) << 40) /* bytes */
+#define MEMORY_HOLE_BASE UINT64_C(0xc0000000) /* RAM below 4 GiB ends here at the latest */
+
+struct board;
+struct memory_map;
+struct memory_region;
+
+/* Callbacks of a memory-mapped device. `offset` counts from the region's base. Accesses arrive split
+ * so that each is 1, 2, 4 or 8 bytes, no wider than max_size, and naturally aligned. */
+struct mmio_ops {
+    uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
+    void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
+    unsigned max_size; /* 1, 2, 4 or 8; 0 means 4 */
+};
+
+/* Makes a map with `ram_size` bytes of zeroed RAM (a multiple of 1 MiB, up to MEMORY_MAX_RAM). */
+struct memory_map *memory_map_new(struct board *board, uint64_t ram_size, GError **error);
+void memory_map_free(struct memory_map *map);
+
+uint64_t memory_ram_size(const struct memory_map *map);
+uint64_t memory_ram_below_4g(const struct memory_map *map);
+int memory_ram_fd(const struct memory_map *map); /* borrowed */
+uint8_t *memory_ram_host(struct memory_map *map); /* the memfd's mapping, ram_size bytes; borrowed */
+
+/* Regions. `priority` 0 is the lowest above RAM. They start enabled. The map owns them. */
+struct memory_region *memory_add_mmio(struct memory_map *map, const char *name, uint64_t base,
+                                      uint64_t size, int priority, const struct mmio_ops *ops,
+                                      void *opaque);
+/* Host memory shown to the guest (ROM, video memory); page-aligned; borrowed for the map's life.
+ * Writes to a read-only region are dropped. */
+struct memory_region *memory_add_host(struct memory_map *map, const char *name, uint64_t base,
+                                      uint64_t size, int priority, uint8_t *host, bool writable);
+/* A window where reads and writes go to RAM or to what lies under it, as the PAM registers switch
+ * it: read_ram and write_ram choose for each direction. */
+struct memory_region *memory_add_shadow(struct memory_map *map, const char *name, uint64_t base,
+                                        uint64_t size, int priority);
+void memory_shadow_set(struct memory_region *region, bool read_ram, bool write_ram);
+void memory_region_move(struct memory_region *region, uint64_t base);
+void memory_region_enable(struct memory_region *region, bool enabled);
+
+/* Bumped by every change of layout, A20 included. Read with acquire order. */
+const uint32_t *memory_version(const struct memory_map *map);
+/* The A20 gate: when off, bit 20 of every CPU address is forced to 0. */
+void memory_set_a20(struct memory_map *map, bool enabled);
+uint64_t memory_a20_mask(const struct memory_map *map);
+
+/* What lies at one page: host pointers to the page's first byte, NULL where accesses of that kind
+ * must go through memory_read()/memory_write(). The pointers hold until the version changes. */
+struct memory_page {
+    uint8_t *read;
+    uint8_t *write;
+    bool is_ram; /* guest RAM: the code marks below apply */
+};
+struct memory_page memory_find_page(struct memory_map *map, uint64_t address);
+
+/* Code marks, for pages of RAM and ROM alike (ROM's version never changes). */
+const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address);
+bool memory_is_code(const struct memory_map *map, uint64_t address);
+void memory_code_written(struct memory_map *map, uint64_t address);
+
+/* Any length, any alignment, across regions. Unmapped reads give all ones; unmapped writes vanish.
+ * Writes mind code marks. These are physical accesses as DMA makes them: A20 does not apply. */
+void memory_read(struct memory_map *map, uint64_t address, void *buffer, size_t length);
+void memory_write(struct memory_map *map, uint64_t address, const void *buffer, size_t length);
+
+/* One access of 1, 2, 4 or 8 bytes, little endian. */
+uint64_t memory_load(struct memory_map *map, uint64_t address, unsigned size);
+void memory_store(struct memory_map *map, uint64_t address, uint64_t value, unsigned size);

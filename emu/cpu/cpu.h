@@ -1,0 +1,75 @@
+/*
+ * A virtual CPU, as the machine sees it.
+ *
+ * The machine creates CPUs, gives each a thread that calls cpu_run() until told to stop, and wires
+ * each to its local APIC through struct cpu_ops. Which engine executes instructions is chosen by
+ * name; engines share the architectural state (emu/cpu/state.h), the decoder (emu/cpu/decode.h)
+ * and the memory management unit (emu/cpu/mmu.h).
+ *
+ * Threads: cpu_run() is called by the CPU's own thread only. cpu_set_interrupt(), cpu_kick(),
+ * cpu_request_*() may be called from any thread. Everything else is called while the CPU is not
+ * running.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "emu/core/board.h"
+#include "emu/core/state.h"
+
+struct cpu;
+
+/* What the CPU asks of its surroundings; each is called on the CPU's thread without the board lock
+ * held (the receiver takes it). `opaque` is the one given to cpu_new(). */
+struct cpu_ops {
+    /* INTR was asserted and the CPU accepts: returns the vector, or -1 when it was spurious. */
+    int (*acknowledge)(void *opaque);
+    /* CR8, the task priority register's high four bits. */
+    unsigned (*read_tpr)(void *opaque);
+    void (*write_tpr)(void *opaque, unsigned value);
+    /* Model-specific registers of the local APIC: 0x1b (APIC base), 0x6e0 (TSC deadline) and, in
+     * x2APIC mode, 0x800-0x8ff. False raises #GP. */
+    bool (*read_msr)(void *opaque, uint32_t index, uint64_t *ret_value);
+    bool (*write_msr)(void *opaque, uint32_t index, uint64_t value);
+};
+
+enum cpu_exit {
+    CPU_EXIT_KICKED,       /* cpu_kick() */
+    CPU_EXIT_HALTED,       /* HLT, or waiting for SIPI; nothing is pending */
+    CPU_EXIT_TRIPLE_FAULT, /* the CPU is in shutdown; cpu_shutdown_reason() tells in one line */
+    CPU_EXIT_COUNT,
+};
+
+/* `engine` is "interp"; `model` a CPU model's name ("x86-64-v2"), see cpu_models(). Starts in the
+ * state after power-on: the boot processor at the reset vector, the others waiting for SIPI. */
+struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, const char *model,
+                    const struct cpu_ops *ops, void *opaque, GError **error);
+void cpu_free(struct cpu *cpu);
+void cpu_reset(struct cpu *cpu); /* as the RESET# pin; index 0 is the boot processor */
+const char *const *cpu_models(void);  /* NULL-ended names */
+const char *const *cpu_engines(void); /* NULL-ended names */
+
+/* Executes guest instructions until something the caller has to see to. */
+enum cpu_exit cpu_run(struct cpu *cpu);
+/* Blocks the CPU's thread after CPU_EXIT_HALTED until an interrupt, kick or request comes. */
+void cpu_wait(struct cpu *cpu);
+
+/* The level of the INTR input; the vector is fetched with ops->acknowledge. */
+void cpu_set_interrupt(struct cpu *cpu, bool level);
+void cpu_request_nmi(struct cpu *cpu);
+void cpu_request_smi(struct cpu *cpu);
+void cpu_request_init(struct cpu *cpu);
+void cpu_request_sipi(struct cpu *cpu, uint8_t vector);
+/* Makes cpu_run() and cpu_wait() return soon; sticky until the next cpu_run() returns. */
+void cpu_kick(struct cpu *cpu);
+
+const char *cpu_shutdown_reason(const struct cpu *cpu); /* borrowed; NULL when not shut down */
+uint64_t cpu_instructions(const struct cpu *cpu);       /* executed so far */
+unsigned cpu_index(const struct cpu *cpu);
+
+/* The 64-bit Linux boot entry and tests set registers up directly: see emu/cpu/state.h. */
+struct cpu_state *cpu_state(struct cpu *cpu);
+extern const struct state_field cpu_state_fields[];
+/* After cpu_state was changed from outside: drops cached translations and derived state. */
+void cpu_state_changed(struct cpu *cpu);

@@ -1,0 +1,73 @@
+#!/bin/bash
+# Runs every test and ends with a plain summary.
+#
+#   tests/run.sh [--long] [NAME...]    NAME: a part of a test's name; without one, all run
+#
+# A test is a built tests/unit/*/test_*, or an executable tests/{guest,cluster,browser}/test_*.sh.
+# Exit status 0 is a pass, 77 a skip (its last line says why), anything else a failure. Each has
+# BUILD, an empty TEST_TMP of its own, and a time limit that only ends hangs. Tests named
+# *_long.sh run with --long only.
+set -u
+cd "$(dirname "$0")/.."
+BUILD=$(realpath "${BUILD:-build}")
+export BUILD G_DEBUG=${G_DEBUG:-fatal-criticals}
+long=no
+[ "${1:-}" = --long ] && { long=yes; shift; }
+
+logs=$BUILD/test-logs
+rm -rf "$logs"
+mkdir -p "$logs"
+
+tests=()
+for t in "$BUILD"/tests/unit/*/test_* tests/{lint,guest,storage,cluster,browser}/test_*.sh tests/test_*.sh; do
+    [ -x "$t" ] && [ -f "$t" ] || continue
+    case $t in *.d | *.o) continue ;; *_long.sh) [ $long = yes ] || continue ;; esac
+    if [ $# -gt 0 ]; then
+        wanted=no
+        for name in "$@"; do case $t in *"$name"*) wanted=yes ;; esac; done
+        [ $wanted = yes ] || continue
+    fi
+    tests+=("$t")
+done
+
+passed=0 failed=() skipped=()
+begin=$(date +%s)
+for t in "${tests[@]}"; do
+    name=${t#"$BUILD"/tests/}
+    name=${name#tests/}
+    log=$logs/$(echo "$name" | tr / -).log
+    export TEST_TMP=$BUILD/test-tmp/$(echo "$name" | tr / -)
+    rm -rf "$TEST_TMP"
+    mkdir -p "$TEST_TMP"
+    start=$(date +%s)
+    timeout --kill-after=10 900 "$t" </dev/null >"$log" 2>&1
+    status=$?
+    seconds=$(($(date +%s) - start))
+    case $status in
+    0)
+        printf 'ok    %-48s %4d s\n' "$name" $seconds
+        passed=$((passed + 1))
+        rm -rf "$TEST_TMP"
+        ;;
+    77)
+        printf 'skip  %-48s %s\n' "$name" "$(tail -n 1 "$log")"
+        skipped+=("$name")
+        ;;
+    *)
+        printf 'FAIL  %-48s %4d s  status %d, log %s\n' "$name" $seconds $status "$log"
+        tail -n 25 "$log" | sed 's/^/      | /'
+        failed+=("$name")
+        ;;
+    esac
+done
+
+echo
+echo "$passed passed, ${#skipped[@]} skipped, ${#failed[@]} failed, in $(($(date +%s) - begin)) s"
+if [ ${#tests[@]} -eq 0 ]; then
+    echo "no test matched" >&2
+    exit 1
+fi
+if [ ${#failed[@]} -gt 0 ]; then
+    printf 'failed: %s\n' "${failed[@]}"
+    exit 1
+fi
