@@ -80,7 +80,6 @@ struct message_client *message_client_new(const struct message_client_config *co
                                           GError **error);
 /* Outstanding calls get MESSAGE_ERROR_CLOSED from inside this function. NULL is fine. */
 void message_client_free(struct message_client *client);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct message_client, message_client_free)
 
 /* `reply` (of the kind's reply type; borrowed, gone after the function returns) or `error`. */
 typedef void (*message_reply_fn)(const ProtobufCMessage *reply, const GError *error,
@@ -117,7 +116,6 @@ struct message_server_config {
 struct message_server *message_server_new(const struct message_server_config *config,
                                           GError **error);
 void message_server_free(struct message_server *server); /* NULL is fine */
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct message_server, message_server_free)
 
 int message_server_fd(const struct message_server *server);
 void message_server_dispatch(struct message_server *server);

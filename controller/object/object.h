@@ -1,12 +1,9 @@
 /*
- * Small helpers on objects as JSON. Paths have dots and no lists: "metadata.name".
+ * Small helpers on objects as JSON (jansson; json_auto_t for locals that own one). Paths have dots and no lists: "metadata.name".
  */
 #pragma once
 
 #include "controller/object/kind.h"
-
-typedef json_t json_object; /* for g_autoptr(json_object) alone */
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(json_object, json_decref)
 
 /* The value at `path`, borrowed, or NULL. */
 json_t *object_at(const json_t *object, const char *path);

@@ -14,7 +14,8 @@ struct selector *selector_parse(const char *text, GError **error);
 /* From a map: {"rack": "a"} is rack=a. Borrowed; NULL selects everything. */
 struct selector *selector_from_map(const json_t *map);
 void selector_free(struct selector *selector);
-G_DEFINE_AUTOPTR_CLEANUP_FUNC(struct selector, selector_free)
+typedef struct selector Selector; /* for g_autoptr() alone */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(Selector, selector_free)
 
 /* `labels` is a map of strings or NULL (no labels). */
 bool selector_matches(const struct selector *selector, const json_t *labels);
