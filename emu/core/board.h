@@ -18,7 +18,9 @@
  */
 #pragma once
 
+#include <glib.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct memory_map;
@@ -43,3 +45,26 @@ enum board_request {
     BOARD_SUSPEND,   /* ACPI S3; refused machines treat it as nothing */
     BOARD_REQUEST_COUNT,
 };
+
+/* Fills in a board with `ram_size` bytes of RAM (see memory_map_new()), an empty port space, a paused
+ * clock and the recursive lock; request and machine stay NULL, on which board_ask() does nothing.
+ * On failure the board needs no board_finish(). */
+bool board_init(struct board *board, uint64_t ram_size, GError **error);
+void board_finish(struct board *board);
+
+static inline void board_lock(struct board *board)
+{
+    pthread_mutex_lock(&board->lock);
+}
+
+static inline void board_unlock(struct board *board)
+{
+    pthread_mutex_unlock(&board->lock);
+}
+
+/* A device's request of the machine. */
+static inline void board_ask(struct board *board, enum board_request request)
+{
+    if (board->request)
+        board->request(board, request);
+}

@@ -74,6 +74,10 @@ struct memory_page {
     uint8_t *read;
     uint8_t *write;
     bool is_ram; /* guest RAM: the code marks below apply */
+    /* The page's code mark, non-zero while marked; NULL for what is not RAM. `write` is given for a
+     * marked page too: who keeps `write` (a TLB) either asks memory_is_code() when it fills an entry
+     * and hears of later marks by itself, or looks at *code_mark after each store. */
+    const uint8_t *code_mark;
 };
 struct memory_page memory_find_page(struct memory_map *map, uint64_t address);
 

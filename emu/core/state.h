@@ -48,8 +48,10 @@ struct state_field {
 /* Appends one section: `name`, `version`, and every field of `object`. */
 void state_save(GByteArray *out, const char *name, unsigned version,
                 const struct state_field *fields, const void *object);
-/* Reads a section's payload back into `object`. False with an error that names section and field. */
+/* Reads a section, as state_find() gives it, back into `object`. `version` is the newest the caller
+ * understands. False with an error that names section and field; `object` may then be half loaded. */
 bool state_load(GBytes *section, const char *name, unsigned version,
                 const struct state_field *fields, void *object, GError **error);
-/* Finds the section called `name` in a saved image; NULL when it is not there. New reference. */
+/* Finds the section called `name` in a saved image (sections one after the other); NULL when it is not
+ * there or the image is damaged before it. The bytes hold the whole section. New reference. */
 GBytes *state_find(GBytes *image, const char *name, unsigned *ret_version);

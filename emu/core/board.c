@@ -1,0 +1,33 @@
+#include "emu/core/board.h"
+
+#include <string.h>
+#include "emu/core/clock.h"
+#include "emu/core/memory.h"
+#include "emu/core/port.h"
+
+bool board_init(struct board *board, uint64_t ram_size, GError **error)
+{
+    memset(board, 0, sizeof(*board));
+    pthread_mutexattr_t attributes;
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_settype(&attributes, PTHREAD_MUTEX_RECURSIVE);
+    pthread_mutex_init(&board->lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+
+    board->memory = memory_map_new(board, ram_size, error);
+    if (!board->memory) {
+        pthread_mutex_destroy(&board->lock);
+        return false;
+    }
+    board->ports = port_map_new(board);
+    board->clock = guest_clock_new(board);
+    return true;
+}
+
+void board_finish(struct board *board)
+{
+    guest_clock_free(board->clock);
+    port_map_free(board->ports);
+    memory_map_free(board->memory);
+    pthread_mutex_destroy(&board->lock);
+}

@@ -1,0 +1,215 @@
+#include <string.h>
+#include "emu/core/board.h"
+#include "emu/core/bytes.h"
+#include "emu/core/memory_internal.h"
+
+bool memory_ram_page(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page)
+{
+    if (host < map->ram || host >= map->ram + map->ram_size)
+        return false;
+    *ret_page = (uint64_t)(host - map->ram) >> MEMORY_PAGE_BITS;
+    return true;
+}
+
+struct memory_page memory_find_page(struct memory_map *map, uint64_t address)
+{
+    struct memory_page page = {NULL, NULL, false, NULL};
+    uint64_t base = address & ~(MEMORY_PAGE_SIZE - 1), ram_page;
+    struct memory_span span = memory_find_span(map, base);
+    if (span.end - base < MEMORY_PAGE_SIZE)
+        return page;
+    if (span.read.host)
+        page.read = span.read.host + (base - span.start);
+    if (span.write.host)
+        page.write = span.write.host + (base - span.start);
+    /* The marks are of RAM: either direction may be the one that reaches it. */
+    const uint8_t *host = page.write ? page.write : page.read;
+    if (host && memory_ram_page(map, host, &ram_page)) {
+        page.is_ram = true;
+        page.code_mark = &map->code_mark[ram_page];
+    }
+    return page;
+}
+
+/* ---- code marks ------------------------------------------------------------------------------- */
+
+static bool code_page(const struct memory_map *map, uint64_t address, uint64_t *ret_page)
+{
+    /* The read side: what an engine decodes. */
+    struct memory_span span = memory_find_span((struct memory_map *)map, address);
+    return span.read.host &&
+           memory_ram_page(map, span.read.host + (address - span.start), ret_page);
+}
+
+const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address)
+{
+    uint64_t page;
+    if (!code_page(map, address, &page))
+        return &map->rom_version;
+    /* An exchange, for its order: bytes decoded after this are at least as new as any write that
+     * did not see the mark. */
+    __atomic_exchange_n(&map->code_mark[page], 1, __ATOMIC_SEQ_CST);
+    return &map->code_version[page];
+}
+
+bool memory_is_code(const struct memory_map *map, uint64_t address)
+{
+    uint64_t page;
+    return code_page(map, address, &page) &&
+           __atomic_load_n(&map->code_mark[page], __ATOMIC_SEQ_CST);
+}
+
+static void page_written(struct memory_map *map, uint64_t page)
+{
+    __atomic_store_n(&map->code_mark[page], 0, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&map->code_version[page], 1, __ATOMIC_SEQ_CST);
+}
+
+void memory_code_written(struct memory_map *map, uint64_t address)
+{
+    uint64_t page;
+    struct memory_span span = memory_find_span(map, address);
+    uint8_t *host = span.write.host ? span.write.host : span.read.host;
+    if (host && memory_ram_page(map, host + (address - span.start), &page))
+        page_written(map, page);
+}
+
+/* After bytes at `host` were written. */
+static void note_written(struct memory_map *map, const uint8_t *host, size_t length)
+{
+    uint64_t first, last;
+    if (!memory_ram_page(map, host, &first))
+        return;
+    last = (uint64_t)(host + length - 1 - map->ram) >> MEMORY_PAGE_BITS;
+    atomic_thread_fence(memory_order_seq_cst);
+    for (uint64_t page = first; page <= last; page++) {
+        if (__atomic_load_n(&map->code_mark[page], __ATOMIC_RELAXED))
+            page_written(map, page);
+    }
+}
+
+/* ---- MMIO ------------------------------------------------------------------------------------- */
+
+/* The largest naturally aligned piece of `length` bytes at `offset` that the region takes. */
+static unsigned mmio_piece(const struct memory_region *region, uint64_t offset, size_t length)
+{
+    unsigned piece = region->ops.max_size;
+    while (piece > 1 && (piece > length || (offset & (piece - 1))))
+        piece /= 2;
+    return piece;
+}
+
+static void mmio_read(struct memory_region *region, uint64_t address, uint8_t *bytes, size_t length)
+{
+    board_lock(region->map->board);
+    while (length > 0) {
+        uint64_t offset = address - region->base;
+        unsigned piece = mmio_piece(region, offset, length);
+        /* The layout may have changed between the look-up and the lock. */
+        uint64_t value = UINT64_MAX;
+        if (offset < region->size && region->ops.read)
+            value = region->ops.read(region->opaque, offset, piece);
+        bytes_store(bytes, value, piece);
+        address += piece;
+        bytes += piece;
+        length -= piece;
+    }
+    board_unlock(region->map->board);
+}
+
+static void mmio_write(struct memory_region *region, uint64_t address, const uint8_t *bytes,
+                       size_t length)
+{
+    board_lock(region->map->board);
+    while (length > 0) {
+        uint64_t offset = address - region->base;
+        unsigned piece = mmio_piece(region, offset, length);
+        if (offset < region->size && region->ops.write)
+            region->ops.write(region->opaque, offset, bytes_load(bytes, piece), piece);
+        address += piece;
+        bytes += piece;
+        length -= piece;
+    }
+    board_unlock(region->map->board);
+}
+
+/* ---- reads and writes ------------------------------------------------------------------------- */
+
+static void host_read(const uint8_t *host, void *buffer, size_t length)
+{
+    uintptr_t at = (uintptr_t)host;
+    if (length == 8 && !(at & 7))
+        bytes_store(buffer, __atomic_load_n((const uint64_t *)host, __ATOMIC_RELAXED), 8);
+    else if (length == 4 && !(at & 3))
+        bytes_store(buffer, __atomic_load_n((const uint32_t *)host, __ATOMIC_RELAXED), 4);
+    else if (length == 2 && !(at & 1))
+        bytes_store(buffer, __atomic_load_n((const uint16_t *)host, __ATOMIC_RELAXED), 2);
+    else
+        memcpy(buffer, host, length);
+}
+
+static void host_write(uint8_t *host, const void *buffer, size_t length)
+{
+    uintptr_t at = (uintptr_t)host;
+    if (length == 8 && !(at & 7))
+        __atomic_store_n((uint64_t *)host, bytes_load(buffer, 8), __ATOMIC_RELAXED);
+    else if (length == 4 && !(at & 3))
+        __atomic_store_n((uint32_t *)host, (uint32_t)bytes_load(buffer, 4), __ATOMIC_RELAXED);
+    else if (length == 2 && !(at & 1))
+        __atomic_store_n((uint16_t *)host, (uint16_t)bytes_load(buffer, 2), __ATOMIC_RELAXED);
+    else
+        memcpy(host, buffer, length);
+}
+
+void memory_read(struct memory_map *map, uint64_t address, void *buffer, size_t length)
+{
+    uint8_t *bytes = buffer;
+    while (length > 0) {
+        struct memory_span span = memory_find_span(map, address);
+        size_t piece = (size_t)MIN((uint64_t)length, span.end - address);
+        if (piece == 0) /* the last address of all */
+            piece = length;
+        if (span.read.host)
+            host_read(span.read.host + (address - span.start), bytes, piece);
+        else if (span.read.region)
+            mmio_read(span.read.region, address, bytes, piece);
+        else
+            memset(bytes, 0xff, piece);
+        address += piece;
+        bytes += piece;
+        length -= piece;
+    }
+}
+
+void memory_write(struct memory_map *map, uint64_t address, const void *buffer, size_t length)
+{
+    const uint8_t *bytes = buffer;
+    while (length > 0) {
+        struct memory_span span = memory_find_span(map, address);
+        size_t piece = (size_t)MIN((uint64_t)length, span.end - address);
+        if (piece == 0)
+            piece = length;
+        if (span.write.host) {
+            uint8_t *host = span.write.host + (address - span.start);
+            host_write(host, bytes, piece);
+            note_written(map, host, piece);
+        } else if (span.write.region) {
+            mmio_write(span.write.region, address, bytes, piece);
+        }
+        address += piece;
+        bytes += piece;
+        length -= piece;
+    }
+}
+
+uint64_t memory_load(struct memory_map *map, uint64_t address, unsigned size)
+{
+    uint64_t value = 0;
+    memory_read(map, address, &value, size);
+    return value;
+}
+
+void memory_store(struct memory_map *map, uint64_t address, uint64_t value, unsigned size)
+{
+    memory_write(map, address, &value, size);
+}

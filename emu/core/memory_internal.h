@@ -1,0 +1,68 @@
+/*
+ * Inside the memory map: the flat view that memory.c builds and memory_access.c reads.
+ *
+ * The view is an array of spans, sorted by address, that covers every address something answers at.
+ * Readers take no lock: they copy a span between two looks at `sequence`, which is odd while the
+ * array changes. Regions and the array live as long as the map, so what a reader copied stays valid
+ * memory even when it is out of date.
+ */
+#pragma once
+
+#include <stdatomic.h>
+#include "emu/core/memory.h"
+
+/* Where accesses of one direction end. Both NULL: nowhere. */
+struct memory_target {
+    uint8_t *host;                /* of the span's first byte */
+    struct memory_region *region; /* an MMIO region */
+};
+
+struct memory_span {
+    uint64_t start, end; /* [start, end) */
+    struct memory_target read, write;
+};
+
+enum memory_region_kind {
+    MEMORY_REGION_MMIO,
+    MEMORY_REGION_HOST,
+    MEMORY_REGION_SHADOW,
+    MEMORY_REGION_COUNT,
+};
+
+struct memory_region {
+    struct memory_map *map;
+    const char *name;
+    enum memory_region_kind kind;
+    uint64_t base, size;
+    int priority;
+    bool enabled;
+    struct mmio_ops ops; /* MMIO */
+    void *opaque;
+    uint8_t *host;            /* HOST */
+    bool read_ok, write_ok;   /* HOST: write_ok; SHADOW: which direction goes to RAM */
+};
+
+struct memory_map {
+    struct board *board;
+    uint64_t ram_size, below_4g;
+    int fd;
+    uint8_t *ram;
+    uint32_t *code_version; /* one per page of RAM */
+    uint8_t *code_mark;
+    uint32_t rom_version; /* what ROM's code version reads as; never changes */
+
+    GPtrArray *regions; /* highest priority first, newest first among equals */
+    GPtrArray *retired; /* span arrays outgrown */
+    atomic_uint sequence;
+    _Atomic(struct memory_span *) spans;
+    atomic_uint span_count;
+    guint span_capacity;
+
+    uint32_t version;
+    bool a20;
+};
+
+/* The span at `address`; where there is none, an empty one that ends where the next begins. */
+struct memory_span memory_find_span(struct memory_map *map, uint64_t address);
+/* The index of the RAM page behind a host pointer, or false. */
+bool memory_ram_page(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page);

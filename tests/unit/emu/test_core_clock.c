@@ -1,0 +1,65 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include "emu/core/board.h"
+#include "emu/core/clock.h"
+
+static void count_fire(void *opaque)
+{
+    (*(int *)opaque)++;
+}
+
+static void test_paused_time(void **state)
+{
+    struct board board;
+    assert_true(board_init(&board, 1 << 20, NULL));
+    assert_int_equal(guest_clock_now(board.clock), 0);
+    guest_clock_set(board.clock, 5000);
+    assert_int_equal(guest_clock_now(board.clock), 5000);
+    guest_clock_resume(board.clock);
+    int64_t first = guest_clock_now(board.clock);
+    assert_true(first >= 5000);
+    guest_clock_pause(board.clock);
+    int64_t second = guest_clock_now(board.clock);
+    assert_true(second >= first);
+    assert_int_equal(guest_clock_now(board.clock), second);
+    board_finish(&board);
+}
+
+static void test_timers(void **state)
+{
+    struct board board;
+    assert_true(board_init(&board, 1 << 20, NULL));
+    int a = 0, b = 0, woken = 0;
+    struct timer first, second;
+    guest_clock_set_wake(board.clock, count_fire, &woken);
+    timer_init(&first, board.clock, count_fire, &a);
+    timer_init(&second, board.clock, count_fire, &b);
+    timer_arm(&first, 100);
+    timer_arm(&second, 200);
+    assert_int_equal(woken, 1);
+    timer_arm(&second, 50);
+    assert_int_equal(woken, 2);
+    assert_int_equal(guest_clock_next_deadline(board.clock), 50);
+    timer_arm(&second, 200);
+    assert_int_equal(guest_clock_next_deadline(board.clock), 100);
+    guest_clock_set(board.clock, 150);
+    guest_clock_fire_due(board.clock);
+    assert_int_equal(a, 1);
+    assert_int_equal(b, 0);
+    assert_false(timer_armed(&first));
+    timer_cancel(&second);
+    assert_true(guest_clock_next_deadline(board.clock) == INT64_MAX);
+    guest_clock_set(board.clock, 1000);
+    guest_clock_fire_due(board.clock);
+    assert_int_equal(b, 0);
+    board_finish(&board);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_paused_time),
+                                       cmocka_unit_test(test_timers)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
