@@ -1,0 +1,227 @@
+#include "storage/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "storage/block.h"
+
+struct host_file {
+    int fd;
+    char *path;
+};
+
+static void set_errno(GError **error, const struct host_file *file, const char *what, int number)
+{
+    int code = number == ENOSPC || number == EDQUOT ? BLOCK_ERROR_NO_SPACE : BLOCK_ERROR_IO;
+
+    g_set_error(error, BLOCK_ERROR, code, "cannot %s %s: %s", what, file->path, g_strerror(number));
+}
+
+static void set_locked(GError **error, const struct host_file *file, bool read_only)
+{
+    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_LOCKED,
+                "%s is in use by another process%s; stop the machine or tool that has it open",
+                file->path, read_only ? " that writes it" : "");
+}
+
+static bool lock_file(struct host_file *file, bool read_only, GError **error)
+{
+    struct flock lock = {.l_type = read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET};
+
+    if (fcntl(file->fd, F_OFD_SETLK, &lock) == 0)
+        return true;
+    if (errno == EAGAIN || errno == EACCES)
+        set_locked(error, file, read_only);
+    else
+        set_errno(error, file, "lock", errno);
+    return false;
+}
+
+static struct host_file *open_locked(const char *path, int flags, bool read_only, const char *what,
+                                     GError **error)
+{
+    struct host_file *file = g_new0(struct host_file, 1);
+    struct stat st;
+
+    file->path = g_strdup(path);
+    file->fd = open(path, flags | O_CLOEXEC, 0644);
+    if (file->fd < 0) {
+        set_errno(error, file, what, errno);
+        goto fail;
+    }
+    if (fstat(file->fd, &st) < 0) {
+        set_errno(error, file, "stat", errno);
+        goto fail;
+    }
+    if (!S_ISREG(st.st_mode)) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
+                    "cannot %s %s: it is not a regular file", what, path);
+        goto fail;
+    }
+    if (!lock_file(file, read_only, error))
+        goto fail;
+    return file;
+fail:
+    host_file_close(file);
+    return NULL;
+}
+
+struct host_file *host_file_open(const char *path, bool read_only, GError **error)
+{
+    return open_locked(path, read_only ? O_RDONLY : O_RDWR, read_only, "open", error);
+}
+
+struct host_file *host_file_create(const char *path, GError **error)
+{
+    return open_locked(path, O_RDWR | O_CREAT | O_EXCL, false, "create", error);
+}
+
+void host_file_close(struct host_file *file)
+{
+    if (!file)
+        return;
+    if (file->fd >= 0)
+        close(file->fd);
+    g_free(file->path);
+    g_free(file);
+}
+
+const char *host_file_path(const struct host_file *file)
+{
+    return file->path;
+}
+
+bool host_file_size(struct host_file *file, uint64_t *ret_size, GError **error)
+{
+    struct stat st;
+
+    if (fstat(file->fd, &st) < 0) {
+        set_errno(error, file, "stat", errno);
+        return false;
+    }
+    *ret_size = (uint64_t)st.st_size;
+    return true;
+}
+
+bool host_file_usage(struct host_file *file, uint64_t *ret_bytes, GError **error)
+{
+    struct stat st;
+
+    if (fstat(file->fd, &st) < 0) {
+        set_errno(error, file, "stat", errno);
+        return false;
+    }
+    *ret_bytes = (uint64_t)st.st_blocks * 512; /* stat(2): st_blocks counts 512-byte units */
+    return true;
+}
+
+bool host_file_read(struct host_file *file, uint64_t offset, void *buffer, size_t length,
+                    GError **error)
+{
+    uint8_t *to = buffer;
+
+    while (length > 0) {
+        ssize_t n = pread(file->fd, to, length, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0) {
+            set_errno(error, file, "read", errno);
+            return false;
+        }
+        if (n == 0) {
+            g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
+                        "%s is truncated: it ends before offset %" G_GUINT64_FORMAT, file->path,
+                        offset + length);
+            return false;
+        }
+        to += n;
+        offset += (uint64_t)n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+bool host_file_write(struct host_file *file, uint64_t offset, const void *buffer, size_t length,
+                     GError **error)
+{
+    const uint8_t *from = buffer;
+
+    while (length > 0) {
+        ssize_t n = pwrite(file->fd, from, length, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            set_errno(error, file, "write", n < 0 ? errno : ENOSPC);
+            return false;
+        }
+        from += n;
+        offset += (uint64_t)n;
+        length -= (size_t)n;
+    }
+    return true;
+}
+
+bool host_file_resize(struct host_file *file, uint64_t size, GError **error)
+{
+    if (ftruncate(file->fd, (off_t)size) == 0)
+        return true;
+    set_errno(error, file, "resize", errno);
+    return false;
+}
+
+bool host_file_flush(struct host_file *file, GError **error)
+{
+    if (fdatasync(file->fd) == 0)
+        return true;
+    set_errno(error, file, "flush", errno);
+    return false;
+}
+
+bool host_file_flush_directory(struct host_file *file, GError **error)
+{
+    g_autofree char *directory = g_path_get_dirname(file->path);
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool ok = fd >= 0 && fsync(fd) == 0;
+
+    if (!ok)
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO, "cannot flush directory %s: %s", directory,
+                    g_strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+bool host_file_next_run(struct host_file *file, uint64_t offset, uint64_t *ret_end, bool *ret_data,
+                        GError **error)
+{
+    uint64_t size = 0;
+    off_t data, end;
+
+    if (!host_file_size(file, &size, error))
+        return false;
+    data = lseek(file->fd, (off_t)offset, SEEK_DATA);
+    if (data < 0 && errno == ENXIO) { /* no data to the end of the file */
+        *ret_data = false;
+        *ret_end = size;
+        return true;
+    }
+    if (data < 0) {
+        *ret_data = true;
+        *ret_end = size;
+        return true;
+    }
+    if ((uint64_t)data > offset) {
+        *ret_data = false;
+        *ret_end = (uint64_t)data;
+        return true;
+    }
+    end = lseek(file->fd, (off_t)offset, SEEK_HOLE);
+    *ret_data = true;
+    *ret_end = end < 0 ? size : (uint64_t)end;
+    return true;
+}
