@@ -14,8 +14,8 @@ PKGS_base       := glib-2.0 gio-2.0
 PKGS_proto      := libprotobuf-c
 PKGS_storage    :=
 PKGS_emu        := libpng
-PKGS_agent      := libevent libevent_openssl libevent_pthreads openssl libprotobuf-c
-PKGS_controller := $(PKGS_agent) jansson yaml-0.1 sqlite3 libcurl
+PKGS_agent      := libevent libevent_openssl libevent_pthreads openssl libprotobuf-c jansson libcurl
+PKGS_controller := $(PKGS_agent) yaml-0.1 sqlite3
 PKGS_all := $(sort $(PKGS_base) $(PKGS_emu) $(PKGS_controller))
 
 VERSION := 0.1.0
