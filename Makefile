@@ -70,6 +70,7 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h &: proto/%.proto
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  PROTOC  $<";) protoc-c --proto_path=. --c_out=$(BUILD) $<
 
+.SECONDARY: $(PROTO_C) $(PROTO_H)
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_H)
 	$(if $(V),,@echo "  CC      $<";) $(CC) $(CFLAGS_all) -c -o $@ $<
 

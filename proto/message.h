@@ -78,7 +78,8 @@ struct message_client_config {
 /* Dials in the background, for ever; that nobody answers is no error here. */
 struct message_client *message_client_new(const struct message_client_config *config,
                                           GError **error);
-/* Outstanding calls get MESSAGE_ERROR_CLOSED from inside this function. NULL is fine. */
+/* Outstanding calls get MESSAGE_ERROR_CLOSED from inside this function, which must not be called
+ * from a reply function. NULL is fine. */
 void message_client_free(struct message_client *client);
 
 /* `reply` (of the kind's reply type; borrowed, gone after the function returns) or `error`. */

@@ -42,7 +42,8 @@ bool pki_certificate_expiry(const char *certificate_pem, int64_t *ret_seconds, G
  * connecting; the peer must have a certificate of the CA (check its name with
  * pki_expect_name() before the handshake, or pki_peer_name() after it). `server` true: for
  * accepting; `peer_certificate` says whether clients must have one (agents' transfers) or need
- * none (REST). certificate and key may be NULL for a client without one. Caller SSL_CTX_free()s. */
+ * none (REST). A client with a NULL `ca_pem` checks nobody: only for fetching the CA certificate
+ * itself, which is then compared with a known hash. certificate and key may be NULL for a client without one. Caller SSL_CTX_free()s. */
 SSL_CTX *pki_tls_context(bool server, bool peer_certificate, const char *ca_pem,
                          const char *certificate_pem, const char *key_pem, GError **error);
 /* Makes the handshake fail unless the peer's certificate has this DNS name; sends it as SNI. */
@@ -50,7 +51,7 @@ bool pki_expect_name(SSL *ssl, const char *name, GError **error);
 /* CN of the verified peer, or NULL. Caller frees. */
 char *pki_peer_name(const SSL *ssl);
 
-/* `length` random bytes as lower-case hex. Caller frees. */
+/* `length` random bytes as lower-case hex; NULL if the system has none to give. Caller frees. */
 char *pki_random_hex(size_t length);
 /* In time that depends on the lengths only. NULL is equal to nothing. */
 bool pki_equal(const char *left, const char *right);
