@@ -5,7 +5,7 @@ set -eu
 
 packages="
 build-essential pkg-config
-libglib2.0-dev libevent-dev libnng-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
+libglib2.0-dev libzydis-dev libevent-dev libnng-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
 libjansson-dev libyaml-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libpng-dev
 seabios acpica-tools
 busybox-static cpio zstd e2fsprogs mtools dosfstools syslinux syslinux-common fdisk

@@ -1,5 +1,5 @@
+#include "controller/object/error.h"
 #include "controller/object/name.h"
-#include "controller/object/validate.h"
 
 #include <string.h>
 

@@ -20,13 +20,6 @@ void problems_add(GPtrArray *problems, const char *path, const char *format, ...
 /* All of them as one text, "path: message; path: message". Caller frees. */
 char *problems_text(const GPtrArray *problems);
 
-enum object_error {
-    OBJECT_ERROR_INVALID, /* a manifest, quantity, name or selector that is none */
-    OBJECT_ERROR_COUNT,
-};
-#define OBJECT_ERROR object_error_quark()
-GQuark object_error_quark(void);
-
 /* Checks a whole manifest and returns what is to be stored: defaults filled in, the namespace set,
  * read-only fields (status, uid …) left out; metadata.resourceVersion is kept where given. On
  * problems returns NULL, having added every one found. `ret_kind` may be NULL; it is set as soon as
