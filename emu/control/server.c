@@ -231,9 +231,9 @@ static bool open_socket(struct control_server *server, const char *url, GError *
 
 struct control_server *control_server_new(struct machine *machine, const char *url, GError **error)
 {
-    if (!g_str_has_prefix(url, "ipc:///")) {
+    if (!g_str_has_prefix(url, "ipc://") || strlen(url) == strlen("ipc://")) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
-                    "control socket \"%s\": give ipc:// and an absolute path", url);
+                    "control socket \"%s\": give ipc://PATH", url);
         return NULL;
     }
     struct control_server *server = g_new0(struct control_server, 1);
