@@ -77,6 +77,12 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h &: proto/%.proto
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_H)
 	$(if $(V),,@echo "  CC      $<";) $(CC) $(CFLAGS_all) -c -o $@ $<
 
+# ACPI machine language from its source language, as a C array.
+$(BUILD)/emu/machine/dsdt.hex: emu/machine/dsdt.asl
+	@mkdir -p $(@D)
+	@echo "  IASL    $<"; iasl -tc -p $(basename $@) $< >$(basename $@).log 2>&1 || { cat $(basename $@).log; exit 1; }
+$(BUILD)/obj/emu/machine/acpi.o: $(BUILD)/emu/machine/dsdt.hex
+
 define library
 OBJ_$(1) := $$(call objects,$$(call sources,$(1))) $$(if $$(filter proto,$(1)),$$(PROTO_OBJ))
 $(call LIB,$(1)): $$(OBJ_$(1))
