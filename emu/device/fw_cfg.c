@@ -7,6 +7,7 @@
 
 #define MAX_FILES 32
 #define NAME_SIZE 56
+#define ITEM_MASK 0xbfff /* bit 14 once meant writing; bit 15 items of one architecture, of which there are none */
 
 #define DMA_ERROR  0x01u
 #define DMA_READ   0x02u
@@ -117,7 +118,7 @@ static void port_510_write(void *opaque, uint16_t offset, uint32_t value, unsign
     struct fw_cfg *cfg = opaque;
     if (offset != 0)
         return;
-    cfg->selected = (uint16_t)value & 0x3fff;
+    cfg->selected = (uint16_t)value & ITEM_MASK;
     cfg->offset = 0;
 }
 
@@ -152,7 +153,7 @@ static void run_dma(struct fw_cfg *cfg, uint64_t request_address)
     uint32_t length = GUINT32_FROM_BE((uint32_t)bytes_load(request + 4, 4));
     raw = bytes_load(request + 8, 8);
     if (control & DMA_SELECT) {
-        cfg->selected = control >> 16 & 0x3fff;
+        cfg->selected = control >> 16 & ITEM_MASK;
         cfg->offset = 0;
     }
     uint32_t result = 0;
