@@ -60,6 +60,9 @@ all: $(BINARIES)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
+# The interpreter's handlers are tail calls, which a stack check at the end would break up.
+$(BUILD)/obj/emu/cpu/%.o: CFLAGS_FILE = -fno-stack-protector -fno-plt $(if $(SANITIZE),-DDROVER_SANITIZE)
+
 # ---- compiling -------------------------------------------------------------------------------
 
 $(BUILD)/obj/%.o: %.c | $(PROTO_H)
@@ -73,6 +76,12 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h &: proto/%.proto
 .SECONDARY: $(PROTO_C) $(PROTO_H)
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_H)
 	$(if $(V),,@echo "  CC      $<";) $(CC) $(CFLAGS_all) -c -o $@ $<
+
+# ACPI machine language from its source language, as a C array.
+$(BUILD)/emu/machine/dsdt.hex: emu/machine/dsdt.asl
+	@mkdir -p $(@D)
+	@echo "  IASL    $<"; iasl -tc -p $(basename $@) $< >$(basename $@).log 2>&1 || { cat $(basename $@).log; exit 1; }
+$(BUILD)/obj/emu/machine/acpi.o: $(BUILD)/emu/machine/dsdt.hex
 
 define library
 OBJ_$(1) := $$(call objects,$$(call sources,$(1))) $$(if $$(filter proto,$(1)),$$(PROTO_OBJ))

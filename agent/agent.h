@@ -2,7 +2,7 @@
  * drover-agent: one per host. It runs one drover-emu process per machine, owns the host's VHDs,
  * and moves VHDs to and from other agents.
  *
- *      main.c       options, start, end
+ *      main.c       options      agent.c  start, end, the current assignment
  *      link.c       the conversation with the controller: register, pull, report
  *      machine.c    machines: what is ordered against what runs   -> emulator.c (processes)
  *      disk.c       disks: created, found, deleted
@@ -55,7 +55,7 @@ struct metrics;
 struct workers;
 
 struct agent {
-    struct agent_config config;
+    struct agent_config config; /* its texts are borrowed */
     struct event_base *base;
     struct identity *identity;
     struct workers *workers;
@@ -67,11 +67,16 @@ struct agent {
     struct metrics *metrics;
     Cluster__Assignment *assignment; /* owned; NULL before the first */
     char *run_dir;                   /* short path for sockets */
+    int lock;                        /* of DATA/agent.lock: one agent per data folder */
+    struct event *reconcile;         /* pending: look at the assignment again */
+    struct event *retry;             /* looks at it every few seconds anyway */
 };
 
 enum agent_error {
     AGENT_ERROR_CONFIG, /* what the person who starts the agent has to put right */
     AGENT_ERROR_FAILED, /* the host or the controller said no; the message has its reason */
+    AGENT_ERROR_CONNECTION, /* a connection to another agent broke */
+    AGENT_ERROR_REFUSED,    /* another agent said no: trying again is of no use */
     AGENT_ERROR_COUNT,
 };
 #define AGENT_ERROR agent_error_quark()
@@ -84,3 +89,11 @@ char *agent_path(const struct agent *agent, const char *first, ...) G_GNUC_NULL_
 void agent_changed(struct agent *agent);
 /* A new desired state (takes it), or NULL: look again at the one at hand. */
 void agent_reconcile(struct agent *agent, Cluster__Assignment *assignment);
+
+/* Opens everything, dials the controller. `config` is borrowed for the agent's life. */
+struct agent *agent_new(const struct agent_config *config, GError **error);
+/* Runs until agent_stop(). */
+void agent_run(struct agent *agent);
+void agent_stop(struct agent *agent);
+/* Leaves every machine running. NULL is fine. */
+void agent_free(struct agent *agent);

@@ -303,8 +303,22 @@ static void want_absent(struct disks *disks, struct disk *disk)
     agent_changed(disks->agent);
 }
 
+static gboolean is_forgotten(void *key, void *item, void *opaque)
+{
+    const Cluster__Assignment *assignment = opaque;
+    const struct disk *disk = item;
+
+    if (disk->busy || disk->machine_uid || disk->state != CLUSTER__DISK_STATE__DISK_ABSENT)
+        return FALSE;
+    for (size_t i = 0; i < assignment->n_disks; i++)
+        if (g_strcmp0(assignment->disks[i]->uid, disk->uid) == 0)
+            return FALSE;
+    return TRUE;
+}
+
 void disks_reconcile(struct disks *disks, const Cluster__Assignment *assignment)
 {
+    g_hash_table_foreach_remove(disks->table, is_forgotten, (void *)assignment);
     for (size_t i = 0; i < assignment->n_disks; i++) {
         const Cluster__DiskOrder *order = assignment->disks[i];
         struct disk *disk;

@@ -91,17 +91,16 @@ void port_range_enable(struct port_range *range, int enabled)
     board_unlock(map->board);
 }
 
-/* How much of an access at `port` goes to its owner in one piece. */
+/* How much of an access at `port` goes to its owner in one piece: what fits in its range, even where a
+ * newer range covers later ports (0xcf9 lies inside the dword at 0xcf8). */
 static unsigned piece_size(const struct port_map *map, uint16_t port, unsigned size)
 {
     const struct port_range *range = map->owner[port];
-    unsigned piece = size;
-    if (range && piece > range->ops.max_size)
-        piece = range->ops.max_size;
-    for (unsigned i = 1; i < piece; i++) {
-        if (port + i >= PORT_COUNT || map->owner[port + i] != range)
-            return 1;
-    }
+    if (!range)
+        return 1;
+    unsigned piece = size == 3 ? 2 : size;
+    while (piece > range->ops.max_size || port - range->base + piece > range->count)
+        piece /= 2;
     return piece;
 }
 
@@ -111,8 +110,6 @@ static uint32_t read_locked(struct port_map *map, uint16_t port, unsigned size)
     for (unsigned done = 0; done < size;) {
         uint16_t at = (uint16_t)(port + done);
         unsigned piece = piece_size(map, at, size - done);
-        if (piece == 3)
-            piece = 2;
         struct port_range *range = map->owner[at];
         uint32_t part = UINT32_MAX;
         if (range && range->ops.read)
@@ -128,8 +125,6 @@ static void write_locked(struct port_map *map, uint16_t port, uint32_t value, un
     for (unsigned done = 0; done < size;) {
         uint16_t at = (uint16_t)(port + done);
         unsigned piece = piece_size(map, at, size - done);
-        if (piece == 3)
-            piece = 2;
         struct port_range *range = map->owner[at];
         uint32_t part = (uint32_t)((value >> (done * 8)) & bytes_mask(piece));
         if (range && range->ops.write)

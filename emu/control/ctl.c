@@ -1,0 +1,213 @@
+#include "emu/control/ctl.h"
+
+#include <glib.h>
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/req.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include "proto/emu.pb-c.h"
+
+#define TIMEOUT_MS 10000
+
+static const struct {
+    const char *name;
+    Emu__Command command;
+    bool has_file;
+    const char *help;
+} commands[] = {
+    {"status", EMU__COMMAND__COMMAND_STATUS, false, "what the machine is and has done"},
+    {"powerdown", EMU__COMMAND__COMMAND_POWERDOWN, false, "press the power button"},
+    {"reset", EMU__COMMAND__COMMAND_RESET, false, "press the reset button"},
+    {"pause", EMU__COMMAND__COMMAND_PAUSE, false, "stop the CPUs and the guest's time"},
+    {"resume", EMU__COMMAND__COMMAND_RESUME, false, "let them go on"},
+    {"quit", EMU__COMMAND__COMMAND_QUIT, false, "cut the power: flush the disks and end"},
+    {"screendump", EMU__COMMAND__COMMAND_SCREENDUMP, true, "FILE.png: write the screen to it"},
+};
+
+static const char *const state_names[] = {"unknown", "running", "paused", "ending"};
+
+static const char *state_name(const Emu__Status *status)
+{
+    unsigned state = (unsigned)status->state;
+    return state_names[state < G_N_ELEMENTS(state_names) ? state : 0];
+}
+
+/* ---- status ----------------------------------------------------------------------------------- */
+
+static void print_json_string(const char *text)
+{
+    putchar('"');
+    for (const unsigned char *c = (const unsigned char *)(text ? text : ""); *c; c++) {
+        if (*c == '"' || *c == '\\')
+            printf("\\%c", *c);
+        else if (*c < 0x20)
+            printf("\\u%04x", *c);
+        else
+            putchar(*c);
+    }
+    putchar('"');
+}
+
+/* The numbers of a status and of a disk, in the order in which they are shown. */
+#define STATUS_NUMBERS(X)                                                                          \
+    X(pid) X(cpus) X(memory_bytes) X(uptime_ns) X(cpu_time_ns) X(instructions) X(resets)           \
+    X(serial_in_bytes) X(serial_out_bytes)
+#define DISK_NUMBERS(X)                                                                            \
+    X(size_bytes) X(read_bytes) X(written_bytes) X(reads) X(writes) X(flushes) X(errors)
+
+static void print_json(const Emu__Status *status)
+{
+    printf("{\"name\": ");
+    print_json_string(status->name);
+    printf(", \"state\": \"%s\", \"version\": ", state_name(status));
+    print_json_string(status->version);
+    printf(", \"engine\": ");
+    print_json_string(status->engine);
+#define PRINT(field) printf(", \"" #field "\": %" G_GUINT64_FORMAT, (guint64)status->field);
+    STATUS_NUMBERS(PRINT)
+#undef PRINT
+    printf(", \"disks\": [");
+    for (size_t i = 0; i < status->n_disks; i++) {
+        const Emu__DiskStatus *disk = status->disks[i];
+        printf("%s{\"file\": ", i ? ", " : "");
+        print_json_string(disk->file);
+        printf(", \"bus\": ");
+        print_json_string(disk->bus);
+#define PRINT(field) printf(", \"" #field "\": %" G_GUINT64_FORMAT, (guint64)disk->field);
+        DISK_NUMBERS(PRINT)
+#undef PRINT
+        printf("}");
+    }
+    printf("]}\n");
+}
+
+static void print_text(const Emu__Status *status)
+{
+    printf("%-18s%s\n%-18s%s\n%-18s%s\n", "name", status->name ? status->name : "", "state",
+           state_name(status), "engine", status->engine ? status->engine : "");
+#define PRINT(field) printf("%-18s%" G_GUINT64_FORMAT "\n", #field, (guint64)status->field);
+    STATUS_NUMBERS(PRINT)
+#undef PRINT
+    for (size_t i = 0; i < status->n_disks; i++) {
+        const Emu__DiskStatus *disk = status->disks[i];
+        printf("disk %zu            %s on %s\n", i, disk->file ? disk->file : "",
+               disk->bus ? disk->bus : "");
+#define PRINT(field) printf("  %-16s%" G_GUINT64_FORMAT "\n", #field, (guint64)disk->field);
+        DISK_NUMBERS(PRINT)
+#undef PRINT
+    }
+}
+
+/* ---- the request ------------------------------------------------------------------------------ */
+
+static int complain(const char *socket, const char *what)
+{
+    fprintf(stderr, "drover-emu ctl: %s: %s\n", socket, what);
+    return 1;
+}
+
+static int show(const char *socket, const nng_msg *message, bool json)
+{
+    Emu__Reply *reply = emu__reply__unpack(NULL, nng_msg_len(message),
+                                           nng_msg_body((nng_msg *)message));
+    int status = 0;
+    if (!reply)
+        return complain(socket, "the answer is not drover-emu's");
+    if (!reply->ok)
+        status = complain(socket, reply->error ? reply->error : "refused, without a reason");
+    else if (reply->status)
+        (json ? print_json : print_text)(reply->status);
+    emu__reply__free_unpacked(reply, NULL);
+    return status;
+}
+
+static int exchange(nng_socket req, const char *socket, const Emu__Request *request, bool json)
+{
+    uint8_t bytes[8192];
+    size_t size = emu__request__get_packed_size(request);
+    if (size > sizeof(bytes))
+        return complain(socket, "the file's name is too long");
+    emu__request__pack(request, bytes);
+    g_autofree char *url = strstr(socket, "://") ? g_strdup(socket)
+                                                 : g_strconcat("ipc://", socket, NULL);
+    int code = nng_dial(req, url, NULL, 0);
+    if (!code)
+        code = nng_send(req, bytes, size, 0);
+    if (code == NNG_ECONNREFUSED || code == NNG_ENOENT)
+        return complain(socket, "no drover-emu answers there; is its --control this path?");
+    nng_msg *message = NULL;
+    if (!code)
+        code = nng_recvmsg(req, &message, 0);
+    if (code)
+        return complain(socket, nng_strerror(code));
+    int status = show(socket, message, json);
+    nng_msg_free(message);
+    return status;
+}
+
+static int send_request(const char *socket, const Emu__Request *request, bool json)
+{
+    nng_socket req;
+    int code = nng_req0_open(&req);
+    if (code)
+        return complain(socket, nng_strerror(code));
+    nng_socket_set_ms(req, NNG_OPT_RECVTIMEO, TIMEOUT_MS);
+    nng_socket_set_ms(req, NNG_OPT_SENDTIMEO, TIMEOUT_MS);
+    int status = exchange(req, socket, request, json);
+    nng_close(req);
+    return status;
+}
+
+static void print_help(FILE *out)
+{
+    fprintf(out, "Usage: drover-emu ctl SOCKET COMMAND [-o json]\n\nCommands:\n");
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
+        fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].help);
+}
+
+static int usage(const char *problem)
+{
+    fprintf(stderr, "drover-emu ctl: %s; try: drover-emu ctl --help\n", problem);
+    return 2;
+}
+
+int ctl_main(int argc, char **argv)
+{
+    g_autofree char *output = NULL, *file = NULL;
+    gboolean help = FALSE;
+    GOptionEntry entries[] = {
+        {"output", 'o', 0, G_OPTION_ARG_STRING, &output, "", NULL},
+        {"help", 'h', 0, G_OPTION_ARG_NONE, &help, "", NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    g_autoptr(GError) error = NULL;
+    g_autoptr(GOptionContext) context = g_option_context_new(NULL);
+    g_option_context_set_help_enabled(context, FALSE);
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, &error))
+        return usage(error->message);
+    if (help) {
+        print_help(stdout);
+        return 0;
+    }
+    if (output && strcmp(output, "json") != 0)
+        return usage("-o knows json only");
+    if (argc < 3)
+        return usage("give a socket and a command");
+    for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
+        if (strcmp(argv[2], commands[i].name) != 0)
+            continue;
+        if (argc != (commands[i].has_file ? 4 : 3))
+            return usage(commands[i].has_file ? "screendump takes one file" : "too many arguments");
+        Emu__Request request = EMU__REQUEST__INIT;
+        request.has_command = 1;
+        request.command = commands[i].command;
+        if (commands[i].has_file)
+            request.file = file = g_canonicalize_filename(argv[3], NULL);
+        return send_request(argv[1], &request, output != NULL);
+    }
+    g_autofree char *problem = g_strdup_printf("there is no command \"%s\"", argv[2]);
+    return usage(problem);
+}

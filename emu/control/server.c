@@ -1,0 +1,258 @@
+#include "emu/control/server.h"
+
+#include <gio/gio.h>
+#include <nng/nng.h>
+#include <nng/protocol/reqrep0/rep.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#include "emu/core/board.h"
+#include "emu/display/screen.h"
+#include "proto/emu.pb-c.h"
+
+#define MESSAGE_MAX_SIZE 65536
+
+struct control_server {
+    struct machine *machine;
+    nng_socket socket;
+    int fd;
+};
+
+/* ---- replies ---------------------------------------------------------------------------------- */
+
+static GBytes *pack(const Emu__Reply *reply)
+{
+    size_t size = emu__reply__get_packed_size(reply);
+    uint8_t *bytes = g_malloc(size ? size : 1);
+    emu__reply__pack(reply, bytes);
+    return g_bytes_new_take(bytes, size);
+}
+
+static GBytes *answer_ok(void)
+{
+    Emu__Reply reply = EMU__REPLY__INIT;
+    reply.has_ok = reply.ok = 1;
+    return pack(&reply);
+}
+
+static GBytes *answer_error(const char *text)
+{
+    Emu__Reply reply = EMU__REPLY__INIT;
+    reply.has_ok = 1;
+    reply.ok = 0;
+    reply.error = (char *)text;
+    return pack(&reply);
+}
+
+static Emu__State state_of(const struct machine *machine)
+{
+    static const Emu__State states[MACHINE_STATE_COUNT] = {
+        [MACHINE_RUNNING] = EMU__STATE__STATE_RUNNING,
+        [MACHINE_PAUSED] = EMU__STATE__STATE_PAUSED,
+        [MACHINE_ENDING] = EMU__STATE__STATE_ENDING};
+    return states[machine_state(machine)];
+}
+
+/* protobuf-c's optional numbers have a flag beside them. */
+#define SET(message, field, value) ((message)->has_##field = 1, (message)->field = (value))
+
+static void describe_disk(struct machine *machine, unsigned index, Emu__DiskStatus *disk)
+{
+    const struct machine_disk *config = &machine_configuration(machine)->disks[index];
+    struct disk_counters counters;
+    uint64_t size;
+    machine_disk_counters(machine, index, &counters, &size);
+    emu__disk_status__init(disk);
+    disk->file = (char *)config->file;
+    disk->bus = (char *)machine_bus_name(config->bus);
+    SET(disk, size_bytes, size);
+    SET(disk, read_bytes, counters.bytes[DISK_READ]);
+    SET(disk, written_bytes, counters.bytes[DISK_WRITE]);
+    SET(disk, reads, counters.operations[DISK_READ]);
+    SET(disk, writes, counters.operations[DISK_WRITE]);
+    SET(disk, flushes, counters.operations[DISK_FLUSH]);
+    SET(disk, errors, counters.errors);
+}
+
+static GBytes *answer_status(struct machine *machine)
+{
+    const struct machine_config *config = machine_configuration(machine);
+    Emu__Status status = EMU__STATUS__INIT;
+    Emu__Reply reply = EMU__REPLY__INIT;
+    Emu__DiskStatus disks[MACHINE_MAX_DISKS], *pointers[MACHINE_MAX_DISKS];
+    struct machine_statistics statistics;
+    machine_statistics(machine, &statistics);
+    status.name = (char *)config->name;
+    status.version = (char *)DROVER_VERSION;
+    status.engine = (char *)config->engine;
+    SET(&status, state, state_of(machine));
+    SET(&status, pid, (uint32_t)getpid());
+    SET(&status, cpus, config->cpus);
+    SET(&status, memory_bytes, config->memory);
+    SET(&status, uptime_ns, (uint64_t)statistics.uptime_ns);
+    SET(&status, cpu_time_ns, statistics.cpu_time_ns);
+    SET(&status, instructions, statistics.instructions);
+    SET(&status, resets, statistics.resets);
+    SET(&status, serial_in_bytes, statistics.serial_in);
+    SET(&status, serial_out_bytes, statistics.serial_out);
+    for (unsigned i = 0; i < config->disk_count; i++) {
+        describe_disk(machine, i, &disks[i]);
+        pointers[i] = &disks[i];
+    }
+    status.n_disks = config->disk_count;
+    status.disks = pointers;
+    SET(&reply, ok, 1);
+    reply.status = &status;
+    return pack(&reply);
+}
+
+/* ---- commands --------------------------------------------------------------------------------- */
+
+static GBytes *do_powerdown(struct machine *machine, const Emu__Request *request)
+{
+    if (machine_state(machine) == MACHINE_PAUSED)
+        return answer_error("the machine is paused: resume it, so that its guest can act on the "
+                            "power button");
+    machine_power_button(machine);
+    return answer_ok();
+}
+
+static GBytes *do_reset(struct machine *machine, const Emu__Request *request)
+{
+    machine_reset(machine);
+    return answer_ok();
+}
+
+static GBytes *do_pause(struct machine *machine, const Emu__Request *request)
+{
+    machine_pause(machine);
+    return answer_ok();
+}
+
+static GBytes *do_resume(struct machine *machine, const Emu__Request *request)
+{
+    machine_resume(machine);
+    return answer_ok();
+}
+
+static GBytes *do_quit(struct machine *machine, const Emu__Request *request)
+{
+    machine_quit(machine);
+    return answer_ok();
+}
+
+static GBytes *do_status(struct machine *machine, const Emu__Request *request)
+{
+    return answer_status(machine);
+}
+
+static GBytes *do_screendump(struct machine *machine, const Emu__Request *request)
+{
+    struct screen screen = {0};
+    g_autoptr(GError) error = NULL;
+    if (!request->file || request->file[0] != '/')
+        return answer_error("screendump: name the file with an absolute path");
+    board_lock(machine_board(machine));
+    screen_render(machine_vga(machine), &screen);
+    board_unlock(machine_board(machine));
+    bool ok = screen_write_png(&screen, request->file, &error);
+    screen_clear(&screen);
+    return ok ? answer_ok() : answer_error(error->message);
+}
+
+static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *request) = {
+    [EMU__COMMAND__COMMAND_STATUS] = do_status,
+    [EMU__COMMAND__COMMAND_POWERDOWN] = do_powerdown,
+    [EMU__COMMAND__COMMAND_RESET] = do_reset,
+    [EMU__COMMAND__COMMAND_PAUSE] = do_pause,
+    [EMU__COMMAND__COMMAND_RESUME] = do_resume,
+    [EMU__COMMAND__COMMAND_QUIT] = do_quit,
+    [EMU__COMMAND__COMMAND_SCREENDUMP] = do_screendump,
+};
+
+GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, size_t size)
+{
+    Emu__Request *request = emu__request__unpack(NULL, size, bytes);
+    if (!request)
+        return answer_error("this is no request of proto/emu.proto");
+    unsigned command = request->has_command ? (unsigned)request->command : 0;
+    GBytes *answer = command < G_N_ELEMENTS(commands) && commands[command]
+                         ? commands[command](machine, request)
+                         : answer_error("unknown command; this version knows status, powerdown, "
+                                        "reset, pause, resume, quit and screendump");
+    emu__request__free_unpacked(request, NULL);
+    return answer;
+}
+
+/* ---- the socket ------------------------------------------------------------------------------- */
+
+static void readable(void *opaque, int fd, short events)
+{
+    struct control_server *server = opaque;
+    nng_msg *message;
+    while (nng_recvmsg(server->socket, &message, NNG_FLAG_NONBLOCK) == 0) {
+        g_autoptr(GBytes) answer = control_server_answer(
+            server->machine, nng_msg_body(message), nng_msg_len(message));
+        gsize size;
+        const void *bytes = g_bytes_get_data(answer, &size);
+        nng_msg_clear(message);
+        if (nng_msg_append(message, bytes, size) != 0 ||
+            nng_sendmsg(server->socket, message, NNG_FLAG_NONBLOCK) != 0)
+            nng_msg_free(message); /* the client is gone */
+    }
+}
+
+static bool fail(GError **error, const char *url, int code)
+{
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "cannot serve the control socket %s: %s", url,
+                nng_strerror(code));
+    return false;
+}
+
+static bool open_socket(struct control_server *server, const char *url, GError **error)
+{
+    int code = nng_rep0_open(&server->socket);
+    if (code)
+        return fail(error, url, code);
+    nng_socket_set_size(server->socket, NNG_OPT_RECVMAXSZ, MESSAGE_MAX_SIZE);
+    nng_listener listener;
+    mode_t mask = umask(0177);
+    code = nng_listener_create(&listener, server->socket, url);
+    if (!code) {
+        nng_listener_set_size(listener, NNG_OPT_RECVMAXSZ, MESSAGE_MAX_SIZE);
+        code = nng_listener_start(listener, 0);
+    }
+    umask(mask);
+    if (!code)
+        code = nng_socket_get_int(server->socket, NNG_OPT_RECVFD, &server->fd);
+    return code ? fail(error, url, code) : true;
+}
+
+struct control_server *control_server_new(struct machine *machine, const char *url, GError **error)
+{
+    if (!g_str_has_prefix(url, "ipc://") || strlen(url) == strlen("ipc://")) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "control socket \"%s\": give ipc://PATH", url);
+        return NULL;
+    }
+    struct control_server *server = g_new0(struct control_server, 1);
+    server->machine = machine;
+    server->fd = -1;
+    if (!open_socket(server, url, error)) {
+        control_server_free(server);
+        return NULL;
+    }
+    machine_watch(machine, server->fd, POLLIN, readable, server);
+    return server;
+}
+
+void control_server_free(struct control_server *server)
+{
+    if (!server)
+        return;
+    if (server->fd >= 0)
+        machine_unwatch(server->machine, server->fd);
+    nng_close(server->socket);
+    g_free(server);
+}

@@ -1,0 +1,355 @@
+/* The virtual CPU as the machine sees it: life cycle, requests, and what happens between blocks. */
+#include "emu/cpu/cpu.h"
+#include "emu/cpu/engine.h"
+#include "emu/cpu/interp.h"
+#include "emu/cpu/mmu.h"
+#include "emu/cpu/models.h"
+#include "emu/cpu/system.h"
+
+static const struct engine_ops *const engines[] = {&engine_interp};
+
+const struct engine_ops *engine_find(const char *name)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(engines); i++)
+        if (!strcmp(engines[i]->name, name))
+            return engines[i];
+    return NULL;
+}
+
+const char *const *cpu_engines(void)
+{
+    static const char *const names[] = {"interp", NULL};
+    return names;
+}
+
+const char *const *cpu_models(void)
+{
+    static const char *const names[] = {"x86-64-v2", "x86-64-v1", NULL};
+    return names;
+}
+
+struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, const char *model,
+                    const struct cpu_ops *ops, void *opaque, GError **error)
+{
+    const struct engine_ops *engine_ops = engine_find(engine);
+    const struct cpu_model *cpu_model = cpu_model_find(model);
+
+    if (!engine_ops || !cpu_model) {
+        g_autofree char *known = g_strjoinv(
+            ", ", (char **)(engine_ops ? cpu_models() : cpu_engines()));
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "there is no CPU %s \"%s\"; there are: %s",
+                    engine_ops ? "model" : "engine", engine_ops ? model : engine, known);
+        return NULL;
+    }
+    struct cpu *cpu = g_aligned_alloc0(1, sizeof(struct cpu), 64);
+    cpu->board = board;
+    cpu->index = index;
+    cpu->engine = engine_ops;
+    cpu->model = cpu_model;
+    cpu->ops = ops;
+    cpu->opaque = opaque;
+    cpu->memory_version = memory_version(board->memory);
+    pthread_mutex_init(&cpu->wait_lock, NULL);
+    pthread_cond_init(&cpu->wait_cond, NULL);
+    if (!engine_ops->create(cpu, error)) {
+        cpu_free(cpu);
+        return NULL;
+    }
+    cpu_reset(cpu);
+    return cpu;
+}
+
+void cpu_free(struct cpu *cpu)
+{
+    if (!cpu)
+        return;
+    cpu->engine->destroy(cpu);
+    pthread_mutex_destroy(&cpu->wait_lock);
+    pthread_cond_destroy(&cpu->wait_cond);
+    g_free(cpu->shutdown_reason);
+    g_aligned_free(cpu);
+}
+
+/* ---- reset (SDM volume 3, table 9-1) --------------------------------------------------------- */
+
+void system_reset(struct cpu *cpu, bool init)
+{
+    struct cpu_state *s = &cpu->s;
+    struct cpu_state old = *s;
+
+    memset(s, 0, sizeof(*s));
+    s->rip = 0xfff0;
+    s->rflags = 2;
+    s->gpr[RDX] = 0x30661;
+    s->cr0 = CR0_ET | CR0_NW | CR0_CD;
+    for (unsigned i = 0; i < 6; i++)
+        s->seg[i] = (struct segment){
+            .limit = 0xffff,
+            .attributes = SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED,
+        };
+    s->seg[SEG_CS].selector = 0xf000;
+    s->seg[SEG_CS].base = 0xffff0000;
+    s->seg[SEG_CS].attributes |= SEG_CODE;
+    s->gdtr.limit = s->idtr.limit = 0xffff;
+    s->ldtr = (struct segment){.limit = 0xffff, .attributes = SEG_P | 2};
+    s->tr = (struct segment){.limit = 0xffff, .attributes = SEG_P | 11};
+    s->dr[6] = 0xffff0ff0;
+    s->dr[7] = 0x400;
+    s->fpu.control = 0x40;
+    s->fpu.valid = 0xff;
+    s->mxcsr = 0x1f80;
+    s->pat = UINT64_C(0x0007040600070406);
+    s->misc_enable = 1; /* fast strings */
+    s->xcr0 = 1;
+    s->wait_for_sipi = cpu->index != 0;
+    if (init) { /* INIT leaves these alone */
+        s->fpu = old.fpu;
+        memcpy(s->vec, old.vec, sizeof(s->vec));
+        s->mxcsr = old.mxcsr;
+        s->tsc_offset = old.tsc_offset;
+        s->tsc_aux = old.tsc_aux;
+        s->pat = old.pat;
+        s->mtrr_def_type = old.mtrr_def_type;
+        memcpy(s->mtrr_base, old.mtrr_base, sizeof(s->mtrr_base));
+        memcpy(s->mtrr_mask, old.mtrr_mask, sizeof(s->mtrr_mask));
+        memcpy(s->mtrr_fixed, old.mtrr_fixed, sizeof(s->mtrr_fixed));
+        s->cr0 = CR0_ET | (old.cr0 & (CR0_NW | CR0_CD));
+    }
+    cpu_set_arithmetic(cpu, 2);
+}
+
+void cpu_reset(struct cpu *cpu)
+{
+    system_reset(cpu, false);
+    atomic_store(&cpu->requests, atomic_load(&cpu->requests) & (REQUEST_INTR | REQUEST_KICK));
+    g_clear_pointer(&cpu->shutdown_reason, g_free);
+    cpu_state_changed(cpu);
+}
+
+void cpu_state_changed(struct cpu *cpu)
+{
+    cpu->s.gpr[GPR_NONE] = 0;
+    cpu->insn = NULL;
+    cpu->delivering = -1;
+    cpu->a20_mask = memory_a20_mask(cpu->board->memory);
+    cpu->seen_memory_version = __atomic_load_n(cpu->memory_version, __ATOMIC_ACQUIRE);
+    cpu_set_arithmetic(cpu, cpu->s.rflags);
+    cpu_update_mode(cpu);
+    mmu_flush(cpu);
+    cpu->engine->state_changed(cpu);
+    unsigned requests = (cpu->s.nmi_pending ? REQUEST_NMI : 0) |
+                        (cpu->s.init_pending ? REQUEST_INIT : 0) |
+                        (cpu->s.sipi_pending ? REQUEST_SIPI : 0);
+    atomic_fetch_or(&cpu->requests, requests);
+    atomic_store(&cpu->attention, 1);
+}
+
+/* ---- derived state --------------------------------------------------------------------------- */
+
+void cpu_update_mode(struct cpu *cpu)
+{
+    const struct cpu_state *s = &cpu->s;
+    uint32_t mode = 0;
+
+    if (s->efer & EFER_LMA && s->seg[SEG_CS].attributes & SEG_L)
+        mode |= MODE_LONG;
+    else if (s->seg[SEG_CS].attributes & SEG_DB)
+        mode |= MODE_CODE32;
+    if (s->seg[SEG_SS].attributes & SEG_DB)
+        mode |= MODE_STACK32;
+    if (s->cpl == 3)
+        mode |= MODE_USER;
+    if (s->cr0 & (CR0_EM | CR0_TS))
+        mode |= MODE_NO_FPU | MODE_NO_SSE;
+    if (!(s->cr4 & CR4_OSFXSR))
+        mode |= MODE_NO_SSE;
+    cpu->mode = mode;
+
+    enum tlb_kind kind = s->cpl == 3 ? TLB_USER : TLB_KERNEL;
+    if (kind == TLB_KERNEL && s->cr4 & CR4_SMAP && !(s->rflags & FLAG_AC))
+        kind = TLB_KERNEL_SMAP;
+    cpu->tlb = cpu->tlbs[kind].entry;
+}
+
+void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
+{
+    cpu->s.rflags = (rflags & ~FLAG_RF) | 2;
+    cpu_set_arithmetic(cpu, rflags);
+    if (rflags & FLAG_IF && atomic_load(&cpu->requests) & REQUEST_INTR)
+        atomic_store(&cpu->attention, 1);
+    if (rflags & FLAG_TF)
+        atomic_store(&cpu->attention, 1);
+    cpu_update_mode(cpu);
+}
+
+/* ---- requests from anywhere ------------------------------------------------------------------ */
+
+static void request(struct cpu *cpu, unsigned bits)
+{
+    atomic_fetch_or(&cpu->requests, bits);
+    atomic_store(&cpu->attention, 1);
+    pthread_mutex_lock(&cpu->wait_lock);
+    pthread_cond_signal(&cpu->wait_cond);
+    pthread_mutex_unlock(&cpu->wait_lock);
+}
+
+void cpu_set_interrupt(struct cpu *cpu, bool level)
+{
+    if (level)
+        request(cpu, REQUEST_INTR);
+    else
+        atomic_fetch_and(&cpu->requests, ~(unsigned)REQUEST_INTR);
+}
+void cpu_request_nmi(struct cpu *cpu)
+{
+    request(cpu, REQUEST_NMI);
+}
+void cpu_request_smi(struct cpu *cpu)
+{
+    request(cpu, REQUEST_SMI);
+}
+void cpu_request_init(struct cpu *cpu)
+{
+    request(cpu, REQUEST_INIT);
+}
+void cpu_request_sipi(struct cpu *cpu, uint8_t vector)
+{
+    __atomic_store_n(&cpu->s.sipi_vector, vector, __ATOMIC_RELEASE);
+    request(cpu, REQUEST_SIPI);
+}
+void cpu_kick(struct cpu *cpu)
+{
+    request(cpu, REQUEST_KICK);
+}
+
+static unsigned wakeful(const struct cpu *cpu)
+{
+    unsigned bits = REQUEST_KICK | REQUEST_INIT;
+    if (cpu->s.wait_for_sipi)
+        return bits | REQUEST_SIPI;
+    bits |= REQUEST_SMI;
+    if (!cpu->s.nmi_blocked)
+        bits |= REQUEST_NMI;
+    if (cpu->s.rflags & FLAG_IF)
+        bits |= REQUEST_INTR;
+    return bits;
+}
+
+void cpu_wait(struct cpu *cpu)
+{
+    unsigned bits = wakeful(cpu);
+    pthread_mutex_lock(&cpu->wait_lock);
+    while (!(atomic_load(&cpu->requests) & bits))
+        pthread_cond_wait(&cpu->wait_cond, &cpu->wait_lock);
+    pthread_mutex_unlock(&cpu->wait_lock);
+}
+
+/* ---- between blocks -------------------------------------------------------------------------- */
+
+static bool take(struct cpu *cpu, unsigned bit)
+{
+    return atomic_fetch_and(&cpu->requests, ~bit) & bit;
+}
+
+static void start_at_sipi(struct cpu *cpu)
+{
+    uint8_t vector = __atomic_load_n(&cpu->s.sipi_vector, __ATOMIC_ACQUIRE);
+    cpu->s.wait_for_sipi = false;
+    cpu->s.seg[SEG_CS].selector = vector << 8;
+    cpu->s.seg[SEG_CS].base = (uint32_t)vector << 12;
+    cpu->s.rip = 0;
+    cpu_update_mode(cpu);
+}
+
+static void deliver_pending(struct cpu *cpu)
+{
+    unsigned requests = atomic_load(&cpu->requests);
+    take(cpu, REQUEST_SMI); /* there is no system management mode to enter */
+    if (requests & REQUEST_NMI && !cpu->s.nmi_blocked) {
+        take(cpu, REQUEST_NMI);
+        cpu->s.halted = false;
+        cpu->s.nmi_blocked = true;
+        cpu_deliver(cpu, VEC_NMI, false, false, 0);
+        return;
+    }
+    if (requests & REQUEST_INTR && cpu->s.rflags & FLAG_IF) {
+        int vector = cpu->ops->acknowledge(cpu->opaque);
+        if (vector >= 0) {
+            cpu->s.halted = false;
+            cpu_deliver(cpu, vector, false, false, 0);
+        }
+    }
+}
+
+bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit)
+{
+    atomic_store(&cpu->attention, 0);
+    cpu->insn = NULL;
+    mmu_check_version(cpu);
+    if (cpu->s.shutdown) {
+        *ret_exit = CPU_EXIT_TRIPLE_FAULT;
+        atomic_store(&cpu->attention, 1);
+        return false;
+    }
+    if (take(cpu, REQUEST_INIT)) {
+        system_reset(cpu, true);
+        cpu_state_changed(cpu);
+        take(cpu, REQUEST_SIPI);
+    }
+    if (cpu->s.wait_for_sipi) {
+        if (take(cpu, REQUEST_SIPI))
+            start_at_sipi(cpu);
+    } else {
+        take(cpu, REQUEST_SIPI);
+        /* An interrupt during delivery may raise: what is left is looked at again. */
+        atomic_store(&cpu->attention, 1);
+        if (!cpu->s.shadow)
+            deliver_pending(cpu);
+        bool more = atomic_load(&cpu->requests) & wakeful(cpu);
+        if (!more && !cpu->s.shadow)
+            atomic_store(&cpu->attention, 0);
+        /* A request that came in between has set its bit before the flag. */
+        if (atomic_load(&cpu->requests) & wakeful(cpu))
+            atomic_store(&cpu->attention, 1);
+    }
+    if (take(cpu, REQUEST_KICK)) {
+        *ret_exit = CPU_EXIT_KICKED;
+        atomic_store(&cpu->attention, 1);
+        return false;
+    }
+    if (cpu->s.halted || cpu->s.wait_for_sipi) {
+        *ret_exit = CPU_EXIT_HALTED;
+        atomic_store(&cpu->attention, 1);
+        return false;
+    }
+    return true;
+}
+
+enum cpu_exit cpu_run(struct cpu *cpu)
+{
+    atomic_store(&cpu->attention, 1);
+    enum cpu_exit exit = cpu->engine->run(cpu);
+    cpu->s.rflags = cpu_get_rflags(cpu);
+    unsigned requests = atomic_load(&cpu->requests);
+    cpu->s.nmi_pending = requests & REQUEST_NMI;
+    cpu->s.init_pending = requests & REQUEST_INIT;
+    cpu->s.sipi_pending = requests & REQUEST_SIPI;
+    return exit;
+}
+
+const char *cpu_shutdown_reason(const struct cpu *cpu)
+{
+    return cpu->shutdown_reason;
+}
+uint64_t cpu_instructions(const struct cpu *cpu)
+{
+    return cpu->instructions;
+}
+unsigned cpu_index(const struct cpu *cpu)
+{
+    return cpu->index;
+}
+struct cpu_state *cpu_state(struct cpu *cpu)
+{
+    return &cpu->s;
+}

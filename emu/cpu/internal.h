@@ -1,0 +1,203 @@
+/*
+ * struct cpu, and what the files of this folder share: derived state, faults, modes.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdatomic.h>
+#include "emu/core/memory.h"
+#include "emu/core/port.h"
+#include "emu/cpu/cpu.h"
+#include "emu/cpu/decode.h"
+#include "emu/cpu/state.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+enum vector_number {
+    VEC_DE, VEC_DB, VEC_NMI, VEC_BP, VEC_OF, VEC_BR, VEC_UD, VEC_NM, VEC_DF, VEC_RESERVED9, VEC_TS,
+    VEC_NP, VEC_SS, VEC_GP, VEC_PF, VEC_RESERVED15, VEC_MF, VEC_AC, VEC_MC, VEC_XM,
+};
+
+/* What decides how bytes are decoded and which handlers they get: part of a block's key. */
+enum cpu_mode {
+    MODE_CODE32 = 1,   /* CS.D */
+    MODE_LONG = 2,     /* 64-bit code (CS.L in long mode) */
+    MODE_STACK32 = 4,  /* SS.B */
+    MODE_USER = 8,     /* CPL 3 */
+    MODE_NO_FPU = 16,  /* CR0.EM or CR0.TS: x87 and MMX fault */
+    MODE_NO_SSE = 32,  /* CR0.EM, CR0.TS or no CR4.OSFXSR: SSE faults */
+    MODE_SINGLE = 64,  /* one instruction per block: TF, interrupt shadow */
+};
+
+/* Requests from other threads (struct cpu.requests). */
+enum cpu_request {
+    REQUEST_INTR = 1,
+    REQUEST_NMI = 2,
+    REQUEST_SMI = 4,
+    REQUEST_INIT = 8,
+    REQUEST_SIPI = 16,
+    REQUEST_KICK = 32,
+};
+
+/*
+ * The software TLB: one direct-mapped table per kind of access rights. An entry's tag is the page's
+ * address when the fast path may use it; bit 1 or 2 set sends an access the slow way without a new
+ * walk. An empty tag is 1, which no address matches.
+ */
+#define TLB_BITS  10
+#define TLB_SIZE  (1u << TLB_BITS)
+#define TLB_EMPTY UINT64_C(1)
+#define TLB_MMIO  UINT64_C(2) /* no host memory: memory_load() and memory_store() */
+#define TLB_CODE  UINT64_C(4) /* write tag: a page marked as code */
+#define PAGE_MASK (~UINT64_C(0xfff))
+
+struct tlb_entry {
+    uint64_t read, write, exec;
+    uint64_t addend; /* host address minus guest address */
+};
+
+struct tlb_info {
+    uint64_t phys;
+    uint8_t page_shift;
+    bool global;
+};
+
+enum tlb_kind { TLB_KERNEL, TLB_KERNEL_SMAP, TLB_USER, TLB_KIND_COUNT };
+
+struct tlb {
+    struct tlb_entry entry[TLB_SIZE];
+    struct tlb_info info[TLB_SIZE];
+    bool used;
+};
+
+struct block;
+struct block_cache;
+
+#define JUMP_CACHE_SIZE 4096
+struct jump_entry {
+    uint64_t linear;
+    struct block *block;
+    uint64_t generation;
+};
+
+struct cpu {
+    struct cpu_state s; /* first: register offsets count from here */
+
+    /* Hot derived state. `flags` holds the arithmetic flags as LAHF and SETO give them: OF in bit
+     * 0, SF ZF AF PF CF in the high byte. */
+    uint16_t flags;
+    uint32_t mode; /* enum cpu_mode */
+    atomic_uint attention; /* look at `requests` before the next block */
+    struct tlb_entry *tlb; /* the current kind's entries */
+    struct block *block;
+    uint64_t instructions;
+    const struct insn *insn; /* set on every way to a fault; NULL between instructions */
+
+    /* Where an access that has no plain host memory is done: see mmu_rmw(). */
+    uint8_t temp[64] __attribute__((aligned(64)));
+
+    insn_handler *(*handlers)[SHAPE_COUNT][4];
+    uint64_t code_generation; /* of translations of code addresses */
+    uint64_t a20_mask;
+    const uint32_t *memory_version;
+    uint32_t seen_memory_version;
+
+    /* The pending fault, set by cpu_raise(). */
+    void *unwind[5];
+    struct {
+        int vector;
+        bool has_error, software;
+        uint32_t error;
+    } fault;
+    int delivering; /* vector being delivered, or -1 */
+    bool instructions_exit; /* leave cpu_run's loop with `exit` */
+    enum cpu_exit exit;
+    bool flush_single; /* run one instruction, then look at attention again */
+    /* The instruction after a store into its own block, made to leave the block. */
+    struct insn *patched;
+    insn_handler *patched_handler;
+
+    atomic_uint requests;
+    pthread_mutex_t wait_lock;
+    pthread_cond_t wait_cond;
+
+    struct board *board;
+    const struct cpu_ops *ops;
+    void *opaque;
+    const struct engine_ops *engine;
+    const struct cpu_model *model;
+    unsigned index;
+    char *shutdown_reason;
+    int fault_chain[3];
+
+    struct block_cache *cache;
+    struct tlb tlbs[TLB_KIND_COUNT];
+    struct jump_entry jumps[JUMP_CACHE_SIZE];
+};
+
+/* ---- faults ---------------------------------------------------------------------------------- */
+
+/* Abandons the instruction; never returns. The instruction must have changed nothing yet. */
+_Noreturn void cpu_raise(struct cpu *cpu, int vector);
+_Noreturn void cpu_raise_error(struct cpu *cpu, int vector, uint32_t error);
+/* Delivers the fault, interrupt or trap `vector` (SDM 6.12). May itself raise. */
+void cpu_deliver(struct cpu *cpu, int vector, bool software, bool has_error, uint32_t error);
+/* After a raise: delivers, escalating to a double fault and to shutdown (SDM 6.15, interrupt 8). */
+void cpu_deliver_fault(struct cpu *cpu);
+void cpu_shutdown(struct cpu *cpu, const char *why);
+
+/* ---- derived state --------------------------------------------------------------------------- */
+
+/* Recomputes mode and TLB kind from CPL, CS, SS, CR0, CR4, EFER and RFLAGS. */
+void cpu_update_mode(struct cpu *cpu);
+/* RFLAGS as a whole, with the lazily kept arithmetic flags. */
+static inline uint64_t cpu_get_rflags(const struct cpu *cpu)
+{
+    return (cpu->s.rflags & ~FLAGS_ARITHMETIC) | ((cpu->flags >> 8) & 0xd5) |
+           (uint64_t)(cpu->flags & 1) << 11;
+}
+static inline void cpu_set_arithmetic(struct cpu *cpu, uint64_t rflags)
+{
+    cpu->flags = (rflags & 0xd5) << 8 | 0x200 | ((rflags >> 11) & 1);
+}
+/* Sets all of RFLAGS, and looks for interrupts that have become possible. */
+void cpu_set_rflags(struct cpu *cpu, uint64_t rflags);
+
+static inline bool cpu_protected(const struct cpu *cpu)
+{
+    return cpu->s.cr0 & CR0_PE;
+}
+static inline bool cpu_vm86(const struct cpu *cpu)
+{
+    return cpu->s.rflags & FLAG_VM;
+}
+static inline bool cpu_real_or_vm86(const struct cpu *cpu)
+{
+    return !cpu_protected(cpu) || cpu_vm86(cpu);
+}
+static inline bool cpu_long_active(const struct cpu *cpu)
+{
+    return cpu->s.efer & EFER_LMA;
+}
+static inline bool cpu_code64(const struct cpu *cpu)
+{
+    return cpu->mode & MODE_LONG;
+}
+static inline unsigned cpu_iopl(const struct cpu *cpu)
+{
+    return (cpu->s.rflags >> 12) & 3;
+}
+static inline bool canonical(uint64_t address)
+{
+    return (uint64_t)((int64_t)(address << 16) >> 16) == address;
+}
+static inline uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
+{
+    return cpu->s.gpr[GPR_CODE] + insn->offset + insn->length;
+}
+uint64_t cpu_read_tsc(const struct cpu *cpu);
+
+/* The register at a file offset. */
+#define REG(cpu, type, at) (*(type *)((uint8_t *)(cpu)->s.gpr + (at)))

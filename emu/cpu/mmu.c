@@ -1,0 +1,549 @@
+/* Address translation: page walks (SDM volume 3, chapter 4), the TLB, and the slow ways. */
+#include "emu/cpu/mmu.h"
+#include "emu/cpu/block.h"
+
+#define PTE_P   UINT64_C(0x001)
+#define PTE_W   UINT64_C(0x002)
+#define PTE_U   UINT64_C(0x004)
+#define PTE_A   UINT64_C(0x020)
+#define PTE_D   UINT64_C(0x040)
+#define PTE_PS  UINT64_C(0x080)
+#define PTE_G   UINT64_C(0x100)
+#define PTE_NX  (UINT64_C(1) << 63)
+#define PTE_PAT_LARGE UINT64_C(0x1000)
+#define PHYSICAL_BITS 40
+#define PTE_ADDRESS (((UINT64_C(1) << PHYSICAL_BITS) - 1) & PAGE_MASK)
+#define PTE_RESERVED ((UINT64_C(1) << 52) - (UINT64_C(1) << PHYSICAL_BITS))
+
+#define PF_P    1
+#define PF_W    2
+#define PF_U    4
+#define PF_RSVD 8
+#define PF_I    16
+
+struct walk {
+    uint64_t phys;
+    unsigned page_shift;
+    bool writable, user, nx, global, dirty;
+};
+
+/* ---- page tables in guest memory ------------------------------------------------------------- */
+
+/* Page tables lie in RAM but for nonsense; above the first megabyte nothing shadows it. */
+static uint8_t *table_host(struct cpu *cpu, uint64_t phys)
+{
+    struct memory_map *map = cpu->board->memory;
+    uint64_t below = memory_ram_below_4g(map);
+    if (phys >= 0x100000 && phys + 8 <= below)
+        return memory_ram_host(map) + phys;
+    struct memory_page page = memory_find_page(map, phys);
+    return page.write ? page.write + (phys & 0xfff) : NULL;
+}
+
+static uint64_t load_entry(struct cpu *cpu, uint64_t phys, bool wide)
+{
+    uint8_t *host = table_host(cpu, phys);
+    if (!host)
+        return memory_load(cpu->board->memory, phys, wide ? 8 : 4);
+    return wide ? __atomic_load_n((uint64_t *)host, __ATOMIC_RELAXED)
+                : __atomic_load_n((uint32_t *)host, __ATOMIC_RELAXED);
+}
+
+/* Accessed and dirty bits live in the entry's low byte. */
+static void set_entry_bits(struct cpu *cpu, uint64_t phys, uint64_t entry, uint64_t bits)
+{
+    if ((entry & bits) == bits)
+        return;
+    uint8_t *host = table_host(cpu, phys);
+    if (!host)
+        return;
+    __atomic_fetch_or(host, (uint8_t)bits, __ATOMIC_SEQ_CST);
+    if (memory_is_code(cpu->board->memory, phys))
+        memory_code_written(cpu->board->memory, phys);
+}
+
+/* ---- the walk -------------------------------------------------------------------------------- */
+
+static uint64_t reserved_bits(const struct cpu *cpu)
+{
+    return PTE_RESERVED | (cpu->s.efer & EFER_NXE ? 0 : PTE_NX);
+}
+
+struct level {
+    uint64_t address; /* of the entry */
+    uint64_t entry;
+};
+
+/*
+ * Walks to the leaf. Returns false with the error code's P and RSVD bits. `levels` keeps the entries
+ * on the way for their accessed bits.
+ */
+static bool walk_tables(struct cpu *cpu, uint64_t va, struct walk *walk, struct level *levels,
+                        unsigned *ret_count, uint32_t *ret_error)
+{
+    bool pae = cpu->s.cr4 & CR4_PAE, longmode = cpu_long_active(cpu);
+    unsigned shift = longmode ? 39 : pae ? 21 : 22;
+    unsigned index_bits = pae ? 9 : 10;
+    uint64_t table = cpu->s.cr3 & (longmode ? PTE_ADDRESS : UINT64_C(0xfffff000));
+    uint64_t reserved = pae ? reserved_bits(cpu) : 0;
+    unsigned count = 0;
+
+    *walk = (struct walk){.writable = true, .user = true};
+    if (pae && !longmode) {
+        uint64_t pdpte = cpu->s.pdpte[(va >> 30) & 3];
+        *ret_error = 0;
+        if (!(pdpte & PTE_P))
+            return false;
+        table = pdpte & PTE_ADDRESS;
+    }
+    for (;;) {
+        uint64_t index = (va >> shift) & ((1u << index_bits) - 1);
+        uint64_t address = (table + index * (pae ? 8 : 4)) & cpu->a20_mask;
+        uint64_t entry = load_entry(cpu, address, pae);
+        *ret_error = 0;
+        *ret_count = count;
+        if (!(entry & PTE_P))
+            return false;
+        *ret_error = PF_P | PF_RSVD;
+        if (entry & reserved)
+            return false;
+        bool large = false;
+        if (shift > 12 && entry & PTE_PS) {
+            if (shift == 39)
+                return false;
+            large = shift == 30 || shift == 21 || (shift == 22 && cpu->s.cr4 & CR4_PSE);
+        }
+        walk->writable &= !!(entry & PTE_W);
+        walk->user &= !!(entry & PTE_U);
+        walk->nx |= pae && entry & PTE_NX;
+        levels[count++] = (struct level){address, entry};
+        *ret_count = count;
+        if (shift == 12 || large) {
+            uint64_t offset_mask = (UINT64_C(1) << shift) - 1;
+            uint64_t base = entry & PTE_ADDRESS;
+            if (large && pae && entry & offset_mask & PTE_ADDRESS & ~PTE_PAT_LARGE)
+                return false;
+            if (large && !pae) /* PSE-36: bits 13-20 are address bits 32-39 */
+                base = (entry & 0xffc00000) | (entry & 0x1fe000) << 19;
+            walk->phys = (base & ~offset_mask) | (va & offset_mask & PAGE_MASK);
+            walk->page_shift = shift;
+            walk->global = entry & PTE_G && cpu->s.cr4 & CR4_PGE;
+            walk->dirty = entry & PTE_D;
+            return true;
+        }
+        table = entry & PTE_ADDRESS;
+        shift -= index_bits;
+    }
+}
+
+/* May this access go through? Returns the error code's bits, 0 for yes. */
+static bool access_allowed(const struct cpu *cpu, const struct walk *walk, enum mmu_access access,
+                           enum tlb_kind kind)
+{
+    bool user = kind == TLB_USER;
+
+    if (user && !walk->user)
+        return false;
+    if (access == MMU_EXEC) {
+        if (walk->nx)
+            return false;
+        return user || !walk->user || !(cpu->s.cr4 & CR4_SMEP);
+    }
+    if (kind == TLB_KERNEL_SMAP && walk->user)
+        return false;
+    if (access == MMU_WRITE)
+        return walk->writable || (!user && !(cpu->s.cr0 & CR0_WP));
+    return true;
+}
+
+static _Noreturn void raise_page_fault(struct cpu *cpu, uint64_t va, uint32_t error)
+{
+    cpu->s.cr2 = va;
+    cpu_raise_error(cpu, VEC_PF, error);
+}
+
+/* Non-canonical: #SS for accesses through the stack, else #GP. */
+static _Noreturn void raise_non_canonical(struct cpu *cpu)
+{
+    const struct insn *insn = cpu->insn;
+    bool stack = false;
+    if (insn && insn_has_memory(insn))
+        stack = insn->seg == SEG_NONE && (insn->base == RSP * 8 || insn->base == RBP * 8);
+    else if (insn)
+        stack = (insn->op >= OP_PUSH && insn->op <= OP_LEAVE) ||
+                (insn->op >= OP_CALL && insn->op <= OP_RETI);
+    cpu_raise_error(cpu, stack ? VEC_SS : VEC_GP, 0);
+}
+
+/* Fills the TLB's entry for one access, or raises. Returns the entry. */
+static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access access,
+                              enum tlb_kind kind)
+{
+    struct tlb *tlb = &cpu->tlbs[kind];
+    unsigned slot = (va >> 12) & (TLB_SIZE - 1);
+    struct tlb_entry *entry = &tlb->entry[slot];
+    struct tlb_info *info = &tlb->info[slot];
+    struct walk walk = {.writable = true, .user = true, .dirty = true, .page_shift = 12};
+    uint64_t page = va & PAGE_MASK;
+
+    if (cpu->s.cr0 & CR0_PG) {
+        struct level levels[4];
+        unsigned count = 0;
+        uint32_t error = 0;
+        if (cpu_long_active(cpu) && !canonical(va)) {
+            if (access == MMU_EXEC)
+                cpu_raise_error(cpu, VEC_GP, 0);
+            raise_non_canonical(cpu);
+        }
+        bool found = walk_tables(cpu, va, &walk, levels, &count, &error);
+        if (found && !access_allowed(cpu, &walk, access, kind)) {
+            found = false;
+            error = PF_P;
+        }
+        if (!found) {
+            error |= (access == MMU_WRITE ? PF_W : 0) | (kind == TLB_USER ? PF_U : 0);
+            bool pae_nx = cpu->s.cr4 & CR4_PAE && cpu->s.efer & EFER_NXE;
+            if (access == MMU_EXEC && (pae_nx || cpu->s.cr4 & CR4_SMEP))
+                error |= PF_I;
+            raise_page_fault(cpu, va, error);
+        }
+        for (unsigned i = 0; i < count; i++) {
+            bool leaf = i + 1 == count;
+            uint64_t bits = PTE_A | (leaf && access == MMU_WRITE ? PTE_D : 0);
+            set_entry_bits(cpu, levels[i].address, levels[i].entry, bits);
+        }
+        if (access == MMU_WRITE)
+            walk.dirty = true;
+    } else {
+        walk.phys = page;
+    }
+
+    uint64_t phys = walk.phys & cpu->a20_mask;
+    struct memory_page host = memory_find_page(cpu->board->memory, phys);
+    bool readable = access_allowed(cpu, &walk, MMU_READ, kind);
+    bool writable = access_allowed(cpu, &walk, MMU_WRITE, kind) && walk.dirty;
+    uint8_t *pointer = host.read ? host.read : host.write;
+    /* One addend serves both directions; shadow RAM read here and written there goes slow. */
+    bool split = host.read && host.write && host.read != host.write;
+    uint64_t keep = entry->exec == page && info->phys == phys ? entry->exec : TLB_EMPTY;
+
+    tlb->used = true;
+    entry->addend = (uintptr_t)pointer - page;
+    entry->read = !readable ? TLB_EMPTY : page | (host.read ? 0 : TLB_MMIO);
+    entry->write = !writable ? TLB_EMPTY : page | (host.write && !split ? 0 : TLB_MMIO);
+    if (entry->write == page && memory_is_code(cpu->board->memory, phys))
+        entry->write |= TLB_CODE;
+    entry->exec = access == MMU_EXEC ? page : keep;
+    info->phys = phys;
+    info->page_shift = walk.page_shift;
+    info->global = walk.global;
+    return entry;
+}
+
+static enum tlb_kind current_kind(const struct cpu *cpu)
+{
+    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++)
+        if (cpu->tlb == cpu->tlbs[kind].entry)
+            return kind;
+    return TLB_KERNEL;
+}
+
+static uint64_t *tag_of(struct tlb_entry *entry, enum mmu_access access)
+{
+    return access == MMU_READ ? &entry->read : access == MMU_WRITE ? &entry->write : &entry->exec;
+}
+
+/* One page's entry for an access: from the TLB or by a walk. */
+static struct tlb_entry *find(struct cpu *cpu, uint64_t va, enum mmu_access access,
+                              enum tlb_kind kind, uint64_t *ret_phys)
+{
+    struct tlb *tlb = &cpu->tlbs[kind];
+    unsigned slot = (va >> 12) & (TLB_SIZE - 1);
+    struct tlb_entry *entry = &tlb->entry[slot];
+    if ((*tag_of(entry, access) & ~(TLB_MMIO | TLB_CODE)) != (va & PAGE_MASK))
+        entry = fill(cpu, va, access, kind);
+    *ret_phys = tlb->info[slot].phys | (va & 0xfff);
+    return entry;
+}
+
+/* In legacy mode linear addresses wrap at 4 GiB. */
+static uint64_t wrap(const struct cpu *cpu, uint64_t va)
+{
+    return cpu_long_active(cpu) ? va : (uint32_t)va;
+}
+
+/* ---- accesses within one page ---------------------------------------------------------------- */
+
+static void read_page(struct cpu *cpu, uint64_t va, void *buffer, unsigned size, enum tlb_kind kind)
+{
+    uint64_t phys;
+    struct tlb_entry *entry = find(cpu, va, MMU_READ, kind, &phys);
+    if (entry->read & TLB_MMIO) {
+        if (size == 1 || size == 2 || size == 4 || size == 8) {
+            uint64_t value = memory_load(cpu->board->memory, phys, size);
+            memcpy(buffer, &value, size);
+        } else {
+            memory_read(cpu->board->memory, phys, buffer, size);
+        }
+    } else {
+        memcpy(buffer, (void *)(uintptr_t)(entry->addend + va), size);
+    }
+}
+
+/* The page was written: its blocks are stale, and the running one ends after this instruction. */
+static void note_code_write(struct cpu *cpu, struct tlb_entry *entry, uint64_t phys)
+{
+    memory_code_written(cpu->board->memory, phys);
+    entry->write &= ~TLB_CODE;
+    block_page_written(cpu, phys);
+}
+
+static void write_page(struct cpu *cpu, uint64_t va, const void *buffer, unsigned size,
+                       enum tlb_kind kind)
+{
+    uint64_t phys;
+    struct tlb_entry *entry = find(cpu, va, MMU_WRITE, kind, &phys);
+    if (entry->write & TLB_MMIO) {
+        if (size == 1 || size == 2 || size == 4 || size == 8) {
+            uint64_t value = 0;
+            memcpy(&value, buffer, size);
+            memory_store(cpu->board->memory, phys, value, size);
+        } else {
+            memory_write(cpu->board->memory, phys, buffer, size);
+        }
+        block_page_written(cpu, phys); /* shadowed RAM can be code, too */
+        /* Acted on between blocks. */
+        if (__atomic_load_n(cpu->memory_version, __ATOMIC_ACQUIRE) != cpu->seen_memory_version)
+            atomic_store(&cpu->attention, 1);
+        return;
+    }
+    memcpy((void *)(uintptr_t)(entry->addend + va), buffer, size);
+    if (entry->write & TLB_CODE)
+        note_code_write(cpu, entry, phys);
+}
+
+static unsigned first_part(uint64_t va, unsigned size)
+{
+    unsigned room = 0x1000 - (va & 0xfff);
+    return size < room ? size : room;
+}
+
+static void read_any(struct cpu *cpu, uint64_t va, void *buffer, unsigned size, enum tlb_kind kind)
+{
+    unsigned first = first_part(va, size);
+    if (first < size) {
+        uint64_t phys;
+        find(cpu, va, MMU_READ, kind, &phys);
+        find(cpu, wrap(cpu, va + first), MMU_READ, kind, &phys);
+        read_page(cpu, wrap(cpu, va + first), (uint8_t *)buffer + first, size - first, kind);
+    }
+    read_page(cpu, va, buffer, first, kind);
+}
+
+static void check_any(struct cpu *cpu, uint64_t va, unsigned size, enum mmu_access access,
+                      enum tlb_kind kind)
+{
+    uint64_t phys;
+    unsigned first = first_part(va, size);
+    find(cpu, va, access, kind, &phys);
+    if (first < size)
+        find(cpu, wrap(cpu, va + first), access, kind, &phys);
+}
+
+static void write_any(struct cpu *cpu, uint64_t va, const void *buffer, unsigned size,
+                      enum tlb_kind kind)
+{
+    unsigned first = first_part(va, size);
+    if (first < size) {
+        check_any(cpu, va, size, MMU_WRITE, kind);
+        write_page(cpu, wrap(cpu, va + first), (const uint8_t *)buffer + first, size - first, kind);
+    }
+    write_page(cpu, va, buffer, first, kind);
+}
+
+/* ---- the slow ways --------------------------------------------------------------------------- */
+
+uint64_t mmu_load_slow(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    uint64_t value = 0;
+    read_any(cpu, address, &value, size, current_kind(cpu));
+    return value;
+}
+
+void mmu_store_slow(struct cpu *cpu, uint64_t address, uint64_t value, unsigned size)
+{
+    write_any(cpu, address, &value, size, current_kind(cpu));
+}
+
+void mmu_write_bytes(struct cpu *cpu, uint64_t address, const void *bytes, unsigned size)
+{
+    write_any(cpu, address, bytes, size, current_kind(cpu));
+}
+
+void mmu_check_write(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    check_any(cpu, address, size, MMU_WRITE, current_kind(cpu));
+}
+
+void mmu_check_read(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    check_any(cpu, address, size, MMU_READ, current_kind(cpu));
+}
+
+void *mmu_rmw_slow(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    enum tlb_kind kind = current_kind(cpu);
+    unsigned slot = (address >> 12) & (TLB_SIZE - 1);
+
+    check_any(cpu, address, size, MMU_WRITE, kind);
+    struct tlb_entry *entry = &cpu->tlbs[kind].entry[slot];
+    bool crossing = first_part(address, size) < size;
+    if (!crossing && !(entry->write & (TLB_MMIO | TLB_CODE)))
+        return (void *)(uintptr_t)(entry->addend + address);
+    if (!crossing && entry->write & TLB_CODE) {
+        /* The write comes at once; stale blocks are dropped now and the mark with them. */
+        note_code_write(cpu, entry, cpu->tlbs[kind].info[slot].phys | (address & 0xfff));
+        return (void *)(uintptr_t)(entry->addend + address);
+    }
+    read_any(cpu, address, cpu->temp, size, kind);
+    return cpu->temp;
+}
+
+void mmu_rmw_finish(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    write_any(cpu, address, cpu->temp, size, current_kind(cpu));
+}
+
+const void *mmu_read_slow(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    read_any(cpu, address, cpu->temp, size, current_kind(cpu));
+    return cpu->temp;
+}
+
+static enum tlb_kind system_kind(const struct cpu *cpu)
+{
+    return cpu->s.cr4 & CR4_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
+}
+
+uint64_t mmu_system_load(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    uint64_t value = 0;
+    read_any(cpu, wrap(cpu, address), &value, size, system_kind(cpu));
+    return value;
+}
+
+void mmu_system_store(struct cpu *cpu, uint64_t address, uint64_t value, unsigned size)
+{
+    write_any(cpu, wrap(cpu, address), &value, size, system_kind(cpu));
+}
+
+uint64_t mmu_translate_code(struct cpu *cpu, uint64_t address)
+{
+    uint64_t phys;
+    find(cpu, address, MMU_EXEC, current_kind(cpu), &phys);
+    return phys;
+}
+
+uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_access access,
+                  uint64_t *ret_length)
+{
+    struct tlb_entry *entry = mmu_entry(cpu, address);
+    uint64_t room = 0x1000 - (address & 0xfff);
+    if (*tag_of(entry, access) != (address & PAGE_MASK))
+        return NULL;
+    *ret_length = length < room ? length : room;
+    return (uint8_t *)(uintptr_t)(entry->addend + address);
+}
+
+/* ---- dropping translations ------------------------------------------------------------------- */
+
+static void clear_entry(struct tlb_entry *entry)
+{
+    entry->read = entry->write = entry->exec = TLB_EMPTY;
+}
+
+void mmu_flush(struct cpu *cpu)
+{
+    cpu->code_generation++;
+    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
+        for (unsigned i = 0; i < TLB_SIZE; i++)
+            clear_entry(&cpu->tlbs[kind].entry[i]);
+        cpu->tlbs[kind].used = false;
+    }
+}
+
+void mmu_flush_non_global(struct cpu *cpu)
+{
+    cpu->code_generation++;
+    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
+        struct tlb *tlb = &cpu->tlbs[kind];
+        if (!tlb->used)
+            continue;
+        bool kept = false;
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            if (tlb->info[i].global)
+                kept = true;
+            else
+                clear_entry(&tlb->entry[i]);
+        }
+        tlb->used = kept;
+    }
+}
+
+void mmu_flush_page(struct cpu *cpu, uint64_t address)
+{
+    cpu->code_generation++;
+    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
+        struct tlb *tlb = &cpu->tlbs[kind];
+        if (!tlb->used)
+            continue;
+        clear_entry(&tlb->entry[(address >> 12) & (TLB_SIZE - 1)]);
+        /* A large page's other pieces go, too. */
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
+            unsigned shift = tlb->info[i].page_shift;
+            if (shift <= 12)
+                continue;
+            struct tlb_entry *entry = &tlb->entry[i];
+            uint64_t tag = entry->read != TLB_EMPTY    ? entry->read
+                           : entry->write != TLB_EMPTY ? entry->write
+                                                       : entry->exec;
+            if (tag != TLB_EMPTY && tag >> shift == address >> shift)
+                clear_entry(entry);
+        }
+    }
+}
+
+void mmu_code_marked(struct cpu *cpu, uint64_t phys)
+{
+    phys &= PAGE_MASK;
+    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
+        struct tlb *tlb = &cpu->tlbs[kind];
+        if (!tlb->used)
+            continue;
+        for (unsigned i = 0; i < TLB_SIZE; i++)
+            if (tlb->info[i].phys == phys && !(tlb->entry[i].write & (TLB_EMPTY | TLB_MMIO)))
+                tlb->entry[i].write |= TLB_CODE;
+    }
+}
+
+void mmu_check_version(struct cpu *cpu)
+{
+    uint32_t version = __atomic_load_n(cpu->memory_version, __ATOMIC_ACQUIRE);
+    if (likely(version == cpu->seen_memory_version))
+        return;
+    cpu->seen_memory_version = version;
+    cpu->a20_mask = memory_a20_mask(cpu->board->memory);
+    mmu_flush(cpu);
+    block_layout_changed(cpu);
+}
+
+void mmu_load_pdptes(struct cpu *cpu, uint64_t cr3)
+{
+    uint64_t entry[4];
+    for (unsigned i = 0; i < 4; i++) {
+        entry[i] = load_entry(cpu, ((cr3 & 0xffffffe0) + i * 8) & cpu->a20_mask, true);
+        if (entry[i] & PTE_P && entry[i] & (PTE_RESERVED | UINT64_C(0xfff00000000001e6)))
+            cpu_raise_error(cpu, VEC_GP, 0);
+    }
+    memcpy(cpu->s.pdpte, entry, sizeof(entry));
+}

@@ -1,0 +1,107 @@
+/*
+ * Memory as instructions see it: linear addresses through the software TLB.
+ *
+ * Every access has a short inline path, `host = entry.addend + address`, taken when the page is plain
+ * RAM or ROM with the rights in question and the access stays inside it. All else goes to the slow
+ * functions: walks, page crossings, MMIO, pages that hold translated code, faults.
+ */
+#pragma once
+
+#include <string.h>
+#include "emu/cpu/internal.h"
+
+enum mmu_access { MMU_READ, MMU_WRITE, MMU_EXEC };
+
+/* Slow ways. cpu->insn must be set; they raise #PF, #GP or #SS. size: 1 to 16 bytes. */
+uint64_t mmu_load_slow(struct cpu *cpu, uint64_t address, unsigned size);
+void mmu_store_slow(struct cpu *cpu, uint64_t address, uint64_t value, unsigned size);
+void *mmu_rmw_slow(struct cpu *cpu, uint64_t address, unsigned size);
+const void *mmu_read_slow(struct cpu *cpu, uint64_t address, unsigned size);
+void mmu_rmw_finish(struct cpu *cpu, uint64_t address, unsigned size);
+void mmu_write_bytes(struct cpu *cpu, uint64_t address, const void *bytes, unsigned size);
+/* Raises what a write of these bytes would, and changes nothing but accessed and dirty bits. */
+void mmu_check_write(struct cpu *cpu, uint64_t address, unsigned size);
+void mmu_check_read(struct cpu *cpu, uint64_t address, unsigned size);
+
+/* Accesses the processor itself makes to its tables: supervisor rights whatever the CPL. */
+uint64_t mmu_system_load(struct cpu *cpu, uint64_t address, unsigned size);
+void mmu_system_store(struct cpu *cpu, uint64_t address, uint64_t value, unsigned size);
+
+/* Physical address of the code byte at a linear address; raises #PF. */
+uint64_t mmu_translate_code(struct cpu *cpu, uint64_t address);
+
+/* The host bytes from `address` to the end of its page, at most `length`; NULL where accesses must go
+ * the slow way. Raises nothing. Sets *ret_length. */
+uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_access access,
+                  uint64_t *ret_length);
+
+void mmu_flush(struct cpu *cpu);               /* everything */
+void mmu_flush_non_global(struct cpu *cpu);    /* CR3 load */
+void mmu_flush_page(struct cpu *cpu, uint64_t address); /* INVLPG */
+void mmu_code_marked(struct cpu *cpu, uint64_t phys); /* write tags of the page go the slow way */
+void mmu_check_version(struct cpu *cpu);       /* after the memory map may have changed */
+/* Loads the four PAE page-directory pointers; raises #GP when reserved bits are set. */
+void mmu_load_pdptes(struct cpu *cpu, uint64_t cr3);
+
+static inline struct tlb_entry *mmu_entry(struct cpu *cpu, uint64_t address)
+{
+    return &cpu->tlb[(address >> 12) & (TLB_SIZE - 1)];
+}
+
+#define MMU_ACCESSORS(bits)                                                                        \
+    static inline uint##bits##_t load##bits(struct cpu *cpu, const struct insn *insn,              \
+                                            uint64_t address)                                      \
+    {                                                                                              \
+        struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
+        if (likely(entry->read == ((address + bits / 8 - 1) & PAGE_MASK))) {                       \
+            uint##bits##_t value;                                                                  \
+            memcpy(&value, (void *)(uintptr_t)(entry->addend + address), bits / 8);                \
+            return value;                                                                          \
+        }                                                                                          \
+        cpu->insn = insn;                                                                          \
+        return mmu_load_slow(cpu, address, bits / 8);                                              \
+    }                                                                                              \
+    static inline void store##bits(struct cpu *cpu, const struct insn *insn, uint64_t address,     \
+                                   uint##bits##_t value)                                           \
+    {                                                                                              \
+        struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
+        if (likely(entry->write == ((address + bits / 8 - 1) & PAGE_MASK))) {                      \
+            memcpy((void *)(uintptr_t)(entry->addend + address), &value, bits / 8);                \
+            return;                                                                                \
+        }                                                                                          \
+        cpu->insn = insn;                                                                          \
+        mmu_store_slow(cpu, address, value, bits / 8);                                             \
+    }
+MMU_ACCESSORS(8)
+MMU_ACCESSORS(16)
+MMU_ACCESSORS(32)
+MMU_ACCESSORS(64)
+#undef MMU_ACCESSORS
+
+/*
+ * Read-modify-write: a pointer to the operand in host memory, or, where there is no plain memory, to
+ * cpu->temp with the value loaded and the write checked. mmu_rmw_end() then writes it back.
+ */
+static inline void *mmu_rmw(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size)
+{
+    struct tlb_entry *entry = mmu_entry(cpu, address);
+    if (likely(entry->write == ((address + size - 1) & PAGE_MASK)))
+        return (void *)(uintptr_t)(entry->addend + address);
+    cpu->insn = insn;
+    return mmu_rmw_slow(cpu, address, size);
+}
+static inline void mmu_rmw_end(struct cpu *cpu, const void *operand, uint64_t address, unsigned size)
+{
+    if (unlikely(operand == cpu->temp))
+        mmu_rmw_finish(cpu, address, size);
+}
+/* The same for reading only. */
+static inline const void *mmu_read(struct cpu *cpu, const struct insn *insn, uint64_t address,
+                                   unsigned size)
+{
+    struct tlb_entry *entry = mmu_entry(cpu, address);
+    if (likely(entry->read == ((address + size - 1) & PAGE_MASK)))
+        return (const void *)(uintptr_t)(entry->addend + address);
+    cpu->insn = insn;
+    return mmu_read_slow(cpu, address, size);
+}

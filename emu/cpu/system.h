@@ -1,0 +1,75 @@
+/*
+ * The system side: segments and descriptors, control transfers through gates, control registers,
+ * events between instructions.
+ */
+#pragma once
+
+#include "emu/cpu/internal.h"
+
+/* ---- segments (segment.c) -------------------------------------------------------------------- */
+
+struct descriptor {
+    uint32_t low, high;
+    uint64_t upper;   /* of 16-byte system descriptors in long mode */
+    uint64_t address; /* linear, of the descriptor */
+};
+
+/* Fetches a descriptor; raises `vector`(selector) beyond the table's limit. */
+struct descriptor segment_fetch(struct cpu *cpu, uint16_t selector, int vector);
+bool segment_try_fetch(struct cpu *cpu, uint16_t selector, struct descriptor *ret_descriptor);
+struct segment segment_unpack(uint16_t selector, const struct descriptor *descriptor);
+/* Sets the accessed bit in the table. */
+void segment_mark_accessed(struct cpu *cpu, struct descriptor *descriptor);
+static inline unsigned descriptor_type(const struct descriptor *d)
+{
+    return (d->high >> 8) & 15;
+}
+static inline unsigned descriptor_dpl(const struct descriptor *d)
+{
+    return (d->high >> 13) & 3;
+}
+static inline bool descriptor_is_segment(const struct descriptor *d)
+{
+    return d->high & 0x1000;
+}
+static inline bool descriptor_present(const struct descriptor *d)
+{
+    return d->high & 0x8000;
+}
+
+/* MOV to ES, SS, DS, FS, GS and the like, with all checks. */
+void system_load_segment(struct cpu *cpu, unsigned index, uint16_t selector);
+/* The stack segment for privilege level `cpl`; raises `vector`. Changes nothing. */
+struct segment segment_check_stack(struct cpu *cpu, uint16_t selector, unsigned cpl, int vector,
+                                   struct descriptor *ret_descriptor);
+/* Real or virtual-8086 mode: base from the selector. */
+void segment_load_real(struct cpu *cpu, unsigned index, uint16_t selector);
+void system_set_cpl(struct cpu *cpu, unsigned cpl);
+/* Returning to an outer level: data segments it may not use become null. */
+void segment_drop_privileged(struct cpu *cpu);
+/* The stack pointer for a level, from the TSS. */
+void segment_tss_stack(struct cpu *cpu, unsigned level, uint16_t *ret_ss, uint64_t *ret_sp);
+uint64_t segment_tss_ist(struct cpu *cpu, unsigned ist);
+
+/* ---- control transfers (far.c, iret.c, task.c) ------------------------------------------------ */
+
+void system_far_jump(struct cpu *cpu, const struct insn *insn, uint16_t selector, uint64_t offset,
+                     bool call);
+void system_far_return(struct cpu *cpu, const struct insn *insn, unsigned release);
+void system_iret(struct cpu *cpu, const struct insn *insn);
+enum task_reason { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_INTERRUPT };
+void system_task_switch(struct cpu *cpu, uint16_t selector, enum task_reason reason,
+                        uint64_t return_ip);
+/* POPF's rules on what may change. */
+void system_pop_flags(struct cpu *cpu, uint64_t value, unsigned bytes);
+
+/* ---- the rest -------------------------------------------------------------------------------- */
+
+/* Between blocks, when attention is set. False: leave cpu_run() with *ret_exit. */
+bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit);
+bool system_read_msr(struct cpu *cpu, uint32_t index, uint64_t *ret_value);
+bool system_write_msr(struct cpu *cpu, uint32_t index, uint64_t value);
+void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t ret_registers[4]);
+void system_reset(struct cpu *cpu, bool init);
+void system_set_cr0(struct cpu *cpu, uint64_t value);
+void system_set_cr4(struct cpu *cpu, uint64_t value);

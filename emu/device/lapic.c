@@ -1,0 +1,394 @@
+#include "emu/device/lapic.h"
+
+#include <string.h>
+#include "emu/core/memory.h"
+#include "emu/device/i8259.h"
+#include "emu/device/ioapic.h"
+#include "emu/device/lapic_internal.h"
+
+/* ---- bit vectors ------------------------------------------------------------------------------ */
+
+static int highest(const uint32_t bits[8])
+{
+    for (int i = 7; i >= 0; i--) {
+        if (bits[i])
+            return i * 32 + 31 - __builtin_clz(bits[i]);
+    }
+    return -1;
+}
+
+static void set_bit(uint32_t bits[8], uint8_t vector, bool value)
+{
+    uint32_t bit = UINT32_C(1) << (vector & 31);
+    bits[vector >> 5] = value ? bits[vector >> 5] | bit : bits[vector >> 5] & ~bit;
+}
+
+static bool get_bit(const uint32_t bits[8], uint8_t vector)
+{
+    return bits[vector >> 5] >> (vector & 31) & 1;
+}
+
+/* ---- priorities ------------------------------------------------------------------------------- */
+
+uint8_t lapic_priority(const struct lapic *lapic)
+{
+    int serving = highest(lapic->isr);
+    uint8_t class = serving < 0 ? 0 : (uint8_t)serving & 0xf0;
+    return (lapic->tpr & 0xf0) >= class ? (uint8_t)lapic->tpr : class;
+}
+
+static bool hardware_enabled(const struct lapic *lapic)
+{
+    return lapic->base & BASE_ENABLED;
+}
+
+/* The vector that may be delivered now, or -1. */
+static int deliverable(const struct lapic *lapic)
+{
+    if (!hardware_enabled(lapic) || !(lapic->svr & SVR_ENABLED))
+        return -1;
+    int vector = highest(lapic->irr);
+    return vector >= 0 && (vector & 0xf0) > (lapic_priority(lapic) & 0xf0) ? vector : -1;
+}
+
+static bool external_pending(const struct lapic *lapic)
+{
+    uint32_t entry = lapic->lvt[LVT_LINT0];
+    bool passes = !(entry & LVT_MASKED) && (entry >> 8 & 7) == LAPIC_EXTINT;
+    return lapic->lint0_level && (passes || (!hardware_enabled(lapic) && lapic->index == 0));
+}
+
+void lapic_update(struct lapic *lapic)
+{
+    if (lapic->cpu)
+        lapic->cpu->set_interrupt(lapic->cpu_opaque,
+                                  deliverable(lapic) >= 0 || external_pending(lapic));
+}
+
+int lapic_acknowledge(struct device *device)
+{
+    struct lapic *lapic = (struct lapic *)device;
+    board_lock(device->board);
+    int vector = deliverable(lapic);
+    if (vector >= 0) {
+        set_bit(lapic->irr, (uint8_t)vector, false);
+        set_bit(lapic->isr, (uint8_t)vector, true);
+    } else if (external_pending(lapic) && lapic->bus->pic) {
+        vector = i8259_acknowledge(lapic->bus->pic);
+    }
+    lapic_update(lapic);
+    board_unlock(device->board);
+    return vector;
+}
+
+void lapic_end_of_interrupt(struct lapic *lapic)
+{
+    int vector = highest(lapic->isr);
+    if (vector < 0)
+        return;
+    set_bit(lapic->isr, (uint8_t)vector, false);
+    if (get_bit(lapic->tmr, (uint8_t)vector) && lapic->bus->ioapic)
+        ioapic_end_of_interrupt(lapic->bus->ioapic, (uint8_t)vector);
+    lapic_update(lapic);
+}
+
+void lapic_error(struct lapic *lapic, uint32_t bits)
+{
+    lapic->esr_pending |= bits;
+    uint32_t entry = lapic->lvt[LVT_ERROR];
+    if (!(entry & LVT_MASKED) && (entry & 0xff) >= 16)
+        set_bit(lapic->irr, (uint8_t)entry, true);
+}
+
+/* ---- receiving -------------------------------------------------------------------------------- */
+
+static void accept_fixed(struct lapic *lapic, uint8_t vector, bool level)
+{
+    if (!hardware_enabled(lapic) || !(lapic->svr & SVR_ENABLED))
+        return;
+    if (vector < 16) {
+        lapic_error(lapic, ERROR_ILLEGAL_VECTOR);
+    } else {
+        set_bit(lapic->irr, vector, true);
+        set_bit(lapic->tmr, vector, level);
+    }
+    lapic_update(lapic);
+}
+
+static void reset_registers(struct lapic *lapic);
+
+static void accept(struct lapic *lapic, const struct lapic_message *message)
+{
+    switch (message->delivery) {
+    case LAPIC_FIXED:
+    case LAPIC_LOWEST:
+        accept_fixed(lapic, message->vector, message->level);
+        break;
+    case LAPIC_SMI:
+        lapic->cpu->smi(lapic->cpu_opaque);
+        break;
+    case LAPIC_NMI:
+        lapic->cpu->nmi(lapic->cpu_opaque);
+        break;
+    case LAPIC_INIT:
+        reset_registers(lapic);
+        lapic->cpu->init(lapic->cpu_opaque);
+        break;
+    case LAPIC_SIPI:
+        lapic->cpu->sipi(lapic->cpu_opaque, message->vector);
+        break;
+    default:
+        break;
+    }
+}
+
+static bool is_addressed(const struct lapic *lapic, const struct lapic_message *message)
+{
+    uint8_t destination = message->destination;
+    if (!message->logical)
+        return destination == 0xff || destination == lapic->id;
+    uint8_t logical = (uint8_t)(lapic->ldr >> 24);
+    if (lapic->dfr >> 28 == 0xf) /* the flat model */
+        return logical & destination;
+    return (destination >> 4 == 0xf || destination >> 4 == logical >> 4) &&
+           (destination & logical & 0x0f);
+}
+
+void lapic_bus_deliver(struct lapic_bus *bus, const struct lapic_message *message)
+{
+    for (unsigned i = 0; i < bus->count; i++) {
+        unsigned at = message->delivery == LAPIC_LOWEST ? (bus->next_lowest + i) % bus->count : i;
+        struct lapic *lapic = (struct lapic *)bus->lapics[at];
+        if (!is_addressed(lapic, message))
+            continue;
+        accept(lapic, message);
+        if (message->delivery == LAPIC_LOWEST) {
+            bus->next_lowest = (at + 1) % bus->count;
+            return;
+        }
+    }
+}
+
+/* ---- sending ---------------------------------------------------------------------------------- */
+
+void lapic_send(struct lapic *lapic)
+{
+    uint32_t low = lapic->icr[0];
+    struct lapic_message message = {
+        .destination = (uint8_t)(lapic->icr[1] >> 24), .logical = low & 0x800,
+        .delivery = low >> 8 & 7, .vector = (uint8_t)low, .level = false};
+    unsigned shorthand = low >> 18 & 3;
+    /* The INIT level de-assert is a matter of old hardware's arbitration ids: nothing to do. */
+    if (message.delivery == LAPIC_INIT && !(low & 0x4000))
+        return;
+    if (message.delivery <= LAPIC_LOWEST && message.vector < 16) {
+        lapic_error(lapic, ERROR_SEND_VECTOR);
+        lapic_update(lapic);
+        return;
+    }
+    if (shorthand == 0) {
+        lapic_bus_deliver(lapic->bus, &message);
+        return;
+    }
+    for (unsigned i = 0; i < lapic->bus->count; i++) {
+        struct lapic *other = (struct lapic *)lapic->bus->lapics[i];
+        bool self = other == lapic;
+        if ((shorthand == 1 && self) || shorthand == 2 || (shorthand == 3 && !self))
+            accept(other, &message);
+    }
+}
+
+/* ---- the timer -------------------------------------------------------------------------------- */
+
+static unsigned divide_shift(const struct lapic *lapic)
+{
+    unsigned code = (lapic->timer_divide & 3) | (lapic->timer_divide >> 1 & 4);
+    return (code + 1) & 7;
+}
+
+static int64_t period_ns(const struct lapic *lapic)
+{
+    return (int64_t)lapic->timer_initial << divide_shift(lapic);
+}
+
+static int64_t now(const struct lapic *lapic)
+{
+    return guest_clock_now(lapic->device.board->clock);
+}
+
+uint32_t lapic_timer_count(const struct lapic *lapic)
+{
+    int64_t period = period_ns(lapic), elapsed = now(lapic) - lapic->timer_start;
+    if (period == 0 || lapic->timer_deadline == INT64_MAX || elapsed < 0)
+        return 0;
+    if (!(lapic->lvt[LVT_TIMER] & LVT_PERIODIC) && elapsed >= period)
+        return 0;
+    return (uint32_t)((period - elapsed % period) >> divide_shift(lapic));
+}
+
+static void set_deadline(struct lapic *lapic, int64_t deadline)
+{
+    lapic->timer_deadline = deadline;
+    timer_arm(&lapic->timer, deadline);
+}
+
+static void start_timer(struct lapic *lapic, int64_t start)
+{
+    lapic->timer_start = start;
+    int64_t period = period_ns(lapic);
+    set_deadline(lapic, period ? start + period : INT64_MAX);
+}
+
+void lapic_timer_write(struct lapic *lapic, uint32_t initial)
+{
+    lapic->timer_initial = initial;
+    start_timer(lapic, now(lapic));
+}
+
+void lapic_timer_changed(struct lapic *lapic)
+{
+    if (lapic->timer_deadline != INT64_MAX)
+        start_timer(lapic, lapic->timer_start);
+}
+
+static void timer_fired(void *opaque)
+{
+    struct lapic *lapic = opaque;
+    uint32_t entry = lapic->lvt[LVT_TIMER];
+    if (!(entry & LVT_MASKED))
+        accept_fixed(lapic, (uint8_t)entry, false);
+    int64_t period = period_ns(lapic);
+    if (!(entry & LVT_PERIODIC) || period == 0) {
+        set_deadline(lapic, INT64_MAX);
+        return;
+    }
+    /* Ticks nobody could take are not made up for. A period no host keeps up with is stretched. */
+    int64_t passed = (now(lapic) - lapic->timer_start) / period;
+    lapic->timer_start += MAX(passed, 1) * period;
+    set_deadline(lapic, lapic->timer_start + MAX(period, 2000));
+}
+
+/* ---- the bus ---------------------------------------------------------------------------------- */
+
+void lapic_bus_init(struct lapic_bus *bus)
+{
+    memset(bus, 0, sizeof(*bus));
+    pthread_key_create(&bus->current, NULL);
+}
+
+void lapic_bus_finish(struct lapic_bus *bus)
+{
+    pthread_key_delete(bus->current);
+}
+
+void lapic_bus_enter(struct lapic_bus *bus, struct device *lapic)
+{
+    pthread_setspecific(bus->current, lapic);
+}
+
+/* ---- the device ------------------------------------------------------------------------------- */
+
+static void set_lint0(void *receiver, int input, int level)
+{
+    struct lapic *lapic = receiver;
+    uint32_t entry = lapic->lvt[LVT_LINT0];
+    bool rising = level && !lapic->lint0_level;
+    lapic->lint0_level = level;
+    if (rising && !(entry & LVT_MASKED) && (entry >> 8 & 7) == LAPIC_FIXED)
+        accept_fixed(lapic, (uint8_t)entry, false);
+    if (rising && !(entry & LVT_MASKED) && (entry >> 8 & 7) == LAPIC_NMI)
+        lapic->cpu->nmi(lapic->cpu_opaque);
+    lapic_update(lapic);
+}
+
+void lapic_connect(struct device *device, struct lapic_bus *bus, unsigned index,
+                   const struct lapic_cpu *cpu, void *opaque)
+{
+    struct lapic *lapic = (struct lapic *)device;
+    lapic->bus = bus;
+    lapic->index = index;
+    lapic->cpu = cpu;
+    lapic->cpu_opaque = opaque;
+    lapic->lint0 = (struct irq){set_lint0, lapic, 0};
+    bus->lapics[index] = device;
+    bus->count = MAX(bus->count, index + 1);
+}
+
+struct irq *lapic_lint0(struct device *device)
+{
+    return &((struct lapic *)device)->lint0;
+}
+
+static bool realize(struct device *device, GError **error)
+{
+    struct lapic *lapic = (struct lapic *)device;
+    timer_init(&lapic->timer, device->board->clock, timer_fired, lapic);
+    if (lapic->index == 0)
+        lapic->region = memory_add_mmio(device->board->memory, "lapic", LAPIC_BASE, 0x1000, 20,
+                                        &lapic_mmio_ops, lapic->bus);
+    return true;
+}
+
+void lapic_disable(struct lapic *lapic)
+{
+    for (int i = 0; i < LVT_COUNT; i++)
+        lapic->lvt[i] |= LVT_MASKED;
+}
+
+static void reset_registers(struct lapic *lapic)
+{
+    lapic->id = lapic->index;
+    lapic->tpr = lapic->ldr = lapic->esr = lapic->esr_pending = 0;
+    lapic->dfr = UINT32_MAX;
+    lapic->svr = 0xff;
+    memset(lapic->isr, 0, sizeof(lapic->isr));
+    memset(lapic->tmr, 0, sizeof(lapic->tmr));
+    memset(lapic->irr, 0, sizeof(lapic->irr));
+    lapic->icr[0] = lapic->icr[1] = 0;
+    for (int i = 0; i < LVT_COUNT; i++)
+        lapic->lvt[i] = LVT_MASKED;
+    /* Firmware of the PIC age expects its interrupts at the boot processor from the start. */
+    if (lapic->index == 0)
+        lapic->lvt[LVT_LINT0] = LAPIC_EXTINT << 8;
+    lapic->timer_initial = lapic->timer_divide = 0;
+    lapic->timer_start = 0;
+    set_deadline(lapic, INT64_MAX);
+    lapic_update(lapic);
+}
+
+static void reset(struct device *device)
+{
+    struct lapic *lapic = (struct lapic *)device;
+    lapic->base = LAPIC_BASE | BASE_ENABLED | (lapic->index == 0 ? BASE_BSP : 0);
+    reset_registers(lapic);
+}
+
+static bool loaded(struct device *device, GError **error)
+{
+    struct lapic *lapic = (struct lapic *)device;
+    timer_arm(&lapic->timer, lapic->timer_deadline);
+    lapic_update(lapic);
+    return true;
+}
+
+static void finish(struct device *device)
+{
+    timer_cancel(&((struct lapic *)device)->timer);
+}
+
+static const struct state_field state[] = {
+    STATE_UINT(struct lapic, base),          STATE_UINT(struct lapic, id),
+    STATE_UINT(struct lapic, tpr),           STATE_UINT(struct lapic, svr),
+    STATE_UINT(struct lapic, ldr),           STATE_UINT(struct lapic, dfr),
+    STATE_UINT(struct lapic, esr),           STATE_UINT(struct lapic, esr_pending),
+    STATE_UINTS(struct lapic, isr),          STATE_UINTS(struct lapic, tmr),
+    STATE_UINTS(struct lapic, irr),          STATE_UINTS(struct lapic, icr),
+    STATE_UINTS(struct lapic, lvt),          STATE_UINT(struct lapic, timer_initial),
+    STATE_UINT(struct lapic, timer_divide),  STATE_UINT(struct lapic, timer_start),
+    STATE_UINT(struct lapic, timer_deadline), STATE_UINT(struct lapic, lint0_level),
+    STATE_END,
+};
+
+const struct device_ops lapic_ops = {
+    .name = "lapic", .size = sizeof(struct lapic), .state_version = 1, .state = state,
+    .realize = realize, .reset = reset, .loaded = loaded, .finish = finish};

@@ -1,0 +1,49 @@
+/*
+ * Between lapic.c (priorities, delivery, timer) and lapic_registers.c (what CPUs read and write).
+ */
+#pragma once
+
+#include "emu/core/clock.h"
+#include "emu/device/lapic.h"
+
+enum lvt { LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
+
+#define LVT_MASKED     0x10000u
+#define LVT_PERIODIC   0x20000u
+#define SVR_ENABLED    0x100u
+#define BASE_BSP       0x100u
+#define BASE_ENABLED   0x800u
+#define ERROR_ILLEGAL_VECTOR 0x40u /* received */
+#define ERROR_SEND_VECTOR    0x20u
+#define ERROR_REGISTER       0x80u
+
+struct lapic {
+    struct device device;
+    struct lapic_bus *bus;
+    struct memory_region *region; /* the first one's only */
+    const struct lapic_cpu *cpu;
+    void *cpu_opaque;
+    struct irq lint0;
+    struct timer timer;
+    unsigned index;
+
+    uint64_t base; /* the MSR */
+    uint32_t id, tpr, svr, ldr, dfr, esr, esr_pending;
+    uint32_t isr[8], tmr[8], irr[8];
+    uint32_t icr[2], lvt[LVT_COUNT];
+    uint32_t timer_initial, timer_divide;
+    int64_t timer_start;    /* guest ns of the last load */
+    int64_t timer_deadline; /* INT64_MAX when stopped */
+    bool lint0_level;
+};
+
+void lapic_update(struct lapic *lapic);
+uint8_t lapic_priority(const struct lapic *lapic); /* PPR */
+void lapic_end_of_interrupt(struct lapic *lapic);
+void lapic_send(struct lapic *lapic); /* the interrupt command register */
+void lapic_error(struct lapic *lapic, uint32_t bits);
+void lapic_timer_write(struct lapic *lapic, uint32_t initial);
+void lapic_timer_changed(struct lapic *lapic); /* divider or mode */
+uint32_t lapic_timer_count(const struct lapic *lapic);
+void lapic_disable(struct lapic *lapic); /* by software: every LVT entry masked */
+extern const struct mmio_ops lapic_mmio_ops;

@@ -1,0 +1,162 @@
+#include "emu/device/pci.h"
+
+#include "emu/core/bytes.h"
+#include "emu/core/memory.h"
+#include "emu/core/port.h"
+
+static unsigned bar_offset(unsigned bar)
+{
+    return bar == PCI_ROM_BAR ? PCI_ROM_ADDRESS : PCI_BAR0 + bar * 4;
+}
+
+static void put(struct pci_device *device, unsigned offset, uint32_t value, unsigned size)
+{
+    bytes_store(device->config + offset, value, size);
+}
+
+void pci_place(struct pci_device *device, struct pci_bus *bus, unsigned devfn)
+{
+    device->bus = bus;
+    device->devfn = devfn;
+    bus->functions[devfn] = device;
+}
+
+void pci_attach(struct pci_device *device, const struct pci_identity *identity)
+{
+    device->identity = identity;
+    bytes_store(device->writable + PCI_COMMAND, 0x0547, 2);
+    device->writable[0x0c] = 0xff; /* cache line size */
+    device->writable[0x0d] = 0xff; /* latency timer */
+    device->writable[PCI_INTERRUPT_LINE] = 0xff;
+}
+
+/* ---- base address registers ------------------------------------------------------------------- */
+
+static void add_bar(struct pci_device *device, unsigned bar, struct pci_bar what)
+{
+    device->bars[bar] = what;
+    uint32_t mask = (uint32_t) ~(what.size - 1);
+    if (bar == PCI_ROM_BAR)
+        mask |= 1;
+    bytes_store(device->writable + bar_offset(bar), mask, 4);
+}
+
+void pci_add_memory_bar(struct pci_device *device, unsigned bar, uint64_t size, bool prefetchable,
+                        struct memory_region *region)
+{
+    add_bar(device, bar, (struct pci_bar){.size = size, .region = region});
+    memory_region_enable(region, false);
+    put(device, bar_offset(bar), prefetchable ? 8 : 0, 4);
+}
+
+void pci_add_io_bar(struct pci_device *device, unsigned bar, unsigned size,
+                    struct port_range *range)
+{
+    add_bar(device, bar, (struct pci_bar){.size = size, .is_io = true, .range = range});
+    port_range_enable(range, 0);
+    put(device, bar_offset(bar), 1, 4);
+}
+
+static void map_bar(struct pci_device *device, unsigned index)
+{
+    const struct pci_bar *bar = &device->bars[index];
+    if (bar->size == 0)
+        return;
+    uint32_t value = (uint32_t)bytes_load(device->config + bar_offset(index), 4);
+    uint32_t base = value & (uint32_t) ~(bar->size - 1);
+    unsigned need = bar->is_io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY;
+    bool enabled = (device->config[PCI_COMMAND] & need) && base != 0;
+    if (index == PCI_ROM_BAR && !(value & 1))
+        enabled = false;
+    /* All ones is a guest measuring the register's size. */
+    if (base == (uint32_t) ~(bar->size - 1) || (bar->is_io && base > 0xffff))
+        enabled = false;
+    if (bar->is_io) {
+        if (enabled)
+            port_range_move(bar->range, (uint16_t)base);
+        port_range_enable(bar->range, enabled);
+    } else {
+        if (enabled)
+            memory_region_move(bar->region, base);
+        memory_region_enable(bar->region, enabled);
+    }
+}
+
+static void map_bars(struct pci_device *device)
+{
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        map_bar(device, i);
+}
+
+void pci_reset(struct pci_device *device)
+{
+    const struct pci_identity *id = device->identity;
+    uint8_t bar_types[PCI_BAR_COUNT];
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        bar_types[i] = device->bars[i].size && i != PCI_ROM_BAR
+                           ? device->config[bar_offset(i)] & (device->bars[i].is_io ? 1 : 0xf)
+                           : 0;
+    pci_set_intx(device, false);
+    memset(device->config, 0, sizeof(device->config));
+    put(device, PCI_VENDOR_ID, id->vendor, 2);
+    put(device, PCI_DEVICE_ID, id->device, 2);
+    put(device, PCI_REVISION, id->revision, 1);
+    put(device, PCI_CLASS, id->class_code, 3);
+    put(device, PCI_HEADER_TYPE, id->multifunction ? 0x80 : 0, 1);
+    put(device, PCI_SUBSYSTEM_VENDOR_ID, id->subsystem_vendor, 2);
+    put(device, PCI_SUBSYSTEM_ID, id->subsystem, 2);
+    put(device, PCI_INTERRUPT_PIN, id->interrupt_pin, 1);
+    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
+        device->config[bar_offset(i)] = bar_types[i];
+    map_bars(device);
+}
+
+void pci_loaded(struct pci_device *device)
+{
+    map_bars(device);
+}
+
+/* ---- interrupts ------------------------------------------------------------------------------- */
+
+void pci_set_intx(struct pci_device *device, bool level)
+{
+    if (device->intx == level || !device->identity->interrupt_pin)
+        return;
+    device->intx = level;
+    unsigned line = ((device->devfn >> 3) + device->identity->interrupt_pin - 1 + 3) & 3;
+    uint32_t *users = &device->bus->pirq_users[line];
+    *users += level ? 1 : (uint32_t)-1;
+    irq_set(device->bus->pirq[line], *users != 0);
+}
+
+bool pci_is_master(const struct pci_device *device)
+{
+    return device->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+}
+
+/* ---- configuration accesses ------------------------------------------------------------------- */
+
+uint32_t pci_config_read(struct pci_bus *bus, unsigned devfn, unsigned offset, unsigned size)
+{
+    const struct pci_device *device = bus->functions[devfn & 0xff];
+    if (!device || offset + size > 256)
+        return UINT32_MAX;
+    return (uint32_t)bytes_load(device->config + offset, size);
+}
+
+void pci_config_write(struct pci_bus *bus, unsigned devfn, unsigned offset, uint32_t value,
+                      unsigned size)
+{
+    struct pci_device *device = bus->functions[devfn & 0xff];
+    if (!device || offset + size > 256)
+        return;
+    for (unsigned i = 0; i < size; i++) {
+        uint8_t mask = device->writable[offset + i], byte = (uint8_t)(value >> (i * 8));
+        device->config[offset + i] =
+            (uint8_t)((device->config[offset + i] & ~mask) | (byte & mask));
+    }
+    if (offset < PCI_INTERRUPT_LINE && offset + size > PCI_COMMAND)
+        map_bars(device);
+    if (device->written)
+        device->written(device, offset, size);
+}

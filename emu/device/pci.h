@@ -1,0 +1,99 @@
+/*
+ * The PCI bus (PCI Local Bus Specification 2.1): configuration space, base address registers, INTx.
+ *
+ * A PCI device's structure begins with struct pci_device. In realize it calls pci_attach() and
+ * pci_add_*_bar(); in reset, pci_reset(); in loaded, pci_loaded(). Board lock held throughout.
+ */
+#pragma once
+
+#include "emu/core/irq.h"
+#include "emu/device/device.h"
+
+#define PCI_DEVFN(slot, function) ((slot) << 3 | (function))
+#define PCI_ROM_BAR               6
+#define PCI_BAR_COUNT             7
+
+enum pci_register {
+    PCI_VENDOR_ID = 0x00,
+    PCI_DEVICE_ID = 0x02,
+    PCI_COMMAND = 0x04,
+    PCI_STATUS = 0x06,
+    PCI_REVISION = 0x08,
+    PCI_CLASS = 0x09, /* programming interface, subclass, class */
+    PCI_HEADER_TYPE = 0x0e,
+    PCI_BAR0 = 0x10,
+    PCI_SUBSYSTEM_VENDOR_ID = 0x2c,
+    PCI_SUBSYSTEM_ID = 0x2e,
+    PCI_ROM_ADDRESS = 0x30,
+    PCI_INTERRUPT_LINE = 0x3c,
+    PCI_INTERRUPT_PIN = 0x3d,
+};
+enum pci_command {
+    PCI_COMMAND_IO = 1,
+    PCI_COMMAND_MEMORY = 2,
+    PCI_COMMAND_MASTER = 4,
+};
+
+struct memory_region;
+struct port_range;
+struct pci_device;
+
+/* One bus, numbered 0. `pirq` are the four interrupt lines at the south bridge, each shared: a line
+ * is up while any function's INTx is. */
+struct pci_bus {
+    struct pci_device *functions[256]; /* borrowed */
+    uint32_t address;                  /* the configuration address register, port 0xcf8 */
+    uint32_t pirq_users[4];
+    struct irq *pirq[4]; /* borrowed; may be NULL */
+};
+
+struct pci_bar {
+    uint64_t size; /* bytes, a power of two; 0: no such register */
+    bool is_io;
+    struct memory_region *region;
+    struct port_range *range;
+    void (*moved)(struct pci_device *device, bool enabled, uint32_t base); /* may be NULL */
+};
+
+/* What a function's registers read after reset; the rest of them is 0. */
+struct pci_identity {
+    uint16_t vendor, device, subsystem_vendor, subsystem;
+    uint32_t class_code; /* class << 16 | subclass << 8 | interface */
+    uint8_t revision;
+    uint8_t interrupt_pin; /* 0 none, 1 INTA ... */
+    bool multifunction;
+};
+
+struct pci_device {
+    struct device device;
+    struct pci_bus *bus;
+    unsigned devfn;
+    uint8_t config[256];
+    uint8_t writable[256]; /* which bits a guest may change */
+    struct pci_bar bars[PCI_BAR_COUNT];
+    bool intx;
+    const struct pci_identity *identity;
+    /* After a guest's write of `size` bytes at `offset`; may be NULL. */
+    void (*written)(struct pci_device *device, unsigned offset, unsigned size);
+};
+
+#define PCI_STATE(type, member)                                                                    \
+    STATE_BYTES(type, member.config), STATE_UINT(type, member.intx)
+
+void pci_place(struct pci_device *device, struct pci_bus *bus, unsigned devfn); /* before realize */
+void pci_attach(struct pci_device *device, const struct pci_identity *identity);
+void pci_reset(struct pci_device *device);
+void pci_loaded(struct pci_device *device);
+
+/* The region or range is the device's; the bus moves and enables it. It starts disabled. */
+void pci_add_memory_bar(struct pci_device *device, unsigned bar, uint64_t size, bool prefetchable,
+                        struct memory_region *region);
+void pci_add_io_bar(struct pci_device *device, unsigned bar, unsigned size,
+                    struct port_range *range);
+void pci_set_intx(struct pci_device *device, bool level);
+bool pci_is_master(const struct pci_device *device);
+
+/* Configuration accesses as the host bridge makes them: aligned, `size` 1, 2 or 4. */
+uint32_t pci_config_read(struct pci_bus *bus, unsigned devfn, unsigned offset, unsigned size);
+void pci_config_write(struct pci_bus *bus, unsigned devfn, unsigned offset, uint32_t value,
+                      unsigned size);

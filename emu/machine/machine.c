@@ -1,0 +1,323 @@
+#include "emu/machine/machine_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <gio/gio.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+#include "emu/core/clock.h"
+#include "emu/cpu/cpu.h"
+#include "emu/device/piix4_pm.h"
+#include "emu/device/uart.h"
+
+/* ---- requests --------------------------------------------------------------------------------- */
+
+void machine_request(struct machine *machine, enum machine_request request)
+{
+    pthread_mutex_lock(&machine->lock);
+    machine->hold = true; /* what comes after the request must not run */
+    pthread_mutex_unlock(&machine->lock);
+    atomic_fetch_or(&machine->requests, request);
+    for (unsigned i = 0; i < machine->vcpu_count; i++) {
+        if (machine->vcpus[i].cpu)
+            cpu_kick(machine->vcpus[i].cpu);
+    }
+    loop_wake(machine->loop);
+}
+
+static void board_request(struct board *board, int request)
+{
+    struct machine *machine = board->machine;
+    if (request == BOARD_RESET)
+        machine_request(machine, REQUEST_RESET);
+    else if (request == BOARD_POWER_OFF)
+        machine_request(machine, REQUEST_POWER_OFF);
+}
+
+void machine_quit(struct machine *machine)
+{
+    machine_request(machine, REQUEST_QUIT);
+}
+
+/* ---- building --------------------------------------------------------------------------------- */
+
+const char *machine_bus_name(enum machine_bus bus)
+{
+    static const char *const names[MACHINE_BUS_COUNT] = {"ide"};
+    return bus < MACHINE_BUS_COUNT ? names[bus] : "unknown";
+}
+
+static bool open_disks(struct machine *machine, GError **error)
+{
+    for (unsigned i = 0; i < machine->config->disk_count; i++) {
+        const struct machine_disk *disk = &machine->config->disks[i];
+        unsigned flags = (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) |
+                         (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0);
+        struct block_device *device = block_open(disk->file, flags, error);
+        if (!device) {
+            g_prefix_error(error, "disk %u: ", i);
+            return false;
+        }
+        if (block_size(device) < BLOCK_SECTOR_SIZE) {
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                        "disk %u: %s is smaller than one sector", i, disk->file);
+            block_abandon(device);
+            return false;
+        }
+        machine->disks[i] = disk_worker_new(&machine->board, disk->file, device);
+    }
+    return true;
+}
+
+static bool open_debug_console(struct machine *machine, GError **error)
+{
+    const char *path = machine->config->debug_console;
+    if (!path)
+        return true;
+    machine->debug_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    if (machine->debug_fd >= 0)
+        return true;
+    g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
+                "cannot write the debug console's file %s: %s", path, g_strerror(errno));
+    return false;
+}
+
+static bool build(struct machine *machine, GError **error)
+{
+    const struct machine_config *config = machine->config;
+    if (config->kernel) {
+        machine->linux_image = linux_image_load(config, error);
+        if (!machine->linux_image)
+            return false;
+    }
+    if (!open_disks(machine, error) || !open_debug_console(machine, error) ||
+        !pc_build(machine, error) || !vcpus_new(machine, error))
+        return false;
+    machine->serial = serial_new(machine, config->serial ? config->serial : "none", error);
+    return machine->serial != NULL;
+}
+
+static void wake(void *opaque)
+{
+    loop_wake(opaque);
+}
+
+struct machine *machine_new(const struct machine_config *config, GError **error)
+{
+    struct machine *machine = g_new0(struct machine, 1);
+    machine->config = config;
+    machine->debug_fd = -1;
+    if (!board_init(&machine->board, config->memory, error)) {
+        g_free(machine);
+        return NULL;
+    }
+    pthread_mutex_init(&machine->lock, NULL);
+    pthread_cond_init(&machine->changed, NULL);
+    machine->loop = loop_new();
+    machine->board.machine = machine;
+    machine->board.request = board_request;
+    guest_clock_set_wake(machine->board.clock, wake, machine->loop);
+    machine->hold = true;
+    if (!build(machine, error)) {
+        machine_free(machine, NULL);
+        return NULL;
+    }
+    pc_reset(machine);
+    vcpus_start(machine);
+    return machine;
+}
+
+static bool close_disks(struct machine *machine, GError **error)
+{
+    bool ok = true;
+    for (unsigned i = 0; i < MACHINE_MAX_DISKS; i++) {
+        /* The first failure is told; the others' disks are closed all the same. */
+        if (machine->disks[i] && !disk_worker_close(machine->disks[i], ok ? error : NULL))
+            ok = false;
+        machine->disks[i] = NULL;
+    }
+    return ok;
+}
+
+bool machine_free(struct machine *machine, GError **error)
+{
+    vcpus_stop(machine);
+    bool ok = close_disks(machine, error);
+    serial_free(machine->serial);
+    guest_clock_set_wake(machine->board.clock, NULL, NULL);
+    vcpus_free(machine);
+    if (machine->devices[0])
+        pc_free(machine);
+    linux_image_free(machine->linux_image);
+    acpi_tables_clear(&machine->acpi);
+    board_finish(&machine->board);
+    if (machine->bios_pages)
+        munmap(machine->bios_pages, machine->bios_size);
+    if (machine->debug_fd >= 0)
+        close(machine->debug_fd);
+    loop_free(machine->loop);
+    pthread_cond_destroy(&machine->changed);
+    pthread_mutex_destroy(&machine->lock);
+    g_free(machine);
+    return ok;
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+void machine_power_button(struct machine *machine)
+{
+    board_lock(&machine->board);
+    piix4_pm_power_button(machine->devices[PC_PIIX4_PM]);
+    board_unlock(&machine->board);
+}
+
+void machine_reset(struct machine *machine)
+{
+    vcpus_hold(machine);
+    machine->resets++;
+    pc_reset(machine);
+    if (!machine->paused)
+        vcpus_release(machine);
+}
+
+void machine_pause(struct machine *machine)
+{
+    vcpus_hold(machine);
+    machine->paused = true;
+    guest_clock_pause(machine->board.clock);
+    for (unsigned i = 0; i < machine->config->disk_count; i++)
+        disk_worker_drain(machine->disks[i]);
+}
+
+void machine_resume(struct machine *machine)
+{
+    machine->paused = false;
+    guest_clock_resume(machine->board.clock);
+    vcpus_release(machine);
+}
+
+static const char *shutdown_reason(const struct machine *machine)
+{
+    for (unsigned i = 0; i < machine->vcpu_count; i++) {
+        const char *reason = cpu_shutdown_reason(machine->vcpus[i].cpu);
+        if (reason)
+            return reason;
+    }
+    return "the CPU is in shutdown";
+}
+
+/* Acts on what was requested. True when the machine ends. */
+static bool serve_requests(struct machine *machine, enum machine_end *ret_end)
+{
+    unsigned requests = atomic_exchange(&machine->requests, 0);
+    bool no_reboot = machine->config->no_reboot;
+    if (!requests)
+        return false;
+    vcpus_hold(machine);
+    if (requests & REQUEST_TRIPLE_FAULT)
+        fprintf(stderr, "drover-emu: triple fault: %s; the machine %s\n", shutdown_reason(machine),
+                no_reboot ? "ends" : "is reset");
+    if (requests & REQUEST_DEBUG_EXIT)
+        *ret_end = MACHINE_END_DEBUG_EXIT;
+    else if (requests & (REQUEST_QUIT | REQUEST_POWER_OFF))
+        *ret_end = MACHINE_END_POWER_OFF;
+    else if (no_reboot)
+        *ret_end = requests & REQUEST_TRIPLE_FAULT ? MACHINE_END_TRIPLE_FAULT : MACHINE_END_RESET;
+    else {
+        machine_reset(machine);
+        return false;
+    }
+    return true;
+}
+
+enum machine_end machine_run(struct machine *machine)
+{
+    enum machine_end end = MACHINE_END_POWER_OFF;
+    if (!machine->paused)
+        machine_resume(machine);
+    while (!serve_requests(machine, &end)) {
+        guest_clock_fire_due(machine->board.clock);
+        int64_t next = guest_clock_next_deadline(machine->board.clock), timeout = -1;
+        if (next != INT64_MAX && !machine->paused)
+            timeout = MAX(next - guest_clock_now(machine->board.clock), 0);
+        loop_step(machine->loop, timeout);
+    }
+    vcpus_stop(machine);
+    return end;
+}
+
+int machine_exit_status(const struct machine *machine)
+{
+    return atomic_load(&machine->exit_status);
+}
+
+/* ---- questions -------------------------------------------------------------------------------- */
+
+enum machine_state machine_state(const struct machine *machine)
+{
+    if (machine->ending)
+        return MACHINE_ENDING;
+    return machine->paused ? MACHINE_PAUSED : MACHINE_RUNNING;
+}
+
+const struct machine_config *machine_configuration(const struct machine *machine)
+{
+    return machine->config;
+}
+
+void machine_statistics(struct machine *machine, struct machine_statistics *ret_statistics)
+{
+    struct timespec cpu;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &cpu);
+    struct machine_statistics s = {
+        .uptime_ns = guest_clock_now(machine->board.clock),
+        .cpu_time_ns = (uint64_t)(cpu.tv_sec * NS_PER_SECOND + cpu.tv_nsec),
+        .resets = machine->resets,
+    };
+    for (unsigned i = 0; i < machine->vcpu_count; i++)
+        s.instructions += cpu_instructions(machine->vcpus[i].cpu);
+    board_lock(&machine->board);
+    s.serial_in = uart_bytes_received(machine->devices[PC_UART]);
+    s.serial_out = uart_bytes_sent(machine->devices[PC_UART]);
+    board_unlock(&machine->board);
+    *ret_statistics = s;
+}
+
+void machine_disk_counters(struct machine *machine, unsigned disk,
+                           struct disk_counters *ret_counters, uint64_t *ret_size)
+{
+    disk_worker_counters(machine->disks[disk], ret_counters);
+    *ret_size = disk_worker_size(machine->disks[disk]);
+}
+
+struct device *machine_vga(struct machine *machine)
+{
+    return machine->devices[PC_VGA];
+}
+
+struct board *machine_board(struct machine *machine)
+{
+    return &machine->board;
+}
+
+struct device *machine_device(struct machine *machine, unsigned index)
+{
+    if (index < PC_COUNT)
+        return machine->devices[index];
+    index -= PC_COUNT;
+    return index < machine->vcpu_count ? machine->vcpus[index].lapic : NULL;
+}
+
+void machine_watch(struct machine *machine, int fd, short events,
+                   machine_watch_function *function, void *opaque)
+{
+    loop_watch(machine->loop, fd, events, function, opaque);
+}
+
+void machine_unwatch(struct machine *machine, int fd)
+{
+    loop_unwatch(machine->loop, fd);
+}

@@ -1,0 +1,105 @@
+/*
+ * A whole machine: a board with a PC's devices and CPUs on it, its threads and its life.
+ *
+ *      vCPU threads            the device thread: machine_run()
+ *      cpu_run(), park         timers, serial lines, control socket, requests of the guest
+ *            \                    /
+ *             the board lock, devices          disk workers: one thread per disk
+ *
+ * Threads: machine_run() is the device thread. Unless said otherwise, functions are called there, or
+ * before machine_run(). Lock order: board lock, then the machine's own.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include "emu/device/disk_worker.h"
+
+struct machine;
+struct device;
+
+#define MACHINE_MAX_CPUS  16
+#define MACHINE_MAX_DISKS 4
+
+enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_COUNT };
+const char *machine_bus_name(enum machine_bus bus);
+
+struct machine_disk {
+    const char *file;
+    enum machine_bus bus;
+    bool read_only, raw; /* raw: take a file of no known format as a plain image */
+};
+
+struct machine_config {
+    const char *name;   /* NULL: none */
+    uint64_t memory;    /* bytes, whole MiB */
+    unsigned cpus;      /* 1 to MACHINE_MAX_CPUS */
+    const char *engine, *cpu_model;
+    struct machine_disk disks[MACHINE_MAX_DISKS];
+    unsigned disk_count;
+    const char *serial;     /* "stdio", "unix:PATH", "file:PATH" or "none" */
+    const char *firmware;   /* file of the BIOS; NULL: SeaBIOS from its package */
+    const char *kernel, *initrd, *append; /* boot Linux without firmware; NULL kernel: firmware */
+    const char *boot_order; /* letters a floppy, c disk, d CD, n network; NULL: "cd" */
+    const char *debug_console; /* file for the firmware's log; NULL: none */
+    bool debug_exit;        /* port 0xf4 ends the machine */
+    bool no_reboot;         /* the machine ends where its guest resets it */
+};
+
+/* Why machine_run() returned. */
+enum machine_end {
+    MACHINE_END_POWER_OFF,    /* by the guest, or machine_quit() */
+    MACHINE_END_RESET,        /* the guest reset and no_reboot is set */
+    MACHINE_END_TRIPLE_FAULT, /* likewise, by a triple fault */
+    MACHINE_END_DEBUG_EXIT,   /* the debug exit port; machine_exit_status() */
+    MACHINE_END_COUNT,
+};
+
+enum machine_state { MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDING, MACHINE_STATE_COUNT };
+
+/* Borrows the configuration for the machine's life. Threads exist from here on, CPUs do not run yet. */
+struct machine *machine_new(const struct machine_config *config, GError **error);
+/* Flushes and closes the disks; false when that failed, the machine is gone all the same. */
+bool machine_free(struct machine *machine, GError **error);
+
+enum machine_end machine_run(struct machine *machine);
+int machine_exit_status(const struct machine *machine);
+
+/* From the device thread. */
+void machine_power_button(struct machine *machine);
+void machine_reset(struct machine *machine);
+void machine_pause(struct machine *machine);
+void machine_resume(struct machine *machine);
+/* Makes machine_run() return; any thread. */
+void machine_quit(struct machine *machine);
+
+enum machine_state machine_state(const struct machine *machine);
+const struct machine_config *machine_configuration(const struct machine *machine);
+
+struct machine_statistics {
+    int64_t uptime_ns;
+    uint64_t cpu_time_ns; /* of the process */
+    uint64_t instructions, resets;
+    uint64_t serial_in, serial_out; /* bytes to and from the guest */
+};
+void machine_statistics(struct machine *machine, struct machine_statistics *ret_statistics);
+/* Counters and size of one of the configuration's disks. */
+void machine_disk_counters(struct machine *machine, unsigned disk,
+                           struct disk_counters *ret_counters, uint64_t *ret_size);
+
+struct device *machine_vga(struct machine *machine);   /* borrowed */
+struct board *machine_board(struct machine *machine);  /* borrowed */
+/* Walks the devices in the order of their saved state; NULL ends. */
+struct device *machine_device(struct machine *machine, unsigned index);
+
+/* The saved state of devices and CPUs (not of memory). Paused machines only. */
+GBytes *machine_save(struct machine *machine);
+bool machine_load(struct machine *machine, GBytes *image, GError **error);
+
+/* File descriptors the device thread looks after. `events` as poll(2) has them; the callback is
+ * without the board lock. machine_watch() replaces the events of a descriptor it knows. */
+typedef void machine_watch_function(void *opaque, int fd, short events);
+void machine_watch(struct machine *machine, int fd, short events,
+                   machine_watch_function *function, void *opaque);
+void machine_unwatch(struct machine *machine, int fd);

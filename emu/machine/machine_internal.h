@@ -1,0 +1,99 @@
+/*
+ * Inside emu/machine: the structure that its files share.
+ */
+#pragma once
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include "emu/core/board.h"
+#include "emu/device/device.h"
+#include "emu/device/lapic.h"
+#include "emu/machine/acpi.h"
+#include "emu/machine/loop.h"
+#include "emu/machine/machine.h"
+
+struct cpu;
+struct serial;
+
+struct vcpu {
+    struct machine *machine;
+    struct cpu *cpu;
+    struct device *lapic;
+    pthread_t thread;
+    bool started, parked; /* machine lock */
+};
+
+/* The board's devices, in the order in which they are realized, reset and saved. */
+enum pc_slot {
+    PC_I440FX, PC_PIIX3, PC_I8259, PC_IOAPIC, PC_I8254, PC_CMOS, PC_I8042, PC_I8237, PC_UART,
+    PC_PIIX4_PM, PC_IDE, PC_VGA, PC_FW_CFG, PC_DEBUG,
+    PC_COUNT,
+};
+
+struct machine {
+    struct board board;
+    const struct machine_config *config;
+    struct device *devices[PC_COUNT];
+    struct lapic_bus lapic_bus;
+    struct irq intr; /* from the 8259 to every LINT0 */
+    struct vcpu vcpus[MACHINE_MAX_CPUS];
+    unsigned vcpu_count;
+    struct disk_worker *disks[MACHINE_MAX_DISKS];
+    struct loop *loop;
+    struct serial *serial;
+    int debug_fd; /* the firmware's log, or -1 */
+    struct acpi_tables acpi;
+
+    GBytes *bios;         /* the ROM image as read */
+    uint8_t *bios_pages;  /* page aligned, bios_size bytes */
+    size_t bios_size;
+    struct linux_image *linux_image; /* NULL: boots by firmware */
+
+    /* Requests from any thread, acted on by the device thread. */
+    atomic_uint requests;    /* bits of enum machine_request */
+    atomic_int exit_status;
+    uint64_t resets;
+
+    pthread_mutex_t lock; /* guards what follows; inside the board lock */
+    pthread_cond_t changed;
+    bool hold;    /* vCPU threads park */
+    bool ending;  /* vCPU threads end */
+    bool paused;  /* by machine_pause() */
+};
+
+enum machine_request {
+    REQUEST_RESET = 1,
+    REQUEST_POWER_OFF = 2,
+    REQUEST_TRIPLE_FAULT = 4,
+    REQUEST_QUIT = 8,
+    REQUEST_DEBUG_EXIT = 16,
+};
+/* Notes a request, stops the CPUs and wakes the device thread; any thread. */
+void machine_request(struct machine *machine, enum machine_request request);
+
+/* pc.c: the board's devices. */
+bool pc_build(struct machine *machine, GError **error);
+void pc_reset(struct machine *machine);
+void pc_free(struct machine *machine);
+
+/* vcpu.c: threads. */
+bool vcpus_new(struct machine *machine, GError **error);
+void vcpus_start(struct machine *machine);
+void vcpus_hold(struct machine *machine);    /* returns when all are parked */
+void vcpus_release(struct machine *machine);
+void vcpus_stop(struct machine *machine);    /* ends the threads */
+void vcpus_free(struct machine *machine);
+
+/* firmware.c: ROM and what it is told. */
+bool firmware_load(struct machine *machine, GError **error);
+void firmware_describe(struct machine *machine);
+
+/* linux_boot.c: a kernel started without firmware. */
+struct linux_image;
+struct linux_image *linux_image_load(const struct machine_config *config, GError **error);
+void linux_image_free(struct linux_image *image);
+void linux_boot(struct machine *machine);
+
+/* serial.c: what the serial port is connected to. */
+struct serial *serial_new(struct machine *machine, const char *specification, GError **error);
+void serial_free(struct serial *serial);

@@ -1,0 +1,148 @@
+#include "emu/machine/options.h"
+
+#include <gio/gio.h>
+#include <string.h>
+#include "emu/core/memory.h"
+
+G_GNUC_PRINTF(2, 3)
+static bool fail(GError **error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    g_autofree char *text = g_strdup_vprintf(format, arguments);
+    va_end(arguments);
+    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_BAD_VALUE, text);
+    return false;
+}
+
+bool options_parse_memory(const char *text, uint64_t *ret_bytes, GError **error)
+{
+    static const struct {
+        const char *suffix;
+        unsigned shift;
+    } units[] = {{"K", 10}, {"Ki", 10}, {"M", 20}, {"Mi", 20}, {"G", 30}, {"Gi", 30}, {"T", 40},
+                 {"Ti", 40}};
+    char *end = NULL;
+    guint64 number = g_ascii_isdigit(text[0]) ? g_ascii_strtoull(text, &end, 10) : 0;
+    unsigned shift = 0;
+    for (guint i = 0; end && i < G_N_ELEMENTS(units); i++) {
+        if (strcmp(end, units[i].suffix) == 0)
+            shift = units[i].shift;
+    }
+    if (!end || (*end && shift == 0))
+        return fail(error, "--memory %s: give a number with a unit of K, M, G or T, as 512M", text);
+    if (shift == 0)
+        return fail(error, "--memory %s: the unit is missing; for MiB write %sM", text, text);
+    uint64_t bytes = number << shift;
+    if (number == 0 || bytes >> shift != number || bytes % (1 << 20) || bytes > MEMORY_MAX_RAM)
+        return fail(error, "--memory %s: give whole MiB, from 1M to 1T", text);
+    *ret_bytes = bytes;
+    return true;
+}
+
+/* Splits at single commas; two of them are one that belongs to the text. */
+static GPtrArray *split(const char *text)
+{
+    GPtrArray *parts = g_ptr_array_new_with_free_func(g_free);
+    g_autoptr(GString) part = g_string_new(NULL);
+    for (const char *c = text; *c; c++) {
+        if (*c != ',') {
+            g_string_append_c(part, *c);
+        } else if (c[1] == ',') {
+            g_string_append_c(part, ',');
+            c++;
+        } else {
+            g_ptr_array_add(parts, g_strdup(part->str));
+            g_string_truncate(part, 0);
+        }
+    }
+    g_ptr_array_add(parts, g_strdup(part->str));
+    return parts;
+}
+
+static bool parse_switch(const char *value, bool *ret_value)
+{
+    *ret_value = strcmp(value, "on") == 0;
+    return *ret_value || strcmp(value, "off") == 0;
+}
+
+static bool parse_disk_part(const char *text, const char *key, const char *value,
+                            struct machine_disk *disk, char **file, GError **error)
+{
+    if (strcmp(key, "file") == 0 && *value) {
+        g_free(*file);
+        *file = g_strdup(value);
+        return true;
+    }
+    if (strcmp(key, "bus") == 0) {
+        for (unsigned bus = 0; bus < MACHINE_BUS_COUNT; bus++) {
+            if (strcmp(value, machine_bus_name(bus)) == 0) {
+                disk->bus = bus;
+                return true;
+            }
+        }
+        return fail(error, "--disk %s: bus \"%s\" is not known; use bus=ide", text, value);
+    }
+    if (strcmp(key, "format") == 0) {
+        disk->raw = strcmp(value, "raw") == 0;
+        return disk->raw || strcmp(value, "vhd") == 0 ||
+               fail(error, "--disk %s: format \"%s\" is not known; use vhd or raw", text, value);
+    }
+    if (strcmp(key, "readonly") == 0)
+        return parse_switch(value, &disk->read_only) ||
+               fail(error, "--disk %s: readonly is on or off, not \"%s\"", text, value);
+    return fail(error, "--disk %s: \"%s\" is not known; use file=PATH, bus=ide, format=vhd or raw, "
+                "readonly=on or off", text, key);
+}
+
+bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError **error)
+{
+    g_autoptr(GPtrArray) parts = split(text);
+    g_autofree char *file = NULL;
+    struct machine_disk disk = {.bus = MACHINE_BUS_IDE};
+    for (guint i = 0; i < parts->len; i++) {
+        char *part = g_ptr_array_index(parts, i), *equals = strchr(part, '=');
+        if (!equals)
+            return fail(error, "--disk %s: \"%s\" has no value; write file=PATH,bus=ide", text,
+                        part);
+        *equals = '\0';
+        if (!parse_disk_part(text, part, equals + 1, &disk, &file, error))
+            return false;
+    }
+    if (!file)
+        return fail(error, "--disk %s: the file is missing; write file=PATH,bus=ide", text);
+    *ret_disk = disk;
+    ret_disk->file = g_steal_pointer(&file);
+    return true;
+}
+
+bool options_parse_count(const char *option, const char *text, unsigned maximum,
+                         unsigned *ret_count, GError **error)
+{
+    guint64 number;
+    if (!g_ascii_string_to_unsigned(text, 10, 1, maximum, &number, NULL))
+        return fail(error, "--%s %s: give a number from 1 to %u", option, text, maximum);
+    *ret_count = (unsigned)number;
+    return true;
+}
+
+bool options_check_boot_order(const char *text, GError **error)
+{
+    bool seen[256] = {false};
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (!strchr("acdn", *c) || seen[*c])
+            return fail(error, "--boot-order %s: give letters, each once: a floppy, c disk, d CD, "
+                        "n network", text);
+        seen[*c] = true;
+    }
+    return *text || fail(error, "--boot-order: give letters, as cd");
+}
+
+bool options_check_name(const char *option, const char *value, const char *const *names,
+                        GError **error)
+{
+    if (g_strv_contains(names, value))
+        return true;
+    g_autofree char *known = g_strjoinv(", ", (char **)names);
+    return fail(error, "--%s %s: not known; this build has %s", option, value, known);
+}

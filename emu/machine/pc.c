@@ -1,0 +1,157 @@
+/*
+ * The PC: which devices it has and how they are wired.
+ */
+#include <time.h>
+#include "emu/cpu/cpu.h"
+#include "emu/device/cmos.h"
+#include "emu/device/debug_port.h"
+#include "emu/device/fw_cfg.h"
+#include "emu/device/i440fx.h"
+#include "emu/device/i8042.h"
+#include "emu/device/i8237.h"
+#include "emu/device/i8254.h"
+#include "emu/device/i8259.h"
+#include "emu/device/ide.h"
+#include "emu/device/ioapic.h"
+#include "emu/device/piix3.h"
+#include "emu/device/piix4_pm.h"
+#include "emu/device/uart.h"
+#include "emu/device/vga.h"
+#include "emu/machine/machine_internal.h"
+
+#include <unistd.h>
+
+static const struct device_ops *const parts[PC_COUNT] = {
+    [PC_I440FX] = &i440fx_ops, [PC_PIIX3] = &piix3_ops, [PC_I8259] = &i8259_ops,
+    [PC_IOAPIC] = &ioapic_ops, [PC_I8254] = &i8254_ops, [PC_CMOS] = &cmos_ops,
+    [PC_I8042] = &i8042_ops,   [PC_I8237] = &i8237_ops, [PC_UART] = &uart_ops,
+    [PC_PIIX4_PM] = &piix4_pm_ops, [PC_IDE] = &ide_ops, [PC_VGA] = &vga_ops,
+    [PC_FW_CFG] = &fw_cfg_ops, [PC_DEBUG] = &debug_port_ops,
+};
+
+/* PCI functions and their places. */
+static const struct {
+    enum pc_slot slot;
+    unsigned devfn;
+} places[] = {
+    {PC_PIIX3, PCI_DEVFN(1, 0)},
+    {PC_IDE, PCI_DEVFN(1, 1)},
+    {PC_PIIX4_PM, PCI_DEVFN(1, 3)},
+    {PC_VGA, PCI_DEVFN(2, 0)},
+};
+
+/* The 8259's INTR reaches LINT0 of every local APIC. */
+static void set_intr(void *receiver, int input, int level)
+{
+    struct machine *machine = receiver;
+    for (unsigned i = 0; i < machine->vcpu_count; i++)
+        irq_set(lapic_lint0(machine->vcpus[i].lapic), level);
+}
+
+static void wire_interrupts(struct machine *machine)
+{
+    struct device **d = machine->devices;
+    struct irq *pic[16], *ioapic[16];
+    machine->intr = (struct irq){set_intr, machine, 0};
+    i8259_connect(d[PC_I8259], &machine->intr);
+    ioapic_connect(d[PC_IOAPIC], &machine->lapic_bus);
+    machine->lapic_bus.pic = d[PC_I8259];
+    for (unsigned i = 0; i < 16; i++) {
+        /* 2 is the cascade at the 8259s, and the timer's at the IOAPIC. */
+        pic[i] = i == 2 ? NULL : i8259_input(d[PC_I8259], i);
+        ioapic[i] = i == 2 ? NULL : ioapic_input(d[PC_IOAPIC], i == 0 ? 2 : i);
+    }
+    piix3_wire(d[PC_PIIX3], pic, ioapic);
+}
+
+static void wire_pci(struct machine *machine)
+{
+    struct pci_bus *bus = i440fx_bus(machine->devices[PC_I440FX]);
+    for (unsigned i = 0; i < G_N_ELEMENTS(places); i++)
+        pci_place((struct pci_device *)machine->devices[places[i].slot], bus, places[i].devfn);
+    for (unsigned i = 0; i < 4; i++)
+        bus->pirq[i] = piix3_pirq(machine->devices[PC_PIIX3], i);
+}
+
+static void wire_isa(struct machine *machine)
+{
+    struct device **d = machine->devices, *bridge = d[PC_PIIX3];
+    i8254_connect(d[PC_I8254], piix3_isa_irq(bridge, 0));
+    i8042_connect(d[PC_I8042], piix3_isa_irq(bridge, 1), piix3_isa_irq(bridge, 12));
+    uart_connect(d[PC_UART], 0x3f8, piix3_isa_irq(bridge, 4));
+    cmos_connect(d[PC_CMOS], piix3_isa_irq(bridge, 8));
+    cmos_set_time(d[PC_CMOS], (int64_t)time(NULL));
+    piix4_pm_connect(d[PC_PIIX4_PM], piix3_isa_irq(bridge, 9));
+    ide_connect(d[PC_IDE], piix3_isa_irq(bridge, 14), piix3_isa_irq(bridge, 15));
+    for (unsigned i = 0; i < machine->config->disk_count; i++)
+        ide_add_disk(d[PC_IDE], i, machine->disks[i]);
+}
+
+/* ---- the debug ports -------------------------------------------------------------------------- */
+
+static void debug_text(void *opaque, uint8_t byte)
+{
+    struct machine *machine = opaque;
+    if (write(machine->debug_fd, &byte, 1) < 0)
+        return; /* a full disk must not stop a guest over a debug log */
+}
+
+static void debug_exit(void *opaque, int status)
+{
+    struct machine *machine = opaque;
+    atomic_store(&machine->exit_status, status);
+    machine_request(machine, REQUEST_DEBUG_EXIT);
+}
+
+static void wire_debug(struct machine *machine)
+{
+    struct debug_port_ends ends = {machine->debug_fd >= 0 ? debug_text : NULL,
+                                   machine->config->debug_exit ? debug_exit : NULL, machine};
+    debug_port_connect(machine->devices[PC_DEBUG], &ends);
+}
+
+/* ---- life ------------------------------------------------------------------------------------- */
+
+bool pc_build(struct machine *machine, GError **error)
+{
+    lapic_bus_init(&machine->lapic_bus);
+    for (unsigned i = 0; i < PC_COUNT; i++)
+        machine->devices[i] = device_new(parts[i], &machine->board);
+    wire_interrupts(machine);
+    wire_pci(machine);
+    wire_isa(machine);
+    wire_debug(machine);
+    if (!firmware_load(machine, error))
+        return false;
+    for (unsigned i = 0; i < PC_COUNT; i++) {
+        struct device *device = machine->devices[i];
+        if (!device->ops->realize(device, error)) {
+            g_prefix_error(error, "device %s: ", device->ops->name);
+            return false;
+        }
+    }
+    firmware_describe(machine);
+    return true;
+}
+
+void pc_reset(struct machine *machine)
+{
+    board_lock(&machine->board);
+    for (unsigned i = 0; i < PC_COUNT; i++)
+        machine->devices[i]->ops->reset(machine->devices[i]);
+    for (unsigned i = 0; i < machine->vcpu_count; i++) {
+        struct vcpu *vcpu = &machine->vcpus[i];
+        cpu_reset(vcpu->cpu);
+        vcpu->lapic->ops->reset(vcpu->lapic);
+    }
+    if (machine->linux_image)
+        linux_boot(machine);
+    board_unlock(&machine->board);
+}
+
+void pc_free(struct machine *machine)
+{
+    for (unsigned i = 0; i < PC_COUNT; i++)
+        g_clear_pointer(&machine->devices[i], device_free);
+    lapic_bus_finish(&machine->lapic_bus);
+}

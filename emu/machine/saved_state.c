@@ -1,0 +1,85 @@
+/*
+ * The saved state of a paused machine: the clock, then every device, then every CPU. A section's name
+ * is the device's, with a number where there are several.
+ */
+#include <gio/gio.h>
+#include "emu/core/clock.h"
+#include "emu/cpu/cpu.h"
+#include "emu/cpu/state.h"
+#include "emu/machine/machine_internal.h"
+
+struct saved_clock {
+    int64_t now;
+};
+static const struct state_field clock_fields[] = {STATE_UINT(struct saved_clock, now), STATE_END};
+
+static char *section_name(const struct machine *machine, const struct device *device,
+                          unsigned index)
+{
+    return index < PC_COUNT ? g_strdup(device->ops->name)
+                            : g_strdup_printf("%s.%u", device->ops->name, index - PC_COUNT);
+}
+
+GBytes *machine_save(struct machine *machine)
+{
+    GByteArray *out = g_byte_array_new();
+    struct saved_clock clock = {guest_clock_now(machine->board.clock)};
+    struct device *device;
+    board_lock(&machine->board);
+    state_save(out, "clock", 1, clock_fields, &clock);
+    for (unsigned i = 0; (device = machine_device(machine, i)); i++) {
+        g_autofree char *name = section_name(machine, device, i);
+        state_save(out, name, device->ops->state_version, device->ops->state, device);
+    }
+    for (unsigned i = 0; i < machine->vcpu_count; i++) {
+        g_autofree char *name = g_strdup_printf("cpu.%u", i);
+        state_save(out, name, CPU_STATE_VERSION, cpu_state_fields,
+                   cpu_state(machine->vcpus[i].cpu));
+    }
+    board_unlock(&machine->board);
+    return g_byte_array_free_to_bytes(out);
+}
+
+static bool load_section(GBytes *image, const char *name, unsigned version,
+                         const struct state_field *fields, void *object, GError **error)
+{
+    g_autoptr(GBytes) section = state_find(image, name, NULL);
+    if (!section) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                    "saved state: it has no section %s", name);
+        return false;
+    }
+    return state_load(section, name, version, fields, object, error);
+}
+
+static bool load_all(struct machine *machine, GBytes *image, GError **error)
+{
+    struct saved_clock clock = {0};
+    struct device *device;
+    if (!load_section(image, "clock", 1, clock_fields, &clock, error))
+        return false;
+    guest_clock_set(machine->board.clock, clock.now);
+    for (unsigned i = 0; (device = machine_device(machine, i)); i++) {
+        g_autofree char *name = section_name(machine, device, i);
+        if (!load_section(image, name, device->ops->state_version, device->ops->state, device,
+                          error) ||
+            (device->ops->loaded && !device->ops->loaded(device, error)))
+            return false;
+    }
+    for (unsigned i = 0; i < machine->vcpu_count; i++) {
+        g_autofree char *name = g_strdup_printf("cpu.%u", i);
+        if (!load_section(image, name, CPU_STATE_VERSION, cpu_state_fields,
+                          cpu_state(machine->vcpus[i].cpu), error))
+            return false;
+        cpu_state_changed(machine->vcpus[i].cpu);
+    }
+    return true;
+}
+
+bool machine_load(struct machine *machine, GBytes *image, GError **error)
+{
+    board_lock(&machine->board);
+    bool ok = load_all(machine, image, error);
+    board_unlock(&machine->board);
+    return ok;
+}

@@ -1,0 +1,250 @@
+/*
+ * drover-emu: one virtual machine in one process.
+ *
+ * Exit status: 0 the machine was powered off (by its guest, ctl quit, or a second SIGTERM), or reset
+ * with --no-reboot; 1 something failed (a file, a socket, the host); 2 the command line is wrong;
+ * 3 a triple fault with --no-reboot. With --debug-exit a guest chooses any odd status.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+#include "emu/control/ctl.h"
+#include "emu/control/server.h"
+#include "emu/cpu/cpu.h"
+#include "emu/machine/machine.h"
+#include "emu/machine/options.h"
+
+#define EXIT_FAILED       1
+#define EXIT_USAGE        2
+#define EXIT_TRIPLE_FAULT 3
+
+#define DESCRIPTION                                                                                \
+    "Sizes have a unit: K, M, G or T. A disk is file=PATH,bus=ide[,format=raw][,readonly=on].\n"   \
+    "The serial port goes to stdio, unix:PATH (a socket), file:PATH or none. At a terminal\n"      \
+    "Ctrl-A x ends the machine.\n\n"                                                               \
+    "SIGTERM presses the power button; a second one cuts the power.\n\n"                           \
+    "Exit status: 0 powered off, or reset with --no-reboot; 1 failure; 2 wrong command line;\n"    \
+    "3 triple fault with --no-reboot.\n\n"                                                         \
+    "drover-emu ctl --help tells about the control socket of a running machine.\n"
+
+struct options {
+    char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
+    char *boot_order, *debugcon, *control, *name, *pidfile;
+    char **disks;
+    gboolean no_reboot, debug_exit, version;
+};
+
+static void clear_options(struct options *o)
+{
+    char **texts[] = {&o->memory, &o->cpus, &o->engine, &o->cpu_model, &o->serial, &o->kernel,
+                      &o->initrd, &o->append, &o->firmware, &o->boot_order, &o->debugcon,
+                      &o->control, &o->name, &o->pidfile};
+    for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
+        g_free(*texts[i]);
+    g_strfreev(o->disks);
+}
+
+static bool parse_command_line(struct options *o, int argc, char **argv, GError **error)
+{
+    const GOptionEntry entries[] = {
+        {"memory", 'm', 0, G_OPTION_ARG_STRING, &o->memory, "guest memory (512M)", "SIZE"},
+        {"cpus", 'c', 0, G_OPTION_ARG_STRING, &o->cpus, "virtual CPUs (1)", "N"},
+        {"engine", 0, 0, G_OPTION_ARG_STRING, &o->engine, "what executes (interp)", "NAME"},
+        {"cpu-model", 0, 0, G_OPTION_ARG_STRING, &o->cpu_model, "CPU model (x86-64-v2)", "NAME"},
+        {"disk", 'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks, "a disk; up to four", "SPEC"},
+        {"serial", 's', 0, G_OPTION_ARG_STRING, &o->serial, "where the serial port goes (none)",
+         "WHERE"},
+        {"kernel", 0, 0, G_OPTION_ARG_FILENAME, &o->kernel, "boot this Linux, without firmware",
+         "FILE"},
+        {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &o->initrd, "its initial file system", "FILE"},
+        {"append", 0, 0, G_OPTION_ARG_STRING, &o->append, "its command line", "TEXT"},
+        {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image (SeaBIOS)", "FILE"},
+        {"boot-order", 0, 0, G_OPTION_ARG_STRING, &o->boot_order, "a floppy, c disk, d CD (cd)",
+         "LETTERS"},
+        {"control", 0, 0, G_OPTION_ARG_STRING, &o->control, "serve drover-emu ctl there",
+         "ipc://PATH"},
+        {"name", 'n', 0, G_OPTION_ARG_STRING, &o->name, "the machine's name", "NAME"},
+        {"pidfile", 0, 0, G_OPTION_ARG_FILENAME, &o->pidfile, "write the process id there", "FILE"},
+        {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "end where the guest resets", NULL},
+        {"debugcon", 0, 0, G_OPTION_ARG_STRING, &o->debugcon, "the firmware's log", "file:PATH"},
+        {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &o->debug_exit,
+         "a byte N written to port 0xf4 ends with status 2N+1", NULL},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "print the version", NULL},
+        G_OPTION_ENTRY_NULL,
+    };
+    g_autoptr(GOptionContext) context = g_option_context_new("| ctl SOCKET COMMAND - run a PC");
+    g_option_context_set_description(context, DESCRIPTION);
+    g_option_context_add_main_entries(context, entries, NULL);
+    if (!g_option_context_parse(context, &argc, &argv, error))
+        return false;
+    if (argc > 1)
+        g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                    "\"%s\" is no option; disks are given as --disk file=%s,bus=ide", argv[1],
+                    argv[1]);
+    return argc <= 1;
+}
+
+static bool parse_disks(const struct options *o, struct machine_config *config, GError **error)
+{
+    for (char **disk = o->disks; disk && *disk; disk++) {
+        if (config->disk_count == MACHINE_MAX_DISKS) {
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                        "--disk %s: there is room for %d disks only", *disk, MACHINE_MAX_DISKS);
+            return false;
+        }
+        if (!options_parse_disk(*disk, &config->disks[config->disk_count], error))
+            return false;
+        config->disk_count++;
+    }
+    return true;
+}
+
+static bool usage_error(GError **error, const char *text)
+{
+    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, text);
+    return false;
+}
+
+static bool check_serial(const char *serial, GError **error)
+{
+    if (strcmp(serial, "stdio") == 0 || strcmp(serial, "none") == 0 ||
+        (g_str_has_prefix(serial, "unix:") && serial[5]) ||
+        (g_str_has_prefix(serial, "file:") && serial[5]))
+        return true;
+    g_autofree char *text =
+        g_strdup_printf("--serial %s: give stdio, unix:PATH, file:PATH or none", serial);
+    return usage_error(error, text);
+}
+
+static bool fill_config(const struct options *o, struct machine_config *config, GError **error)
+{
+    *config = (struct machine_config){
+        .name = o->name, .engine = o->engine ? o->engine : "interp",
+        .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
+        .serial = o->serial ? o->serial : "none", .firmware = o->firmware, .kernel = o->kernel,
+        .initrd = o->initrd, .append = o->append, .boot_order = o->boot_order,
+        .debug_console = o->debugcon, .debug_exit = o->debug_exit, .no_reboot = o->no_reboot,
+    };
+    if (!options_parse_memory(o->memory ? o->memory : "512M", &config->memory, error) ||
+        !options_parse_count("cpus", o->cpus ? o->cpus : "1", MACHINE_MAX_CPUS, &config->cpus,
+                             error) ||
+        !options_check_name("engine", config->engine, cpu_engines(), error) ||
+        !options_check_name("cpu-model", config->cpu_model, cpu_models(), error) ||
+        !check_serial(config->serial, error) || !parse_disks(o, config, error) ||
+        (o->boot_order && !options_check_boot_order(o->boot_order, error)))
+        return false;
+    if ((o->initrd || o->append) && !o->kernel)
+        return usage_error(error, "--initrd and --append need --kernel");
+    if (o->control && (!g_str_has_prefix(o->control, "ipc://") || !o->control[6]))
+        return usage_error(error, "--control: give ipc://PATH");
+    if (o->debugcon) {
+        if (!g_str_has_prefix(o->debugcon, "file:") || !o->debugcon[5])
+            return usage_error(error, "--debugcon: give file:PATH");
+        config->debug_console = o->debugcon + 5;
+    }
+    return true;
+}
+
+/* ---- running ---------------------------------------------------------------------------------- */
+
+struct signals {
+    struct machine *machine;
+    bool asked;
+};
+
+static void signalled(void *opaque, int fd, short events)
+{
+    struct signals *signals = opaque;
+    struct signalfd_siginfo info;
+    if (read(fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (signals->asked || info.ssi_signo == SIGINT) {
+        machine_quit(signals->machine);
+        return;
+    }
+    signals->asked = true;
+    machine_power_button(signals->machine);
+}
+
+static int block_signals(void)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+static bool write_pidfile(const char *path, GError **error)
+{
+    g_autofree char *text = g_strdup_printf("%d\n", (int)getpid());
+    if (!path || g_file_set_contents(path, text, -1, error))
+        return true;
+    g_prefix_error(error, "cannot write the pidfile: ");
+    return false;
+}
+
+static int status_of(const struct machine *machine, enum machine_end end)
+{
+    if (end == MACHINE_END_DEBUG_EXIT)
+        return machine_exit_status(machine);
+    return end == MACHINE_END_TRIPLE_FAULT ? EXIT_TRIPLE_FAULT : 0;
+}
+
+static bool run(const struct options *o, const struct machine_config *config, int *ret_status,
+                GError **error)
+{
+    int signal_fd = block_signals();
+    struct control_server *control = NULL;
+    struct machine *machine = machine_new(config, error);
+    if (!machine)
+        return false;
+    struct signals signals = {machine, false};
+    machine_watch(machine, signal_fd, POLLIN, signalled, &signals);
+    bool ok = write_pidfile(o->pidfile, error);
+    if (ok && o->control) {
+        control = control_server_new(machine, o->control, error);
+        ok = control != NULL;
+    }
+    if (ok)
+        *ret_status = status_of(machine, machine_run(machine));
+    control_server_free(control);
+    if (!machine_free(machine, ok ? error : NULL))
+        ok = false;
+    if (o->pidfile)
+        unlink(o->pidfile);
+    return ok;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {0};
+    struct machine_config config = {0};
+    g_autoptr(GError) error = NULL;
+    int status = EXIT_FAILED;
+    if (argc > 1 && strcmp(argv[1], "ctl") == 0)
+        return ctl_main(argc - 1, argv + 1);
+    if (!parse_command_line(&options, argc, argv, &error) ||
+        (!options.version && !fill_config(&options, &config, &error))) {
+        fprintf(stderr, "drover-emu: %s; try: drover-emu --help\n", error->message);
+        status = EXIT_USAGE;
+    } else if (options.version) {
+        printf("drover-emu %s\n", DROVER_VERSION);
+        status = 0;
+    } else if (!run(&options, &config, &status, &error)) {
+        fprintf(stderr, "drover-emu: %s\n", error->message);
+        status = EXIT_FAILED;
+    }
+    for (unsigned i = 0; i < config.disk_count; i++)
+        g_free((char *)config.disks[i].file);
+    clear_options(&options);
+    return status;
+}
