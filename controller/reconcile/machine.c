@@ -137,7 +137,7 @@ static const char *const exit_texts[] = {
     [CLUSTER__MACHINE_EXIT__EXIT_LOST] = "the host or its agent went down",
 };
 
-/* Quick failures in a row wait longer and longer: 0, 1, 2, 4 … 300 s. */
+/* It is to be started again. Quick failures in a row wait longer and longer: 0, 1, 2, 4 … 300 s. */
 static void set_backoff(json_t *draft, int64_t ran_seconds)
 {
     int64_t failures = ran_seconds > LONG_RUN_SECONDS
@@ -145,6 +145,7 @@ static void set_backoff(json_t *draft, int64_t ran_seconds)
                            : object_integer(draft, "status.failures", 0);
     int64_t delay = failures == 0 ? 0 : INT64_C(1) << MIN(failures - 1, 9);
     object_set_integer(draft, "status.failures", failures + 1);
+    object_set_integer(draft, "status.restarts", object_integer(draft, "status.restarts", 0) + 1);
     object_set_integer(draft, "status.nextStart", wall_seconds() + MIN(delay, BACKOFF_MAX_SECONDS));
 }
 
@@ -229,9 +230,6 @@ static bool try_start(struct cluster *cluster, json_t *draft)
     object_set_condition(draft, "Scheduled", "True", "Placed", machine_host(draft));
     object_set_integer(draft, "status.startId", start_id(draft) + 1);
     object_set(draft, "status.nextStart", NULL);
-    if (object_at(draft, "status.lastEnd"))
-        object_set_integer(draft, "status.restarts",
-                           object_integer(draft, "status.restarts", 0) + 1);
     object_set(draft, "status.lastEnd", NULL);
     object_set(draft, "status.lastFailed", NULL);
     object_set(draft, "status.force", NULL);
