@@ -26,7 +26,9 @@
  * field and problems are there for Invalid only. Reasons: BadRequest 400, Unauthorized 401,
  * NotFound 404, MethodNotAllowed 405, AlreadyExists 409, Conflict 409 (resourceVersion is not the
  * newest, or the machine's state forbids it), Expired 410 (watch from a revision no longer kept:
- * list again), TooLarge 413 (bodies are at most 1 MiB), Invalid 422, TooManyRequests 429,
+ * list again), TooLarge 413 (bodies are at most 1 MiB;
+ * seen for sure by clients that send Expect: 100-continue, others may see the connection closed;
+ * this one has no JSON body), Invalid 422, TooManyRequests 429,
  * Internal 500, Unavailable 503, Timeout 504.
  *
  * Objects

@@ -77,6 +77,8 @@ void call_fail_store(struct api_call *call, const GError *error);
 /* For handlers that answer after the call is gone. */
 void request_fail(struct api *api, struct evhttp_request *request, enum api_error error,
                   const char *message);
+/* From a connection's close callback: evhttp leaves a request that was being answered to us. */
+void request_abandon(struct evhttp_request *request);
 /* {"code": …, "reason": …, "message": …}. New reference. */
 json_t *api_error_json(enum api_error error, const char *message);
 

@@ -76,6 +76,7 @@ static void client_closed(struct evhttp_connection *connection, void *opaque)
 {
     struct relay *relay = opaque;
     relay->client = NULL;
+    request_abandon(relay->request);
     relay_free(relay);
 }
 

@@ -140,6 +140,12 @@ void request_fail(struct api *api, struct evhttp_request *request, enum api_erro
     send_json(request, errors[error].code, body);
 }
 
+void request_abandon(struct evhttp_request *request)
+{
+    if (!evhttp_request_get_connection(request))
+        evhttp_request_free(request);
+}
+
 void call_fail(struct api_call *call, enum api_error error, const char *format, ...)
 {
     va_list arguments;

@@ -28,10 +28,11 @@ static void watcher_free(struct watcher *watcher)
     g_free(watcher);
 }
 
-/* The connection is gone, and with it the request. */
 static void closed(struct evhttp_connection *connection, void *opaque)
 {
-    watcher_free(opaque);
+    struct watcher *watcher = opaque;
+    request_abandon(watcher->request);
+    watcher_free(watcher);
 }
 
 static void send_line(struct watcher *watcher, json_t *line /* taken */)

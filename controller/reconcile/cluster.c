@@ -128,6 +128,12 @@ bool cluster_host_ready(struct cluster *cluster, const char *name)
            cluster_now(cluster) - state->last_seen <= HOST_SILENT_US;
 }
 
+bool cluster_host_awaited(struct cluster *cluster, const char *name)
+{
+    return name && !cluster_host_ready(cluster, name) &&
+           cluster_host_silence(cluster, name) <= HOST_SILENT_US;
+}
+
 static const void *reported(struct cluster *cluster, const char *host, size_t table,
                             const char *uid)
 {

@@ -74,6 +74,9 @@ struct host_state *cluster_host(struct cluster *cluster, const char *name);
 /* Microseconds since it was last heard of, or since the controller started. */
 int64_t cluster_host_silence(struct cluster *cluster, const char *name);
 bool cluster_host_ready(struct cluster *cluster, const char *name); /* NULL: false */
+/* Not ready, but not silent for long either: a controller just started has not heard of it yet.
+ * What is stored of it and of what it has stays as it is meanwhile. */
+bool cluster_host_awaited(struct cluster *cluster, const char *name);
 
 /* What `host` last reported, or NULL. Borrowed until its next report. */
 const Cluster__MachineReport *cluster_machine_report(struct cluster *cluster, const char *host,

@@ -84,6 +84,8 @@ static void set_phase(struct cluster *cluster, json_t *draft)
 {
     const char *host = object_string(draft, "status.host", NULL);
     const Cluster__DiskReport *report = cluster_disk_report(cluster, host, object_uid(draft));
+    if (object_at(draft, "status.phase") && cluster_host_awaited(cluster, host))
+        return;
     if (!host) {
         object_set_string(draft, "status.phase", "Pending");
     } else if (!cluster_host_ready(cluster, host)) {

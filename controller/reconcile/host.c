@@ -173,7 +173,7 @@ void host_reconcile(struct cluster *cluster, json_t *host)
     bool known = state->last_seen || object_at(host, "status.lastHeartbeat");
     int64_t now = cluster_now(cluster);
     /* A controller just started waits for its agents before it calls them silent. */
-    if (!ready && was_ready && cluster_host_silence(cluster, state->name) <= HOST_SILENT_US)
+    if (was_ready && cluster_host_awaited(cluster, state->name))
         return;
     if (ready && (!was_ready || now - state->heartbeat_written >= HEARTBEAT_EVERY_US)) {
         g_autofree char *time = object_time_text(g_get_real_time() / G_USEC_PER_SEC);

@@ -347,6 +347,8 @@ static struct shown show(struct cluster *cluster, const json_t *draft,
 
 static void set_phase(struct cluster *cluster, json_t *draft, const Cluster__MachineReport *report)
 {
+    if (object_at(draft, "status.phase") && cluster_host_awaited(cluster, machine_host(draft)))
+        return;
     struct shown shown = show(cluster, draft, report);
     g_autofree char *message = shown.message;
     bool running = strcmp(shown.phase, "Running") == 0;
