@@ -61,7 +61,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
 # The interpreter's handlers are tail calls, which a stack check at the end would break up.
-$(BUILD)/obj/emu/cpu/%.o: CFLAGS_FILE = -fno-stack-protector -fno-plt $(if $(SANITIZE),-DDROVER_SANITIZE)
+$(BUILD)/obj/emu/cpu/%.o: CFLAGS_FILE = -fno-stack-protector -mno-red-zone -msse4.2 $(if $(SANITIZE),-DDROVER_SANITIZE)
 
 # ---- compiling -------------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 /* The interpreter's loop, its handler table, and the ways from block to block. */
 #include "emu/cpu/interp.h"
+#include "emu/cpu/sse.h"
 #include "emu/cpu/system.h"
 
 /* ---- from block to block --------------------------------------------------------------------- */
@@ -290,6 +291,7 @@ static enum cpu_exit interp_run(struct cpu *cpu)
 {
     enum cpu_exit exit = CPU_EXIT_KICKED;
 
+    sse_load_mxcsr(cpu, cpu->s.mxcsr);
     if (__builtin_setjmp(cpu->unwind))
         cpu_deliver_fault(cpu);
     for (;;) {
@@ -301,6 +303,8 @@ static enum cpu_exit interp_run(struct cpu *cpu)
         else
             run_block(cpu, block_find(cpu));
     }
+    sse_sync_mxcsr(cpu);
+    sse_set_host_mxcsr(MXCSR_DEFAULT);
     return exit;
 }
 

@@ -204,7 +204,8 @@ const struct opcode opcode_groups[GROUP_COUNT][8] = {
     [GROUP_9] = {[1] = R1(CMPXCHG8B, M, Y, A_LOCK)},
     [GROUP_11B] = {R2(MOV, E, I, B, 0)}, [GROUP_11V] = {R2(MOV, E, I, V, 0)},
     /* Register forms of 5-7 are fences, picked by hand. */
-    [GROUP_15] = {R1(FXSAVE, M, Y, 0), R1(FXRSTOR, M, Y, 0), R1(LDMXCSR, M, D, 0), R1(STMXCSR, M, D, 0),
+    [GROUP_15] = {R1(FXSAVE, M, Y, A_NOPREFIX), R1(FXRSTOR, M, Y, A_NOPREFIX),
+                  R1(LDMXCSR, M, D, A_NOPREFIX), R1(STMXCSR, M, D, A_NOPREFIX),
                   [7] = R1(CLFLUSH, M, B, 0)},
     [GROUP_15_F3] = {R1(RDFSBASE, R, Y, A_ONLY64), R1(RDGSBASE, R, Y, A_ONLY64),
                      R1(WRFSBASE, R, Y, A_ONLY64), R1(WRGSBASE, R, Y, A_ONLY64)},
