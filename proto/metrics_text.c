@@ -11,7 +11,7 @@ static void append_value(GString *out, double value)
     if (isinf(value))
         g_string_append(out, value > 0 ? "+Inf" : "-Inf");
     else
-        g_string_append(out, g_ascii_dtostr(text, sizeof(text), value));
+        g_string_append(out, g_ascii_formatd(text, sizeof(text), "%.15g", value));
 }
 
 static void append_escaped(GString *out, const char *text, bool quotes)

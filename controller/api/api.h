@@ -26,7 +26,9 @@
  * field and problems are there for Invalid only. Reasons: BadRequest 400, Unauthorized 401,
  * NotFound 404, MethodNotAllowed 405, AlreadyExists 409, Conflict 409 (resourceVersion is not the
  * newest, or the machine's state forbids it), Expired 410 (watch from a revision no longer kept:
- * list again), TooLarge 413 (bodies are at most 1 MiB), Invalid 422, TooManyRequests 429,
+ * list again), TooLarge 413 (bodies are at most 1 MiB;
+ * seen for sure by clients that send Expect: 100-continue, others may see the connection closed;
+ * this one has no JSON body), Invalid 422, TooManyRequests 429,
  * Internal 500, Unavailable 503, Timeout 504.
  *
  * Objects
@@ -113,4 +115,34 @@
  */
 #pragma once
 
-struct controller;
+#include "controller/reconcile/cluster.h"
+#include "proto/message.h"
+
+#include <event2/event.h>
+
+#define API_BODY_MAX (1024 * 1024) /* bytes of a request's body */
+
+struct api;
+struct credentials;
+
+struct api_config {
+    struct event_base *base;
+    struct cluster *cluster;
+    const struct credentials *credentials;
+    const struct message_server *messages; /* for its counts; may be NULL */
+    const char *address; /* to listen at; used by api_new() only */
+    const char *advertise; /* what others reach it by */
+    uint16_t port;       /* 0: a free one */
+    const char *agent_scheme; /* "tls+tcp" or "tcp" */
+    uint16_t agent_port;
+};
+
+/* Everything in `config` is borrowed and must outlive it. Listens when it returns. */
+struct api *api_new(const struct api_config *config, GError **error);
+/* Closes all connections. NULL is fine. */
+void api_free(struct api *api);
+uint16_t api_port(const struct api *api);
+/* The store has changed: tells watchers. Call from its listener, or soon after. */
+void api_store_changed(struct api *api);
+/* Once a second: bookmarks. */
+void api_tick(struct api *api);

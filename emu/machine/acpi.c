@@ -151,7 +151,7 @@ static guint build_fadt(struct acpi_tables *t, guint facs, guint dsdt)
     bytes_store(fadt + 112, 1u << 0 | 1u << 2 | 1u << 5 | 1u << 10, 4);
     set_port_address(fadt + 116, 8, 1, 0xcf9);
     fadt[128] = 0x06;
-    bytes_store(fadt + 132, facs, 8);
+    /* The 64-bit pointer to the FACS stays 0: two pointers would be two tables to some systems. */
     bytes_store(fadt + 140, dsdt, 8);
     set_port_address(fadt + 148, 32, 2, pm);
     set_port_address(fadt + 172, 16, 2, pm + 4);
@@ -159,7 +159,6 @@ static guint build_fadt(struct acpi_tables *t, guint facs, guint dsdt)
     set_port_address(fadt + 220, 32, 1, PIIX4_GPE_BASE);
     add_pointer(t, ACPI_TABLES_FILE, at + 36, 4);
     add_pointer(t, ACPI_TABLES_FILE, at + 40, 4);
-    add_pointer(t, ACPI_TABLES_FILE, at + 132, 8);
     add_pointer(t, ACPI_TABLES_FILE, at + 140, 8);
     end_table(t, at);
     return at;

@@ -1,0 +1,87 @@
+/*
+ * A PC that never runs: the tests talk to its devices through ports and memory.
+ */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+#include <cmocka.h>
+#include <glib/gstdio.h>
+#include "emu/core/board.h"
+#include "emu/core/clock.h"
+#include "emu/core/memory.h"
+#include "emu/core/port.h"
+#include "emu/machine/machine.h"
+
+#define FIXTURE_DISK_SIZE (8u << 20)
+
+struct fixture {
+    struct machine_config config;
+    struct machine *machine;
+    struct board *board;
+    char *directory, *disk;
+};
+
+static inline struct fixture *fixture_new(bool with_disk)
+{
+    struct fixture *f = g_new0(struct fixture, 1);
+    g_autoptr(GError) error = NULL;
+    f->config = (struct machine_config){.memory = 16 << 20, .cpus = 2, .engine = "interp",
+                                        .cpu_model = "x86-64-v2", .serial = "none"};
+    f->directory = g_dir_make_tmp("drover-emu-XXXXXX", NULL);
+    if (with_disk) {
+        g_autofree char *bytes = g_malloc(FIXTURE_DISK_SIZE);
+        for (unsigned i = 0; i < FIXTURE_DISK_SIZE; i++)
+            bytes[i] = (char)(i / 512 + i);
+        f->disk = g_build_filename(f->directory, "disk.img", NULL);
+        assert_true(g_file_set_contents(f->disk, bytes, FIXTURE_DISK_SIZE, NULL));
+        f->config.disks[0] = (struct machine_disk){.file = f->disk, .raw = true};
+        f->config.disk_count = 1;
+    }
+    f->machine = machine_new(&f->config, &error);
+    if (!f->machine)
+        fail_msg("%s", error->message);
+    f->board = machine_board(f->machine);
+    return f;
+}
+
+static inline void fixture_free(struct fixture *f)
+{
+    assert_true(machine_free(f->machine, NULL));
+    if (f->disk)
+        g_unlink(f->disk);
+    g_rmdir(f->directory);
+    g_free(f->disk);
+    g_free(f->directory);
+    g_free(f);
+}
+
+static inline void out8(struct fixture *f, uint16_t port, uint8_t value)
+{
+    port_write(f->board->ports, port, value, 1);
+}
+
+static inline uint8_t in8(struct fixture *f, uint16_t port)
+{
+    return (uint8_t)port_read(f->board->ports, port, 1);
+}
+
+/* Moves the paused clock and fires what is due, as the device thread would. */
+static inline void advance(struct fixture *f, int64_t ns)
+{
+    guest_clock_set(f->board->clock, guest_clock_now(f->board->clock) + ns);
+    guest_clock_fire_due(f->board->clock);
+}
+
+/* Sets the 8259s up as the PC's firmware does: vectors 8 and 0x70, all unmasked. */
+static inline void init_pics(struct fixture *f)
+{
+    static const uint8_t words[][3] = {{0x20, 0x11, 0}, {0x21, 8, 0}, {0x21, 4, 0}, {0x21, 1, 0},
+                                       {0xa0, 0x11, 0}, {0xa1, 0x70, 0}, {0xa1, 2, 0},
+                                       {0xa1, 1, 0}, {0x21, 0, 0}, {0xa1, 0, 0}};
+    for (unsigned i = 0; i < G_N_ELEMENTS(words); i++)
+        out8(f, words[i][0], words[i][1]);
+}

@@ -1,0 +1,133 @@
+#include "tests/unit/emu/fixture.h"
+#include "emu/device/i8254.h"
+#include "emu/device/cmos.h"
+
+static int set_up(void **state)
+{
+    *state = fixture_new(false);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    fixture_free(*state);
+    return 0;
+}
+
+static bool pending(struct fixture *f, unsigned irq)
+{
+    out8(f, irq < 8 ? 0x20 : 0xa0, 0x0a); /* read the request register */
+    return in8(f, irq < 8 ? 0x20 : 0xa0) >> (irq & 7) & 1;
+}
+
+static uint16_t latched_count(struct fixture *f, unsigned counter)
+{
+    out8(f, 0x43, (uint8_t)(counter << 6));
+    uint8_t low = in8(f, (uint16_t)(0x40 + counter));
+    return (uint16_t)(low | in8(f, (uint16_t)(0x40 + counter)) << 8);
+}
+
+static void test_pit_counts(void **state)
+{
+    struct fixture *f = *state;
+    out8(f, 0x43, 0x34); /* counter 0, two bytes, mode 2: the output goes up */
+    init_pics(f);        /* which forgets that edge */
+    out8(f, 0x40, 0xa9);
+    out8(f, 0x40, 0x04); /* 1193: a tick of 0.99985 ms */
+    assert_int_equal(latched_count(f, 0), 1193);
+    advance(f, 500000);
+    uint16_t half = latched_count(f, 0);
+    assert_in_range(half, 590, 600);
+    assert_false(pending(f, 0));
+    advance(f, 500000);
+    assert_true(pending(f, 0));
+    assert_in_range(latched_count(f, 0), 1190, 1193);
+}
+
+static void test_pit_one_shot(void **state)
+{
+    struct fixture *f = *state;
+    init_pics(f);
+    out8(f, 0x43, 0x30); /* mode 0 */
+    out8(f, 0x40, 0x10);
+    out8(f, 0x40, 0x00);
+    out8(f, 0x43, 0xe2); /* read back the status of counter 0 */
+    assert_int_equal(in8(f, 0x40) & 0xbf, 0x30);
+    advance(f, 20000);
+    assert_true(pending(f, 0));
+    out8(f, 0x43, 0xe2);
+    assert_int_equal(in8(f, 0x40) & 0xbf, 0xb0);
+}
+
+static void test_speaker_gate(void **state)
+{
+    struct fixture *f = *state;
+    out8(f, 0x61, 1);
+    out8(f, 0x43, 0xb0); /* counter 2, mode 0: how kernels measure their clock */
+    out8(f, 0x42, 0xff);
+    out8(f, 0x42, 0xff);
+    assert_int_equal(in8(f, 0x61) & 0x20, 0);
+    advance(f, 56 * 1000000);
+    assert_int_equal(in8(f, 0x61) & 0x20, 0x20);
+}
+
+static uint8_t cmos(struct fixture *f, uint8_t index)
+{
+    out8(f, 0x70, index);
+    return in8(f, 0x71);
+}
+
+static void set_cmos(struct fixture *f, uint8_t index, uint8_t value)
+{
+    out8(f, 0x70, index);
+    out8(f, 0x71, value);
+}
+
+static void test_rtc_time(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t time[][2] = {{0x0b, 0x82}, {0, 0x58}, {2, 0x59}, {4, 0x23}, {7, 0x31},
+                                      {8, 0x12}, {9, 0x99}, {0x32, 0x19}, {0x0b, 0x02}};
+    for (unsigned i = 0; i < G_N_ELEMENTS(time); i++)
+        set_cmos(f, time[i][0], time[i][1]);
+    assert_int_equal(cmos(f, 0), 0x58);
+    advance(f, 3 * NS_PER_SECOND);
+    assert_int_equal(cmos(f, 0), 0x01);
+    assert_int_equal(cmos(f, 4), 0x00);
+    assert_int_equal(cmos(f, 7), 0x01);
+    assert_int_equal(cmos(f, 9), 0x00);
+    assert_int_equal(cmos(f, 0x32), 0x20);
+    set_cmos(f, 0x0b, 0x06); /* binary */
+    advance(f, 29 * NS_PER_SECOND);
+    assert_int_equal(cmos(f, 0), 30);
+}
+
+static void test_rtc_interrupts(void **state)
+{
+    struct fixture *f = *state;
+    init_pics(f);
+    cmos(f, 0x0c);
+    set_cmos(f, 0x0a, 0x26);
+    set_cmos(f, 0x0b, 0x42); /* periodic, 1024 Hz */
+    advance(f, 1000000);
+    assert_true(pending(f, 8));
+    assert_int_equal(cmos(f, 0x0c) & 0xc0, 0xc0);
+    assert_int_equal(cmos(f, 0x0c) & 0x40, 0);
+    set_cmos(f, 0x0b, 0x22); /* alarm at every minute's 05 */
+    set_cmos(f, 1, 0x05);
+    set_cmos(f, 3, 0xff);
+    set_cmos(f, 5, 0xff);
+    cmos(f, 0x0c);
+    for (int i = 0; i < 60; i++)
+        advance(f, NS_PER_SECOND);
+    assert_int_equal(cmos(f, 0x0c) & 0xa0, 0xa0);
+}
+
+int main(void)
+{
+#define PC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+    const struct CMUnitTest tests[] = {PC_TEST(test_pit_counts), PC_TEST(test_pit_one_shot),
+                                       PC_TEST(test_speaker_gate), PC_TEST(test_rtc_time),
+                                       PC_TEST(test_rtc_interrupts)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
