@@ -48,8 +48,7 @@ static void take_fixed_host(struct cluster *cluster, json_t *draft)
 static void take_usage(struct cluster *cluster, json_t *draft, const Cluster__DiskReport *report,
                        bool first)
 {
-    const struct host_state *host =
-        cluster_host(cluster, object_string(draft, "status.host", ""));
+    const struct host_state *host = cluster_host(cluster, object_string(draft, "status.host", ""));
     if (!first && !host->usage_due)
         return; /* disk usage changes all the time; it is written now and then */
     object_set_integer(draft, "status.sizeBytes", (json_int_t)report->size_bytes);
@@ -84,6 +83,8 @@ static void set_phase(struct cluster *cluster, json_t *draft)
 {
     const char *host = object_string(draft, "status.host", NULL);
     const Cluster__DiskReport *report = cluster_disk_report(cluster, host, object_uid(draft));
+    if (object_at(draft, "status.phase") && cluster_host_awaited(cluster, host))
+        return;
     if (!host) {
         object_set_string(draft, "status.phase", "Pending");
     } else if (!cluster_host_ready(cluster, host)) {
