@@ -1,10 +1,15 @@
 /*
  * drover-emu: one virtual machine in one process.
  *
- * Exit status: 0 the machine was powered off (by its guest, ctl quit, or a second SIGTERM), or reset
- * with --no-reboot; 1 something failed (a file, a socket, the host); 2 the command line is wrong;
- * 3 a triple fault with --no-reboot. With --debug-exit a guest chooses any odd status.
+ * Exit status: 0 the machine was powered off (by its guest, ctl quit, or a second SIGTERM), or
+ * reset with --no-reboot; 1 something failed (a file, a socket, the host); 2 the command line is
+ * wrong; 3 a triple fault with --no-reboot. With --debug-exit a guest chooses any odd status.
  */
+#include "emu/control/ctl.h"
+#include "emu/control/server.h"
+#include "emu/cpu/cpu.h"
+#include "emu/machine/machine.h"
+#include "emu/machine/options.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,11 +18,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-#include "emu/control/ctl.h"
-#include "emu/control/server.h"
-#include "emu/cpu/cpu.h"
-#include "emu/machine/machine.h"
-#include "emu/machine/options.h"
 
 #define EXIT_FAILED       1
 #define EXIT_USAGE        2
@@ -41,9 +41,9 @@ struct options {
 
 static void clear_options(struct options *o)
 {
-    char **texts[] = {&o->memory, &o->cpus, &o->engine, &o->cpu_model, &o->serial, &o->kernel,
-                      &o->initrd, &o->append, &o->firmware, &o->boot_order, &o->debugcon,
-                      &o->control, &o->name, &o->pidfile};
+    char **texts[] = {&o->memory,   &o->cpus,    &o->engine, &o->cpu_model, &o->serial,
+                      &o->kernel,   &o->initrd,  &o->append, &o->firmware,  &o->boot_order,
+                      &o->debugcon, &o->control, &o->name,   &o->pidfile};
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
@@ -52,29 +52,29 @@ static void clear_options(struct options *o)
 static bool parse_command_line(struct options *o, int argc, char **argv, GError **error)
 {
     const GOptionEntry entries[] = {
-        {"memory", 'm', 0, G_OPTION_ARG_STRING, &o->memory, "guest memory (512M)", "SIZE"},
-        {"cpus", 'c', 0, G_OPTION_ARG_STRING, &o->cpus, "virtual CPUs (1)", "N"},
-        {"engine", 0, 0, G_OPTION_ARG_STRING, &o->engine, "what executes (interp)", "NAME"},
-        {"cpu-model", 0, 0, G_OPTION_ARG_STRING, &o->cpu_model, "CPU model (x86-64-v2)", "NAME"},
-        {"disk", 'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks, "a disk; up to four", "SPEC"},
-        {"serial", 's', 0, G_OPTION_ARG_STRING, &o->serial, "where the serial port goes (none)",
-         "WHERE"},
-        {"kernel", 0, 0, G_OPTION_ARG_FILENAME, &o->kernel, "boot this Linux, without firmware",
-         "FILE"},
-        {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &o->initrd, "its initial file system", "FILE"},
-        {"append", 0, 0, G_OPTION_ARG_STRING, &o->append, "its command line", "TEXT"},
-        {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image (SeaBIOS)", "FILE"},
-        {"boot-order", 0, 0, G_OPTION_ARG_STRING, &o->boot_order, "a floppy, c disk, d CD (cd)",
-         "LETTERS"},
-        {"control", 0, 0, G_OPTION_ARG_STRING, &o->control, "serve drover-emu ctl there",
-         "ipc://PATH"},
-        {"name", 'n', 0, G_OPTION_ARG_STRING, &o->name, "the machine's name", "NAME"},
-        {"pidfile", 0, 0, G_OPTION_ARG_FILENAME, &o->pidfile, "write the process id there", "FILE"},
-        {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "end where the guest resets", NULL},
-        {"debugcon", 0, 0, G_OPTION_ARG_STRING, &o->debugcon, "the firmware's log", "file:PATH"},
-        {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &o->debug_exit,
-         "a byte N written to port 0xf4 ends with status 2N+1", NULL},
-        {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "print the version", NULL},
+        {"memory",     'm', 0, G_OPTION_ARG_STRING,       &o->memory,     "guest memory (512M)",               "SIZE"     },
+        {"cpus",       'c', 0, G_OPTION_ARG_STRING,       &o->cpus,       "virtual CPUs (1)",                  "N"        },
+        {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes (interp)",            "NAME"     },
+        {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",             "NAME"     },
+        {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to four",                "SPEC"     },
+        {"serial",     's', 0, G_OPTION_ARG_STRING,       &o->serial,     "where the serial port goes (none)",
+         "WHERE"                                                                                                          },
+        {"kernel",     0,   0, G_OPTION_ARG_FILENAME,     &o->kernel,     "boot this Linux, without firmware",
+         "FILE"                                                                                                           },
+        {"initrd",     0,   0, G_OPTION_ARG_FILENAME,     &o->initrd,     "its initial file system",           "FILE"     },
+        {"append",     0,   0, G_OPTION_ARG_STRING,       &o->append,     "its command line",                  "TEXT"     },
+        {"firmware",   0,   0, G_OPTION_ARG_FILENAME,     &o->firmware,   "BIOS image (SeaBIOS)",              "FILE"     },
+        {"boot-order", 0,   0, G_OPTION_ARG_STRING,       &o->boot_order, "a floppy, c disk, d CD (cd)",
+         "LETTERS"                                                                                                        },
+        {"control",    0,   0, G_OPTION_ARG_STRING,       &o->control,    "serve drover-emu ctl there",
+         "ipc://PATH"                                                                                                     },
+        {"name",       'n', 0, G_OPTION_ARG_STRING,       &o->name,       "the machine's name",                "NAME"     },
+        {"pidfile",    0,   0, G_OPTION_ARG_FILENAME,     &o->pidfile,    "write the process id there",        "FILE"     },
+        {"no-reboot",  0,   0, G_OPTION_ARG_NONE,         &o->no_reboot,  "end where the guest resets",        NULL       },
+        {"debugcon",   0,   0, G_OPTION_ARG_STRING,       &o->debugcon,   "the firmware's log",                "file:PATH"},
+        {"debug-exit", 0,   0, G_OPTION_ARG_NONE,         &o->debug_exit,
+         "a byte N written to port 0xf4 ends with status 2N+1",                                                NULL       },
+        {"version",    0,   0, G_OPTION_ARG_NONE,         &o->version,    "print the version",                 NULL       },
         G_OPTION_ENTRY_NULL,
     };
     g_autoptr(GOptionContext) context = g_option_context_new("| ctl SOCKET COMMAND - run a PC");
@@ -124,11 +124,18 @@ static bool check_serial(const char *serial, GError **error)
 static bool fill_config(const struct options *o, struct machine_config *config, GError **error)
 {
     *config = (struct machine_config){
-        .name = o->name, .engine = o->engine ? o->engine : "interp",
+        .name = o->name,
+        .engine = o->engine ? o->engine : "interp",
         .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
-        .serial = o->serial ? o->serial : "none", .firmware = o->firmware, .kernel = o->kernel,
-        .initrd = o->initrd, .append = o->append, .boot_order = o->boot_order,
-        .debug_console = o->debugcon, .debug_exit = o->debug_exit, .no_reboot = o->no_reboot,
+        .serial = o->serial ? o->serial : "none",
+        .firmware = o->firmware,
+        .kernel = o->kernel,
+        .initrd = o->initrd,
+        .append = o->append,
+        .boot_order = o->boot_order,
+        .debug_console = o->debugcon,
+        .debug_exit = o->debug_exit,
+        .no_reboot = o->no_reboot,
     };
     if (!options_parse_memory(o->memory ? o->memory : "512M", &config->memory, error) ||
         !options_parse_count("cpus", o->cpus ? o->cpus : "1", MACHINE_MAX_CPUS, &config->cpus,
@@ -150,7 +157,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
     return true;
 }
 
-/* ---- running ---------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------- */
 
 struct signals {
     struct machine *machine;

@@ -1,15 +1,15 @@
 /*
  * The BIOS, and what it is told: CMOS bytes and fw_cfg items, in the form SeaBIOS reads them.
  */
-#include <gio/gio.h>
-#include <string.h>
-#include <sys/mman.h>
 #include "emu/core/bytes.h"
 #include "emu/core/memory.h"
 #include "emu/device/cmos.h"
 #include "emu/device/fw_cfg.h"
 #include "emu/device/vga.h"
 #include "emu/machine/machine_internal.h"
+#include <gio/gio.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #define DEFAULT_BIOS "/usr/share/seabios/bios-256k.bin"
 #define VIDEO_BIOS   "/usr/share/seabios/vgabios-stdvga.bin"
@@ -31,7 +31,8 @@ static bool map_bios(struct machine *machine, const char *path, const char *byte
     if (size < 0x10000 || size > MAX_BIOS || size % 0x10000) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                     "firmware %s has %" G_GSIZE_FORMAT
-                    " bytes; a BIOS image has a multiple of 64 KiB, up to 4 MiB", path, size);
+                    " bytes; a BIOS image has a multiple of 64 KiB, up to 4 MiB",
+                    path, size);
         return false;
     }
     uint8_t *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -69,7 +70,7 @@ bool firmware_load(struct machine *machine, GError **error)
     return true;
 }
 
-/* ---- CMOS ------------------------------------------------------------------------------------- */
+/* ---- CMOS -------------------------------------------------------------------------------- */
 
 static void set_word(struct device *cmos, unsigned index, uint64_t value)
 {
@@ -100,7 +101,8 @@ static void describe_boot_order(struct device *cmos, const char *order)
     for (unsigned i = 0; i < 3 && order[i]; i++)
         codes[i] = boot_code(order[i]);
     cmos_set(cmos, 0x3d, (uint8_t)(codes[1] << 4 | codes[0]));
-    cmos_set(cmos, 0x38, (uint8_t)(codes[2] << 4 | 1)); /* bit 0: no check for a floppy's signature */
+    cmos_set(cmos, 0x38,
+             (uint8_t)(codes[2] << 4 | 1)); /* bit 0: no check for a floppy's signature */
 }
 
 static void describe_cmos(struct machine *machine)
@@ -122,7 +124,7 @@ static void describe_cmos(struct machine *machine)
     describe_boot_order(cmos, config->boot_order ? config->boot_order : "cd");
 }
 
-/* ---- fw_cfg ----------------------------------------------------------------------------------- */
+/* ---- fw_cfg ------------------------------------------------------------------------------ */
 
 static void add_range(GByteArray *map, uint64_t base, uint64_t length, uint32_t type)
 {

@@ -5,6 +5,9 @@
  * receivers take them, so a slow terminal never stops a CPU. A socket's client first gets the last
  * 64 KiB of output. Sinks and queues are guarded by the board lock.
  */
+#include "emu/core/clock.h"
+#include "emu/device/uart.h"
+#include "emu/machine/machine_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
@@ -16,17 +19,14 @@
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
-#include "emu/core/clock.h"
-#include "emu/device/uart.h"
-#include "emu/machine/machine_internal.h"
 
-#define REPLAY_SIZE  (64u << 10)
-#define QUEUE_MAX    (1u << 20) /* a receiver this far behind loses output (a client: its line) */
-#define INPUT_MAX    4096u
-#define CLIENT_MAX   8
-#define PIECE        4096u /* a pipe that polls writable takes this much without blocking */
-#define RETRY_NS     INT64_C(1000000)
-#define ESCAPE       0x01 /* Ctrl-A */
+#define REPLAY_SIZE (64u << 10)
+#define QUEUE_MAX   (1u << 20) /* a receiver this far behind loses output (a client: its line) */
+#define INPUT_MAX   4096u
+#define CLIENT_MAX  8
+#define PIECE       4096u /* a pipe that polls writable takes this much without blocking */
+#define RETRY_NS    INT64_C(1000000)
+#define ESCAPE      0x01 /* Ctrl-A */
 
 struct sink {
     int fd;
@@ -49,7 +49,7 @@ struct serial {
     struct termios saved;
 };
 
-/* ---- output ----------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------ */
 
 static void send_bytes(void *opaque, const uint8_t *bytes, size_t count)
 {
@@ -138,7 +138,7 @@ static void notified(void *opaque, int fd, short events)
     board_unlock(&serial->machine->board);
 }
 
-/* ---- input ------------------------------------------------------------------------------------ */
+/* ---- input ------------------------------------------------------------------------------- */
 
 static void feed(void *opaque)
 {
@@ -147,8 +147,7 @@ static void feed(void *opaque)
     if (taken)
         g_byte_array_remove_range(serial->input, 0, (guint)taken);
     if (serial->input->len)
-        timer_arm(&serial->retry,
-                  guest_clock_now(serial->machine->board.clock) + RETRY_NS);
+        timer_arm(&serial->retry, guest_clock_now(serial->machine->board.clock) + RETRY_NS);
 }
 
 /* Ctrl-A x at the terminal ends the machine, Ctrl-A Ctrl-A is one Ctrl-A for the guest. */
@@ -237,7 +236,7 @@ static void accept_client(void *opaque, int fd, short events)
     board_unlock(&serial->machine->board);
 }
 
-/* ---- kinds ------------------------------------------------------------------------------------ */
+/* ---- kinds ------------------------------------------------------------------------------- */
 
 static bool open_stdio(struct serial *serial, const char *argument, GError **error)
 {
@@ -307,10 +306,10 @@ static const struct {
     bool has_path;
     bool (*open)(struct serial *serial, const char *path, GError **error);
 } kinds[] = {
-    {"stdio", false, open_stdio},
-    {"none", false, open_none},
-    {"file:", true, open_file},
-    {"unix:", true, open_socket},
+    {"stdio", false, open_stdio },
+    {"none",  false, open_none  },
+    {"file:", true,  open_file  },
+    {"unix:", true,  open_socket},
 };
 
 static bool connect_line(struct serial *serial, const char *specification, GError **error)
@@ -326,7 +325,7 @@ static bool connect_line(struct serial *serial, const char *specification, GErro
     return false;
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 struct serial *serial_new(struct machine *machine, const char *specification, GError **error)
 {
