@@ -144,7 +144,7 @@ static bool open_messages(struct controller *self, const char *url, GError **err
     };
     if (g_str_has_prefix(url, "tls+"))
         config.tls = credentials_message_tls(self->credentials);
-    else
+    else if (g_str_has_prefix(url, "tcp://"))
         g_warning("agents are listened for at %s without TLS: transfer tickets can be read on the "
                   "network",
                   url);

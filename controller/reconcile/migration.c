@@ -11,7 +11,7 @@
 struct move {
     struct cluster *cluster;
     json_t *draft;
-    json_t *machine; /* borrowed; NULL: gone */
+    json_t *machine; /* as it was at the start of the pass; NULL: gone */
     const char *source, *target;
     const Cluster__TransferReport *at_source, *at_target;
     bool stored; /* the step has written `draft` itself, or tried to: not to be written again */
@@ -439,6 +439,7 @@ void migration_reconcile(struct cluster *cluster, json_t *migration)
         uid ? registry_find_uid(cluster->registry, uid)
             : registry_get(cluster->registry, &kind_virtualmachine, object_namespace(draft),
                            object_string(draft, "spec.machine", ""));
+    json_auto_t *kept = json_incref(move.machine); /* a step may replace it in the registry */
     move.at_source = cluster_transfer_report(cluster, move.source, object_uid(draft));
     move.at_target = cluster_transfer_report(cluster, move.target, object_uid(draft));
     if (expire(&move))

@@ -447,6 +447,17 @@ static void assert_stayed(struct fixture *f, const char *why)
     assert_null(object_at(vm(f, "web"), "status.migration"));
 }
 
+/* What people are told is about the machine. */
+static void assert_told(struct fixture *f, const char *message)
+{
+    g_autoptr(GPtrArray) events = registry_list(f->registry, &kind_event, "default");
+    for (guint i = 0; i < events->len; i++)
+        if (strcmp(object_string(events->pdata[i], "message", ""), message) == 0 &&
+            strcmp(object_string(events->pdata[i], "involved.name", ""), "web") == 0)
+            return;
+    fail_msg("no event about web says \"%s\"", message);
+}
+
 static void test_move(void **state)
 {
     struct fixture *f = *state;
@@ -500,6 +511,20 @@ static void test_move_with_one_crash(void **state)
             return;
     }
     fail_msg("the move takes more writes than are tried here");
+}
+
+/* It has moved all the same when it cannot be started there. */
+static void test_move_of_a_failing_machine(void **state)
+{
+    struct fixture *f = *state;
+    start_move(f, "beta");
+    f->agents[0].fail_starts = f->agents[1].fail_starts = true;
+    end_guest(f, "web", CLUSTER__MACHINE_EXIT__EXIT_CRASHED);
+    step(f, 14);
+    assert_phase(migration(f), "Succeeded");
+    assert_phase(vm(f, "web"), "Failed");
+    assert_string_equal(machine_host(vm(f, "web")), "beta");
+    assert_told(f, "move: Succeeded");
 }
 
 static void test_target_fails(void **state)
@@ -594,6 +619,7 @@ int main(void)
         TEST(test_move),
         TEST(test_move_with_crashes),
         cmocka_unit_test(test_move_with_one_crash),
+        TEST(test_move_of_a_failing_machine),
         TEST(test_target_fails),
         TEST(test_copy_differs),
         TEST(test_target_dies),
