@@ -206,6 +206,34 @@ static guint build_madt(struct acpi_tables *t, unsigned cpus)
     return at;
 }
 
+/* \_SB.C000 and so on: the processors as devices (8.4), which the MADT's entries are matched with.
+ * In ACPI machine language (20.2): a scope, and in it devices of two names each. */
+static guint build_ssdt(struct acpi_tables *t, unsigned cpus)
+{
+    enum { DEVICE_SIZE = 29 };
+    guint at = begin_table(t, "SSDT", 2);
+    unsigned length = 2 + 5 + cpus * DEVICE_SIZE; /* of the scope, its two length bytes included */
+    put(t, 0x10, 1);
+    put(t, 0x40 | (length & 15), 1);
+    put(t, length >> 4, 1);
+    g_byte_array_append(t->tables, (const guint8 *)"\\_SB_", 5);
+    for (unsigned i = 0; i < cpus; i++) {
+        char name[5];
+        g_snprintf(name, sizeof(name), "C%03X", i & 0xfff);
+        put(t, 0x825b, 2);
+        put(t, DEVICE_SIZE - 2, 1);
+        g_byte_array_append(t->tables, (const guint8 *)name, 4);
+        g_byte_array_append(t->tables,
+                            (const guint8 *)"\x08_HID\x0d"
+                                            "ACPI0007",
+                            15);
+        g_byte_array_append(t->tables, (const guint8 *)"\x08_UID\x0a", 6);
+        put(t, i, 1);
+    }
+    end_table(t, at);
+    return at;
+}
+
 static guint build_root(struct acpi_tables *t, bool extended, const guint *tables, unsigned count)
 {
     unsigned size = extended ? 8 : 4;
@@ -245,9 +273,10 @@ void acpi_tables_build(struct acpi_tables *t, unsigned cpus)
     allocate(t, ACPI_RSDP_FILE, 16, ZONE_FSEG);
     guint facs = build_facs(t); /* first, for it needs the alignment */
     guint dsdt = build_dsdt(t);
-    guint tables[2];
+    guint tables[3];
     tables[0] = build_fadt(t, facs, dsdt);
     tables[1] = build_madt(t, cpus);
+    tables[2] = build_ssdt(t, cpus);
     guint rsdt = build_root(t, false, tables, G_N_ELEMENTS(tables));
     guint xsdt = build_root(t, true, tables, G_N_ELEMENTS(tables));
     build_rsdp(t, rsdt, xsdt);

@@ -144,6 +144,18 @@ static void describe_memory(struct machine *machine, struct device *fw_cfg)
     fw_cfg_add_file(fw_cfg, "etc/e820", map->data, map->len);
 }
 
+/* Disks in the order of the command line, by the names that SeaBIOS gives them (Open Firmware
+ * paths). */
+static void describe_disk_order(struct machine *machine, struct device *fw_cfg)
+{
+    g_autoptr(GString) order = g_string_new(NULL);
+    for (unsigned i = 0; i < machine->config->disk_count; i++)
+        g_string_append_printf(order, "%s/pci@i0cf8/ide@1,1/drive@%u/disk@%u", i ? "\n" : "", i / 2,
+                               i % 2);
+    if (order->len)
+        fw_cfg_add_file(fw_cfg, "bootorder", order->str, order->len + 1);
+}
+
 void firmware_describe(struct machine *machine)
 {
     /* Sleep states by number: bit 7 there, the low bits the sleep type. */
@@ -157,6 +169,8 @@ void firmware_describe(struct machine *machine)
     fw_cfg_add_integer(fw_cfg, FW_CFG_ITEM_BOOT_MENU, 0, 2);
     fw_cfg_add_file(fw_cfg, "etc/system-states", system_states, sizeof(system_states));
     describe_memory(machine, fw_cfg);
+    if (!config->boot_order)
+        describe_disk_order(machine, fw_cfg);
     acpi_tables_build(&machine->acpi, config->cpus);
     fw_cfg_add_file(fw_cfg, ACPI_TABLES_FILE, machine->acpi.tables->data,
                     machine->acpi.tables->len);

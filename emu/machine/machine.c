@@ -206,7 +206,7 @@ static const char *shutdown_reason(const struct machine *machine)
         if (reason)
             return reason;
     }
-    return "the CPU is in shutdown";
+    return "triple fault";
 }
 
 /* Acts on what was requested. True when the machine ends. */
@@ -218,7 +218,7 @@ static bool serve_requests(struct machine *machine, enum machine_end *ret_end)
         return false;
     vcpus_hold(machine);
     if (requests & REQUEST_TRIPLE_FAULT)
-        fprintf(stderr, "drover-emu: triple fault: %s; the machine %s\n", shutdown_reason(machine),
+        fprintf(stderr, "drover-emu: %s; the machine %s\n", shutdown_reason(machine),
                 no_reboot ? "ends" : "is reset");
     if (requests & REQUEST_DEBUG_EXIT)
         *ret_end = MACHINE_END_DEBUG_EXIT;
