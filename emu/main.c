@@ -26,7 +26,9 @@
 #define DESCRIPTION                                                                                \
     "Sizes have a unit: K, M, G or T. A disk is file=PATH,bus=ide[,format=raw][,readonly=on].\n"   \
     "The serial port goes to stdio, unix:PATH (a socket), file:PATH or none. At a terminal\n"      \
-    "Ctrl-A x ends the machine.\n\n"                                                               \
+    "Ctrl-A x ends the machine. With --serial-log a socket's clients see what comes from then\n"   \
+    "on; without it they first get the last 64 KiB.\n\n"                                           \
+    "--exit-file gets one line: poweroff, or failed: and why; none if the process was killed.\n\n" \
     "SIGTERM presses the power button; a second one cuts the power.\n\n"                           \
     "Exit status: 0 powered off, or reset with --no-reboot; 1 failure; 2 wrong command line;\n"    \
     "3 triple fault with --no-reboot.\n\n"                                                         \
@@ -34,7 +36,7 @@
 
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
-    char *boot_order, *debugcon, *control, *name, *pidfile;
+    char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file;
     char **disks;
     gboolean no_reboot, debug_exit, version;
 };
@@ -43,7 +45,8 @@ static void clear_options(struct options *o)
 {
     char **texts[] = {&o->memory,   &o->cpus,    &o->engine, &o->cpu_model, &o->serial,
                       &o->kernel,   &o->initrd,  &o->append, &o->firmware,  &o->boot_order,
-                      &o->debugcon, &o->control, &o->name,   &o->pidfile};
+                      &o->debugcon, &o->control, &o->name,   &o->pidfile,    &o->serial_log,
+                      &o->exit_file};
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
@@ -59,6 +62,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to four",                "SPEC"     },
         {"serial",     's', 0, G_OPTION_ARG_STRING,       &o->serial,     "where the serial port goes (none)",
          "WHERE"                                                                                                          },
+        {"serial-log", 0,   0, G_OPTION_ARG_FILENAME,     &o->serial_log, "append all serial output there",    "FILE"     },
         {"kernel",     0,   0, G_OPTION_ARG_FILENAME,     &o->kernel,     "boot this Linux, without firmware",
          "FILE"                                                                                                           },
         {"initrd",     0,   0, G_OPTION_ARG_FILENAME,     &o->initrd,     "its initial file system",           "FILE"     },
@@ -70,6 +74,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
          "ipc://PATH"                                                                                                     },
         {"name",       'n', 0, G_OPTION_ARG_STRING,       &o->name,       "the machine's name",                "NAME"     },
         {"pidfile",    0,   0, G_OPTION_ARG_FILENAME,     &o->pidfile,    "write the process id there",        "FILE"     },
+        {"exit-file",  0,   0, G_OPTION_ARG_FILENAME,     &o->exit_file,  "write there how it ended",          "FILE"     },
         {"no-reboot",  0,   0, G_OPTION_ARG_NONE,         &o->no_reboot,  "end where the guest resets",        NULL       },
         {"debugcon",   0,   0, G_OPTION_ARG_STRING,       &o->debugcon,   "the firmware's log",                "file:PATH"},
         {"debug-exit", 0,   0, G_OPTION_ARG_NONE,         &o->debug_exit,
@@ -128,6 +133,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         .engine = o->engine ? o->engine : "interp",
         .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
         .serial = o->serial ? o->serial : "none",
+        .serial_log = o->serial_log,
         .firmware = o->firmware,
         .kernel = o->kernel,
         .initrd = o->initrd,
@@ -231,6 +237,17 @@ static bool run(const struct options *o, const struct machine_config *config, in
     return ok;
 }
 
+/* One line for whoever watches over us and may not be our parent: poweroff, or failed and why. A
+ * process that was killed or crashed leaves none. */
+static void write_exit_file(const char *path, const GError *failure)
+{
+    g_autofree char *text = failure ? g_strdup_printf("failed: %s\n", failure->message)
+                                    : g_strdup("poweroff\n");
+    g_autoptr(GError) error = NULL;
+    if (!g_file_set_contents(path, text, -1, &error))
+        fprintf(stderr, "drover-emu: cannot write the exit file: %s\n", error->message);
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {0};
@@ -250,6 +267,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "drover-emu: %s\n", error->message);
         status = EXIT_FAILED;
     }
+    if (options.exit_file)
+        write_exit_file(options.exit_file, error);
     for (unsigned i = 0; i < config.disk_count; i++)
         g_free((char *)config.disks[i].file);
     clear_options(&options);

@@ -39,6 +39,7 @@ struct machine_config {
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
     const char *serial;                   /* "stdio", "unix:PATH", "file:PATH" or "none" */
+    const char *serial_log;               /* all its output is appended to this file; NULL: none */
     const char *firmware;                 /* file of the BIOS; NULL: SeaBIOS from its package */
     const char *kernel, *initrd, *append; /* boot Linux without firmware; NULL kernel: firmware */
     const char *boot_order;    /* letters a floppy, c disk, d CD, n network; NULL: "cd" */

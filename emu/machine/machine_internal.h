@@ -107,5 +107,6 @@ void linux_image_free(struct linux_image *image);
 void linux_boot(struct machine *machine);
 
 /* serial.c: what the serial port is connected to. */
-struct serial *serial_new(struct machine *machine, const char *specification, GError **error);
+struct serial *serial_new(struct machine *machine, const char *specification, const char *log,
+                          GError **error);
 void serial_free(struct serial *serial);

@@ -2,8 +2,8 @@
  * What the serial port is connected to: the terminal, a file, a unix socket's clients, or nothing.
  *
  * The guest's bytes go into a queue per receiver (a sink); the device thread writes them out as the
- * receivers take them, so a slow terminal never stops a CPU. A socket's client first gets the last
- * 64 KiB of output. Sinks and queues are guarded by the board lock.
+ * receivers take them, so a slow terminal never stops a CPU. All of it may also be kept in a log file;
+ * without one, a socket's client first gets the last 64 KiB of output. Sinks and queues are guarded by the board lock.
  */
 #include "emu/core/clock.h"
 #include "emu/device/uart.h"
@@ -41,6 +41,7 @@ struct serial {
     int notify_fd;    /* wakes the device thread when there is output */
     int listen_fd, stdin_fd;
     char *socket_path;
+    bool is_logged; /* clients can read what was before in the log */
     uint8_t replay[REPLAY_SIZE];
     uint64_t replay_total; /* bytes ever put into it */
     GByteArray *input;     /* not yet taken by the guest */
@@ -229,6 +230,8 @@ static void accept_client(void *opaque, int fd, short events)
     } else {
         struct sink *sink = add_sink(serial, client, true);
         uint64_t from = serial->replay_total > REPLAY_SIZE ? serial->replay_total - REPLAY_SIZE : 0;
+        if (serial->is_logged)
+            from = serial->replay_total;
         for (uint64_t at = from; at < serial->replay_total; at++)
             g_byte_array_append(sink->queue, &serial->replay[at % REPLAY_SIZE], 1);
         drain_all(serial);
@@ -253,9 +256,9 @@ static bool open_stdio(struct serial *serial, const char *argument, GError **err
     return true;
 }
 
-static bool open_file(struct serial *serial, const char *path, GError **error)
+static bool open_file_with(struct serial *serial, const char *path, int flag, GError **error)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int fd = open(path, O_WRONLY | O_CREAT | flag | O_CLOEXEC, 0644);
     if (fd < 0) {
         g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
                     "serial port: cannot write %s: %s", path, g_strerror(errno));
@@ -263,6 +266,11 @@ static bool open_file(struct serial *serial, const char *path, GError **error)
     }
     add_sink(serial, fd, false);
     return true;
+}
+
+static bool open_file(struct serial *serial, const char *path, GError **error)
+{
+    return open_file_with(serial, path, O_TRUNC, error);
 }
 
 static bool open_socket(struct serial *serial, const char *path, GError **error)
@@ -327,7 +335,8 @@ static bool connect_line(struct serial *serial, const char *specification, GErro
 
 /* ---- life -------------------------------------------------------------------------------- */
 
-struct serial *serial_new(struct machine *machine, const char *specification, GError **error)
+struct serial *serial_new(struct machine *machine, const char *specification, const char *log,
+                          GError **error)
 {
     struct serial *serial = g_new0(struct serial, 1);
     serial->machine = machine;
@@ -338,7 +347,9 @@ struct serial *serial_new(struct machine *machine, const char *specification, GE
     serial->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     timer_init(&serial->retry, machine->board.clock, feed, serial);
     machine_watch(machine, serial->notify_fd, POLLIN, notified, serial);
-    if (!connect_line(serial, specification, error)) {
+    serial->is_logged = log != NULL;
+    if (!connect_line(serial, specification, error) ||
+        (log && !open_file_with(serial, log, O_APPEND, error))) {
         serial_free(serial);
         return NULL;
     }
