@@ -144,7 +144,7 @@ static bool open_messages(struct controller *self, const char *url, GError **err
     };
     if (g_str_has_prefix(url, "tls+"))
         config.tls = credentials_message_tls(self->credentials);
-    else
+    else if (g_str_has_prefix(url, "tcp://"))
         g_warning("agents are listened for at %s without TLS: transfer tickets can be read on the "
                   "network",
                   url);
@@ -199,12 +199,12 @@ struct controller *controller_new(const struct controller_config *config, GError
     signal(SIGPIPE, SIG_IGN); /* a client that hangs up is no reason to end */
     self->base = event_base_new();
     if (split_address(config->listen, "--listen", &address, &port, error)) {
-        self->address = config->advertise ? g_strdup(config->advertise)
+        self->address = config->advertise      ? g_strdup(config->advertise)
                         : is_wildcard(address) ? g_strdup(g_get_host_name())
                                                : g_strdup(address);
         if (open_store(self, config->data_dir, error) &&
-            (self->credentials = credentials_open(config->data_dir, self->store, self->address,
-                                                  error)) &&
+            (self->credentials =
+                 credentials_open(config->data_dir, self->store, self->address, error)) &&
             open_messages(self, config->agent_listen, error) &&
             open_api(self, config->listen, config->agent_listen, error)) {
             add_events(self);
@@ -268,8 +268,7 @@ char *controller_greeting(struct controller *self)
                            "drover-controller %s: REST API at https://%s:%u, agents at port %u\n"
                            "configuration for administrators: %s\n",
                            DROVER_VERSION, self->address, controller_port(self),
-                           controller_agent_port(self),
-                           credentials_config_path(self->credentials));
+                           controller_agent_port(self), credentials_config_path(self->credentials));
     if (registry_count(self->registry, &kind_host) == 0) {
         json_auto_t *token =
             join_token_make(self->store, self->credentials, FIRST_TOKEN_HOURS, NULL);

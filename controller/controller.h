@@ -31,7 +31,7 @@ void controller_run(struct controller *controller);
 void controller_stop(struct controller *controller);
 void controller_free(struct controller *controller); /* NULL is fine */
 
-unsigned controller_port(const struct controller *controller);       /* of the REST API */
+unsigned controller_port(const struct controller *controller); /* of the REST API */
 unsigned controller_agent_port(const struct controller *controller);
 /* A line or more for people: where it listens, the configuration file, a first join token. */
 char *controller_greeting(struct controller *controller);

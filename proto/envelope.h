@@ -8,7 +8,7 @@
 #include <nng/nng.h>
 
 #define MESSAGE_NONCE_LENGTH 16
-#define MESSAGE_MAC_LENGTH 32
+#define MESSAGE_MAC_LENGTH   32
 
 enum message_direction { MESSAGE_REQUEST = 'q', MESSAGE_REPLY = 'r' };
 

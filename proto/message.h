@@ -33,12 +33,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MESSAGE_VERSION 1
-#define MESSAGE_MAX (1024 * 1024)           /* bytes of a whole envelope */
-#define MESSAGE_BODY_MAX (MESSAGE_MAX - 1024)
-#define MESSAGE_SECRET_LENGTH 32            /* bytes of a host secret */
-#define MESSAGE_HOST_MAX 63                 /* characters of a host name */
-#define MESSAGE_SERVER_NAME "drover-controller" /* DNS name in the controller's certificate */
+#define MESSAGE_VERSION       1
+#define MESSAGE_MAX           (1024 * 1024) /* bytes of a whole envelope */
+#define MESSAGE_BODY_MAX      (MESSAGE_MAX - 1024)
+#define MESSAGE_SECRET_LENGTH 32                  /* bytes of a host secret */
+#define MESSAGE_HOST_MAX      63                  /* characters of a host name */
+#define MESSAGE_SERVER_NAME   "drover-controller" /* DNS name in the controller's certificate */
 
 enum message_error {
     MESSAGE_ERROR_SETUP,           /* bad URL, address in use, bad certificate */
@@ -69,8 +69,8 @@ struct message_tls {
 struct message_client;
 
 struct message_client_config {
-    const char *url;  /* "tls+tcp://192.0.2.1:7444" or "tcp://…" */
-    const char *host; /* our name, 1 to MESSAGE_HOST_MAX characters */
+    const char *url;       /* "tls+tcp://192.0.2.1:7444" or "tcp://…" */
+    const char *host;      /* our name, 1 to MESSAGE_HOST_MAX characters */
     const uint8_t *secret; /* MESSAGE_SECRET_LENGTH bytes; copied */
     struct message_tls tls;
 };

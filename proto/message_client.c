@@ -14,7 +14,7 @@
 #define HELLO_TIMEOUT_MS 1000
 #define RECONNECT_MIN_MS 100
 #define RECONNECT_MAX_MS 2000
-#define RESEND_MS (24 * 3600 * 1000) /* a lost connection resends at once; else we time out */
+#define RESEND_MS        (24 * 3600 * 1000) /* a lost connection resends at once; else we time out */
 
 struct call {
     struct message_client *client;
@@ -27,8 +27,8 @@ struct call {
     uint64_t session, sequence; /* of the last sending */
     nng_ctx context;
     nng_aio *aio;
-    bool sending;    /* nng's thread changes it while the aio is under way */
-    int result;      /* nng's, when it is back in `done` */
+    bool sending; /* nng's thread changes it while the aio is under way */
+    int result;   /* nng's, when it is back in `done` */
     nng_msg *answer;
 };
 
@@ -38,10 +38,10 @@ struct message_client {
     nng_socket socket;
     void *tls;
     int wake_fd;
-    atomic_uint pipe; /* id of the connection, 0: none */
-    GAsyncQueue *done; /* of struct call, pushed by nng's threads */
-    GQueue waiting;    /* of struct call, for a session */
-    GHashTable *calls; /* all, for message_client_free() */
+    atomic_uint pipe;   /* id of the connection, 0: none */
+    GAsyncQueue *done;  /* of struct call, pushed by nng's threads */
+    GQueue waiting;     /* of struct call, for a session */
+    GHashTable *calls;  /* all, for message_client_free() */
     struct call *hello; /* on its way, or NULL */
     uint8_t nonce[MESSAGE_NONCE_LENGTH];
     uint64_t session, sequence; /* session 0: none */
@@ -318,9 +318,9 @@ static ProtobufCMessage *read_answer(struct call *call, bool *ret_again, GError 
     *ret_again = false;
     bool is_error = envelope && envelope->kind == CLUSTER__MESSAGE_KIND__KIND_ERROR;
     if (!envelope || (!is_error && envelope->kind != call->kind->kind) ||
-        !(reply = protobuf_c_message_unpack(
-              is_error ? &cluster__error_reply__descriptor : call->kind->reply, NULL,
-              envelope->body.len, envelope->body.data))) {
+        !(reply = protobuf_c_message_unpack(is_error ? &cluster__error_reply__descriptor
+                                                     : call->kind->reply,
+                                            NULL, envelope->body.len, envelope->body.data))) {
         g_set_error(error, MESSAGE_ERROR, MESSAGE_ERROR_MALFORMED,
                     "%s answered with something else than a reply to %s: is it a Drover "
                     "controller of this version?",
@@ -343,8 +343,8 @@ static ProtobufCMessage *read_answer(struct call *call, bool *ret_again, GError 
     } else if (failure && failure->code == CLUSTER__ERROR_CODE__ERROR_REPLAYED)
         *ret_again = true;
     else if (failure)
-        g_set_error(error, MESSAGE_ERROR, error_of(failure->code), "%s to %s: %s",
-                    call->kind->name, client->url, failure->text ? failure->text : "refused");
+        g_set_error(error, MESSAGE_ERROR, error_of(failure->code), "%s to %s: %s", call->kind->name,
+                    client->url, failure->text ? failure->text : "refused");
     cluster__envelope__free_unpacked(envelope, NULL);
     if (is_error || !genuine) {
         protobuf_c_message_free_unpacked(reply, NULL);
@@ -359,10 +359,9 @@ static GError *io_error(const struct call *call)
         return g_error_new(MESSAGE_ERROR, MESSAGE_ERROR_TOO_LARGE,
                            "a %s of %zu bytes is larger than the %d a message may have",
                            call->kind->name, call->body_length, MESSAGE_BODY_MAX);
-    return g_error_new(MESSAGE_ERROR, MESSAGE_ERROR_TIMEOUT, "%s to %s: %s", call->kind->name,
-                       call->client->url,
-                       call->result == NNG_ETIMEDOUT ? "no answer in time"
-                                                     : nng_strerror(call->result));
+    return g_error_new(
+        MESSAGE_ERROR, MESSAGE_ERROR_TIMEOUT, "%s to %s: %s", call->kind->name, call->client->url,
+        call->result == NNG_ETIMEDOUT ? "no answer in time" : nng_strerror(call->result));
 }
 
 /* With a session: sends all that waited. Without: tells those whose time is over, or all, when

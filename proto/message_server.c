@@ -10,8 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define QUEUE_MAX 1024 /* messages; above it nng's threads stop reading until we caught up */
-#define HEADER_MAX 64  /* bytes of nng's way back */
+#define QUEUE_MAX   1024 /* messages; above it nng's threads stop reading until we caught up */
+#define HEADER_MAX  64   /* bytes of nng's way back */
 #define WINDOW_BITS 64
 
 /* Guarded by the owner's thread, like all but `queue`, `paused` and `closing`. */
@@ -28,9 +28,9 @@ struct message_server {
     void *tls;
     uint16_t port;
     int wake_fd;
-    GMutex lock;   /* guards queue, paused */
-    GQueue queue;  /* of nng_msg */
-    bool paused;   /* no receive is outstanding, the queue being full */
+    GMutex lock;          /* guards queue, paused */
+    GQueue queue;         /* of nng_msg */
+    bool paused;          /* no receive is outstanding, the queue being full */
     GHashTable *sessions; /* host -> struct session */
     struct message_stats stats;
 };
@@ -80,8 +80,8 @@ static bool listen_at(struct message_server *server, const char *url, GError **e
     }
     if (rv != 0) {
         g_set_error(error, MESSAGE_ERROR, MESSAGE_ERROR_SETUP,
-                    "listening for agents at %s: %s; give another address with --agent-listen",
-                    url, nng_strerror(rv));
+                    "listening for agents at %s: %s; give another address with --agent-listen", url,
+                    nng_strerror(rv));
         return false;
     }
     server->port = (uint16_t)port;
@@ -183,8 +183,8 @@ static void request_send(struct message_request *request, Cluster__MessageKind k
         .body = body,
         .body_length = length,
     };
-    nng_msg *message = envelope_pack(&envelope, MESSAGE_REPLY,
-                                     request->authenticated ? request->secret : NULL);
+    nng_msg *message =
+        envelope_pack(&envelope, MESSAGE_REPLY, request->authenticated ? request->secret : NULL);
     /* A raw rep socket takes the message at once: it goes to its connection's queue, or nowhere
      * when the connection is gone; then the agent asks again. */
     if (message && (nng_msg_header_append(message, request->header, request->header_length) != 0 ||

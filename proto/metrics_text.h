@@ -22,8 +22,8 @@ struct metric {
 /* Writes # HELP and # TYPE. */
 void metrics_family(GString *out, const struct metric *metric);
 /* One sample; then pairs of label name and value (any text), ended with NULL. */
-void metrics_sample(GString *out, const struct metric *metric, double value, ...)
-    G_GNUC_NULL_TERMINATED;
+void metrics_sample(GString *out, const struct metric *metric, double value,
+                    ...) G_GNUC_NULL_TERMINATED;
 /* family and one sample without labels. */
 void metrics_simple(GString *out, const struct metric *metric, double value);
 

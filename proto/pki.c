@@ -8,10 +8,10 @@
 #include <string.h>
 
 #define YEAR_SECONDS (365L * 24 * 3600)
-#define CA_YEARS 10
+#define CA_YEARS     10
 #define MEMBER_YEARS 10
 
-G_DEFINE_QUARK(pki-error-quark, pki_error)
+G_DEFINE_QUARK(pki - error - quark, pki_error)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(EVP_PKEY, EVP_PKEY_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509, X509_free)
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(X509_REQ, X509_REQ_free)
@@ -73,8 +73,8 @@ char *pki_make_key(GError **error)
 
 static bool set_name(X509_NAME *name, const char *common_name)
 {
-    return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8,
-                                      (const unsigned char *)common_name, -1, -1, 0) == 1;
+    return X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_UTF8, (const unsigned char *)common_name,
+                                      -1, -1, 0) == 1;
 }
 
 char *pki_make_csr(const char *key_pem, const char *common_name, GError **error)
@@ -128,8 +128,7 @@ char *pki_make_ca(const char *key_pem, const char *common_name, GError **error)
         return NULL;
     g_autoptr(X509) ca = X509_new();
     if (!begin_certificate(ca, CA_YEARS) || !set_name(X509_get_subject_name(ca), common_name) ||
-        X509_set_issuer_name(ca, X509_get_subject_name(ca)) != 1 ||
-        X509_set_pubkey(ca, key) != 1 ||
+        X509_set_issuer_name(ca, X509_get_subject_name(ca)) != 1 || X509_set_pubkey(ca, key) != 1 ||
         !add_extension(ca, ca, NID_basic_constraints, "critical,CA:TRUE,pathlen:0") ||
         !add_extension(ca, ca, NID_key_usage, "critical,keyCertSign,cRLSign") ||
         !add_extension(ca, ca, NID_subject_key_identifier, "hash") ||

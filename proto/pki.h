@@ -43,7 +43,8 @@ bool pki_certificate_expiry(const char *certificate_pem, int64_t *ret_seconds, G
  * pki_expect_name() before the handshake, or pki_peer_name() after it). `server` true: for
  * accepting; `peer_certificate` says whether clients must have one (agents' transfers) or need
  * none (REST). A client with a NULL `ca_pem` checks nobody: only for fetching the CA certificate
- * itself, which is then compared with a known hash. certificate and key may be NULL for a client without one. Caller SSL_CTX_free()s. */
+ * itself, which is then compared with a known hash. certificate and key may be NULL for a client
+ * without one. Caller SSL_CTX_free()s. */
 SSL_CTX *pki_tls_context(bool server, bool peer_certificate, const char *ca_pem,
                          const char *certificate_pem, const char *key_pem, GError **error);
 /* Makes the handshake fail unless the peer's certificate has this DNS name; sends it as SNI. */

@@ -76,8 +76,7 @@ void action_restart(struct api_call *call)
         return;
     }
     if (!machine_ended(draft)) {
-        object_set_integer(draft, "status.restartId",
-                           object_integer(draft, "status.startId", 0));
+        object_set_integer(draft, "status.restartId", object_integer(draft, "status.startId", 0));
         object_set(draft, "status.force", call_flag(call, "force") ? json_true() : NULL);
     }
     object_set(draft, "status.nextStart", NULL);

@@ -5,8 +5,8 @@
  * ------------------
  * The controller writes DATA/drover.yaml (mode 0600) at its first start:
  *     server: https://192.0.2.1:7443
- *     serverName: drover-controller     # the name to check in the certificate, whatever the address
- *     ca: |
+ *     serverName: drover-controller     # the name to check in the certificate, whatever the
+ * address ca: |
  *       -----BEGIN CERTIFICATE----- …
  *     token: <64 hex digits>
  * The certificate names drover-controller, localhost, the computer's name and its addresses; a
@@ -52,7 +52,8 @@
  * ?watch=1&resourceVersion=N on list paths: 200, chunked, one JSON object a line, from changes
  * after N (default: now) until the client closes:
  *     {"type": "ADDED"|"MODIFIED"|"DELETED", "object": {…}}
- *     {"type": "BOOKMARK", "resourceVersion": "130"}            every 15 s, and nothing else happens
+ *     {"type": "BOOKMARK", "resourceVersion": "130"}            every 15 s, and nothing else
+ * happens
  *     {"type": "ERROR", "error": {…}}                           then the end; Expired: list again
  *
  * Applying
@@ -66,11 +67,10 @@
  * What machines do
  * ----------------
  * VM is /api/v1/namespaces/NS/virtualmachines/NAME. Where a body is answered it is the machine.
- *   POST VM/start        -> 202. runStrategy Manual or RerunOnFailure; else 409 says what to change.
- *   POST VM/stop         -> 202. ?force=1 cuts the power instead of the ACPI button. Manual and
- *                        RerunOnFailure; else 409.
- *   POST VM/restart      -> 202. Not Halted; ?force=1 as above.
- *   POST VM/migrate      body {"targetHost": "beta"} or {} (the scheduler chooses)
+ *   POST VM/start        -> 202. runStrategy Manual or RerunOnFailure; else 409 says what to
+ * change. POST VM/stop         -> 202. ?force=1 cuts the power instead of the ACPI button. Manual
+ * and RerunOnFailure; else 409. POST VM/restart      -> 202. Not Halted; ?force=1 as above. POST
+ * VM/migrate      body {"targetHost": "beta"} or {} (the scheduler chooses)
  *                        -> 201 and the Migration made for it, whose status has the progress.
  *   GET  VM/console      with `Connection: Upgrade` and `Upgrade: drover-console`
  *                        -> 101, then raw bytes both ways to and from the serial port; or an error
@@ -91,7 +91,7 @@
  *   GET  /api/v1/jointokens      -> {"items": [{"id", "expires", "uses"}]}, no secrets
  *   POST /api/v1/jointokens      body {} or {"hours": 24}
  *                                -> 201 {"id", "token": "drover-join:<id>.<secret>:<sha256>",
- *                                        "expires", "command": "drover-agent …"}
+ *                                        "expires", "command": "drover-agent --controller … --join-token …"}
  *   DELETE /api/v1/jointokens/ID -> 200
  *
  * Joining (the agent)
@@ -130,10 +130,10 @@ struct api_config {
     struct cluster *cluster;
     const struct credentials *credentials;
     const struct message_server *messages; /* for its counts; may be NULL */
-    const char *address; /* to listen at; used by api_new() only */
-    const char *advertise; /* what others reach it by */
-    uint16_t port;       /* 0: a free one */
-    const char *agent_scheme; /* "tls+tcp" or "tcp" */
+    const char *address;                   /* to listen at; used by api_new() only */
+    const char *advertise;                 /* what others reach it by */
+    uint16_t port;                         /* 0: a free one */
+    const char *agent_scheme;              /* "tls+tcp" or "tcp" */
     uint16_t agent_port;
 };
 

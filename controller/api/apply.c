@@ -65,8 +65,8 @@ void apply_handle(struct api_call *call)
         call_invalid(call, problems);
         return;
     }
-    json_t *old = registry_get(call->api->registry, kind, object_namespace(object),
-                               object_name(object));
+    json_t *old =
+        registry_get(call->api->registry, kind, object_namespace(object), object_name(object));
     if (!old && !kind->creatable) {
         problems_add(problems, "kind", "a %s cannot be created: the controller makes it itself",
                      kind->name);

@@ -36,10 +36,10 @@ struct api {
     SSL_CTX *tls;
     struct evhttp *http;
     uint16_t port;
-    GPtrArray *watchers; /* of struct watcher, watch.c */
-    GPtrArray *relays;   /* of struct relay, relay.c */
+    GPtrArray *watchers;  /* of struct watcher, watch.c */
+    GPtrArray *relays;    /* of struct relay, relay.c */
     GHashTable *requests; /* "GET|200|disks" -> uint64_t, for metrics */
-    int64_t started;     /* wall clock, seconds */
+    int64_t started;      /* wall clock, seconds */
     bool ending;
 };
 
@@ -89,25 +89,25 @@ json_t *call_object(struct api_call *call);
 void api_count(struct api *api, struct evhttp_request *request, int code, const char *resource);
 
 /* Routes' handlers, by file. */
-void objects_list(struct api_call *call);   /* objects.c; also watches */
+void objects_list(struct api_call *call); /* objects.c; also watches */
 void objects_get(struct api_call *call);
 void objects_create(struct api_call *call);
 void objects_update(struct api_call *call);
 void objects_delete(struct api_call *call);
-void apply_handle(struct api_call *call);   /* apply.c */
-void action_start(struct api_call *call);   /* actions.c */
+void apply_handle(struct api_call *call); /* apply.c */
+void action_start(struct api_call *call); /* actions.c */
 void action_stop(struct api_call *call);
 void action_restart(struct api_call *call);
 void action_migrate(struct api_call *call);
-void relay_console(struct api_call *call);  /* relay.c */
+void relay_console(struct api_call *call); /* relay.c */
 void relay_log(struct api_call *call);
 void relay_agent(struct api_call *call);
-void info_health(struct api_call *call);    /* info.c */
+void info_health(struct api_call *call); /* info.c */
 void info_metrics(struct api_call *call);
 void info_version(struct api_call *call);
 void info_cluster(struct api_call *call);
 void info_kinds(struct api_call *call);
-void join_ca(struct api_call *call);        /* join.c */
+void join_ca(struct api_call *call); /* join.c */
 void join_host(struct api_call *call);
 void join_token_list(struct api_call *call);
 void join_token_create(struct api_call *call);

@@ -8,7 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define ADMIN_KEY "/auth/admin"
+#define ADMIN_KEY         "/auth/admin"
 #define ADMIN_TOKEN_BYTES 32
 
 struct credentials {
@@ -21,9 +21,8 @@ struct credentials {
 
 static bool write_secret(const char *path, const char *text, int mode, GError **error)
 {
-    return g_file_set_contents_full(path, text, -1,
-                                    G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE,
-                                    mode, error);
+    return g_file_set_contents_full(
+        path, text, -1, G_FILE_SET_CONTENTS_CONSISTENT | G_FILE_SET_CONTENTS_DURABLE, mode, error);
 }
 
 static char *pki_path(const struct credentials *self, const char *name)
@@ -64,8 +63,8 @@ static GPtrArray *own_names(const struct credentials *self)
         for (struct ifaddrs *at = list; at; at = at->ifa_next) {
             char text[NI_MAXHOST];
             int family = at->ifa_addr ? at->ifa_addr->sa_family : AF_UNSPEC;
-            socklen_t length = family == AF_INET ? sizeof(struct sockaddr_in)
-                                                 : sizeof(struct sockaddr_in6);
+            socklen_t length =
+                family == AF_INET ? sizeof(struct sockaddr_in) : sizeof(struct sockaddr_in6);
             if ((family != AF_INET && family != AF_INET6) ||
                 getnameinfo(at->ifa_addr, length, text, sizeof(text), NULL, 0, NI_NUMERICHOST) ||
                 strchr(text, '%') ||
@@ -135,8 +134,8 @@ static bool open_admin(struct credentials *self, struct store *store, GError **e
     return store_put(store, ADMIN_KEY, self->admin_hash, STORE_ANY, NULL, error);
 }
 
-struct credentials *credentials_open(const char *data_dir, struct store *store,
-                                     const char *address, GError **error)
+struct credentials *credentials_open(const char *data_dir, struct store *store, const char *address,
+                                     GError **error)
 {
     struct credentials *self = g_new0(struct credentials, 1);
     self->data_dir = g_strdup(data_dir);
@@ -183,8 +182,8 @@ void credentials_free(struct credentials *self)
 {
     if (!self)
         return;
-    char *const texts[] = {self->data_dir, self->address,     self->config_path, self->ca,
-                           self->ca_key,   self->ca_pin,      self->certificate, self->key,
+    char *const texts[] = {self->data_dir,   self->address,    self->config_path, self->ca,
+                           self->ca_key,     self->ca_pin,     self->certificate, self->key,
                            self->admin_hash, self->admin_token};
     for (size_t i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(texts[i]);

@@ -14,8 +14,8 @@
 struct credentials;
 
 /* Reads what is there and makes what is not. `address` is the REST address people are told. */
-struct credentials *credentials_open(const char *data_dir, struct store *store,
-                                     const char *address, GError **error);
+struct credentials *credentials_open(const char *data_dir, struct store *store, const char *address,
+                                     GError **error);
 /* Writes drover.yaml if it is not there or names another server; after the port is known. */
 bool credentials_write_config(struct credentials *credentials, uint16_t port, GError **error);
 void credentials_free(struct credentials *credentials);

@@ -10,10 +10,10 @@
 
 #include <string.h>
 
-#define TOKENS "/jointokens/"
-#define SECRETS "/hostsecrets/"
+#define TOKENS        "/jointokens/"
+#define SECRETS       "/hostsecrets/"
 #define HOURS_DEFAULT 24
-#define HOURS_MAX (24 * 365)
+#define HOURS_MAX     (24 * 365)
 
 static int64_t wall_seconds(void)
 {
@@ -29,8 +29,8 @@ json_t *join_token_make(struct store *store, const struct credentials *credentia
     int64_t expires = wall_seconds() + hours * 3600;
     g_autofree char *key = g_strconcat(TOKENS, id, NULL);
     g_autofree char *hash = g_compute_checksum_for_string(G_CHECKSUM_SHA256, secret, -1);
-    json_auto_t *entry = json_pack("{s:s, s:I, s:i}", "hash", hash, "expires",
-                                   (json_int_t)expires, "uses", 0);
+    json_auto_t *entry =
+        json_pack("{s:s, s:I, s:i}", "hash", hash, "expires", (json_int_t)expires, "uses", 0);
     g_autofree char *value = json_dumps(entry, JSON_COMPACT);
     if (!store_put(store, key, value, STORE_ABSENT, NULL, error))
         return NULL;
@@ -89,9 +89,9 @@ void join_token_create(struct api_call *call)
         call_fail_store(call, error);
         return;
     }
-    g_autofree char *command = g_strdup_printf(
-        "drover-agent --controller https://%s:%u --join %s",
-        call->api->config.advertise, call->api->port, object_string(token, "token", ""));
+    g_autofree char *command = g_strdup_printf("drover-agent --controller https://%s:%u --join-token %s",
+                                               call->api->config.advertise, call->api->port,
+                                               object_string(token, "token", ""));
     object_set_string(token, "command", command);
     call_reply(call, 201, token);
 }
@@ -110,9 +110,9 @@ void join_token_list(struct api_call *call)
         const struct store_entry *entry = entries->pdata[i];
         json_auto_t *value = json_loads(entry->value, 0, NULL);
         g_autofree char *until = object_time_text(object_integer(value, "expires", 0));
-        json_array_append_new(items, json_pack("{s:s, s:s, s:I}", "id",
-                                               entry->key + strlen(TOKENS), "expires", until,
-                                               "uses", object_integer(value, "uses", 0)));
+        json_array_append_new(items, json_pack("{s:s, s:s, s:I}", "id", entry->key + strlen(TOKENS),
+                                               "expires", until, "uses",
+                                               object_integer(value, "uses", 0)));
     }
     json_auto_t *body = json_pack("{s:o}", "items", items);
     call_reply(call, 200, body);
@@ -152,8 +152,8 @@ bool join_find_secret(struct store *store, const char *host,
     if (strlen(hex) != 2 * MESSAGE_SECRET_LENGTH)
         return false;
     for (size_t i = 0; i < MESSAGE_SECRET_LENGTH; i++)
-        ret_secret[i] = (uint8_t)(g_ascii_xdigit_value(hex[2 * i]) << 4 |
-                                  g_ascii_xdigit_value(hex[2 * i + 1]));
+        ret_secret[i] =
+            (uint8_t)(g_ascii_xdigit_value(hex[2 * i]) << 4 | g_ascii_xdigit_value(hex[2 * i + 1]));
     return true;
 }
 
@@ -182,15 +182,16 @@ static json_t *admit_host(struct api_call *call, const char *host, const char *k
         }
     }
     if (!registry_get(call->api->registry, &kind_host, NULL, host)) {
-        json_auto_t *object = json_pack(
-            "{s:s, s:s, s:{s:s}, s:{s:b}, s:{s:s, s:b}}", "apiVersion", API_VERSION, "kind", "Host",
-            "metadata", "name", host, "spec", "unschedulable", 0, "status", "phase", "Joined",
-            "ready", 0);
+        json_auto_t *object =
+            json_pack("{s:s, s:s, s:{s:s}, s:{s:b}, s:{s:s, s:b}}", "apiVersion", API_VERSION,
+                      "kind", "Host", "metadata", "name", host, "spec", "unschedulable", 0,
+                      "status", "phase", "Joined", "ready", 0);
         if (!registry_create(call->api->registry, object, &error)) {
             call_fail_store(call, error);
             return NULL;
         }
-        event_record(call->api->cluster, object, false, "Joined", "%s has joined the cluster", host);
+        event_record(call->api->cluster, object, false, "Joined", "%s has joined the cluster",
+                     host);
     }
     return json_incref(entry);
 }

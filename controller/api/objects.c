@@ -18,8 +18,7 @@ static const char *involved_uid(const struct api_call *call)
 
 static void reply_list(struct api_call *call, const struct selector *selector)
 {
-    g_autoptr(GPtrArray) objects =
-        registry_list(call->api->registry, call->kind, call->namespace);
+    g_autoptr(GPtrArray) objects = registry_list(call->api->registry, call->kind, call->namespace);
     const char *uid = involved_uid(call);
     json_t *items = json_array();
     for (guint i = 0; i < objects->len; i++) {
@@ -29,8 +28,8 @@ static void reply_list(struct api_call *call, const struct selector *selector)
             json_array_append(items, object);
     }
     g_autofree char *name = g_strconcat(call->kind->name, "List", NULL);
-    g_autofree char *revision = g_strdup_printf(
-        "%" G_GUINT64_FORMAT, store_revision(registry_store(call->api->registry)));
+    g_autofree char *revision =
+        g_strdup_printf("%" G_GUINT64_FORMAT, store_revision(registry_store(call->api->registry)));
     json_auto_t *list = json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", API_VERSION, "kind",
                                   name, "metadata", "resourceVersion", revision, "items", items);
     call_reply(call, 200, list);
@@ -124,8 +123,8 @@ void objects_update(struct api_call *call)
         call_fail_store(call, error);
     else {
         cluster_touch(call->api->cluster);
-        call_reply(call, 200, registry_get(call->api->registry, call->kind, call->namespace,
-                                           call->name));
+        call_reply(call, 200,
+                   registry_get(call->api->registry, call->kind, call->namespace, call->name));
     }
 }
 

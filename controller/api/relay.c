@@ -3,7 +3,8 @@
  * bytes handed from one to the other.
  *
  *     client ── console: upgraded, both ways ──┐
- *               log: chunked answer ───────────┴── relay ── agent: upgraded (GET /api/v1/streams/ID)
+ *               log: chunked answer ───────────┴── relay ── agent: upgraded (GET
+ * /api/v1/streams/ID)
  *
  * A relay waits first: the agent is told by its orders (reconcile/stream.h) to call back. Reading
  * from one side pauses while the other has more than BEHIND_MAX bytes unread.
@@ -16,10 +17,10 @@
 #include <event2/bufferevent_ssl.h>
 #include <string.h>
 
-#define BEHIND_MAX (256 * 1024)
-#define BEHIND_LOW (64 * 1024)
+#define BEHIND_MAX   (256 * 1024)
+#define BEHIND_LOW   (64 * 1024)
 #define TAIL_DEFAULT 65536
-#define TAIL_MAX (16 * 1024 * 1024)
+#define TAIL_MAX     (16 * 1024 * 1024)
 
 struct relay {
     struct api *api;
@@ -87,8 +88,8 @@ static void agent_readable(struct bufferevent *bev, void *opaque);
 static void resume(struct bufferevent *writer, void *opaque)
 {
     struct relay *relay = opaque;
-    struct bufferevent *reader = bev_of(relay->client) == writer ? bev_of(relay->agent)
-                                                                 : bev_of(relay->client);
+    struct bufferevent *reader =
+        bev_of(relay->client) == writer ? bev_of(relay->agent) : bev_of(relay->client);
     bufferevent_enable(reader, EV_READ);
 }
 
@@ -192,8 +193,7 @@ static void stream_failed(struct stream *stream, bool timeout, const char *why)
 
 static bool has_upgrade(struct evhttp_request *request, const char *protocol)
 {
-    const char *upgrade =
-        evhttp_find_header(evhttp_request_get_input_headers(request), "Upgrade");
+    const char *upgrade = evhttp_find_header(evhttp_request_get_input_headers(request), "Upgrade");
     return upgrade && g_ascii_strcasecmp(upgrade, protocol) == 0;
 }
 
@@ -238,8 +238,8 @@ void relay_console(struct api_call *call)
     json_t *machine = machine_there(call);
     if (!machine)
         return;
-    const Cluster__MachineReport *report = cluster_machine_report(
-        call->api->cluster, machine_host(machine), object_uid(machine));
+    const Cluster__MachineReport *report =
+        cluster_machine_report(call->api->cluster, machine_host(machine), object_uid(machine));
     if (!has_upgrade(call->request, "drover-console"))
         call_fail(call, API_BAD_REQUEST,
                   "a console needs the headers Connection: Upgrade and Upgrade: drover-console");

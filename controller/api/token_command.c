@@ -78,8 +78,8 @@ int token_command(const char *data_dir, int hours)
     json_auto_t *answer = json_loads(reply->str, 0, NULL);
     const char *token = json_string_value(json_object_get(answer, "token"));
     if (!failure && !token) {
-        const char *why = json_string_value(
-            json_object_get(json_object_get(answer, "error"), "message"));
+        const char *why =
+            json_string_value(json_object_get(json_object_get(answer, "error"), "message"));
         failure = g_strdup(why ? why : "the controller's answer is not understood");
     }
     g_free(config.server);

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define BATCH 256             /* changes read at a time */
-#define BEHIND_MAX (4u << 20) /* bytes a slow reader may leave unread before we hang up */
+#define BATCH            256        /* changes read at a time */
+#define BEHIND_MAX       (4u << 20) /* bytes a slow reader may leave unread before we hang up */
 #define BOOKMARK_SECONDS 15
 
 struct watcher {
@@ -15,8 +15,8 @@ struct watcher {
     char *prefix;
     char *involved_uid; /* or NULL */
     struct selector *selector;
-    uint64_t revision;  /* everything up to it has been sent */
-    unsigned quiet;     /* seconds since something was sent */
+    uint64_t revision; /* everything up to it has been sent */
+    unsigned quiet;    /* seconds since something was sent */
 };
 
 static void watcher_free(struct watcher *watcher)
@@ -86,10 +86,10 @@ static bool pump(struct watcher *watcher)
         if (!changes || evbuffer_get_length(output) > BEHIND_MAX) {
             bool compacted = g_error_matches(error, STORE_ERROR, STORE_ERROR_COMPACTED);
             const char *why = error ? error->message : "too slow a reader: list again";
-            send_line(watcher, json_pack("{s:s, s:o}", "type", "ERROR", "error",
-                                         api_error_json(compacted || !error ? API_EXPIRED
-                                                                            : API_INTERNAL,
-                                                        why)));
+            send_line(
+                watcher,
+                json_pack("{s:s, s:o}", "type", "ERROR", "error",
+                          api_error_json(compacted || !error ? API_EXPIRED : API_INTERNAL, why)));
             end(watcher);
             return false;
         }
@@ -133,8 +133,8 @@ void watch_tick(struct api *api)
         if (++watcher->quiet < BOOKMARK_SECONDS || !pump(watcher))
             continue;
         g_autofree char *revision = g_strdup_printf("%" G_GUINT64_FORMAT, watcher->revision);
-        send_line(watcher, json_pack("{s:s, s:s}", "type", "BOOKMARK", "resourceVersion",
-                                     revision));
+        send_line(watcher,
+                  json_pack("{s:s, s:s}", "type", "BOOKMARK", "resourceVersion", revision));
     }
 }
 

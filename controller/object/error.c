@@ -1,3 +1,3 @@
 #include "controller/object/error.h"
 
-G_DEFINE_QUARK(object-error-quark, object_error)
+G_DEFINE_QUARK(object - error - quark, object_error)

@@ -3,9 +3,15 @@
 #include <string.h>
 
 static const char *const type_names[FIELD_TYPE_COUNT] = {
-    [FIELD_STRING] = "text",      [FIELD_INTEGER] = "whole number", [FIELD_BOOLEAN] = "true or false",
-    [FIELD_NAME] = "name",        [FIELD_ENUM] = "word",            [FIELD_SIZE] = "size",
-    [FIELD_TIME] = "time",        [FIELD_LABELS] = "labels",        [FIELD_OBJECT] = "object",
+    [FIELD_STRING] = "text",
+    [FIELD_INTEGER] = "whole number",
+    [FIELD_BOOLEAN] = "true or false",
+    [FIELD_NAME] = "name",
+    [FIELD_ENUM] = "word",
+    [FIELD_SIZE] = "size",
+    [FIELD_TIME] = "time",
+    [FIELD_LABELS] = "labels",
+    [FIELD_OBJECT] = "object",
     [FIELD_LIST] = "list",
 };
 

@@ -39,8 +39,8 @@ struct field {
     const char *name;
     enum field_type type;
     unsigned flags;
-    const char *doc;          /* sentences for `explain`; with FIELD_NOT_YET, what is missing */
-    const char *default_json; /* JSON text, or NULL */
+    const char *doc;           /* sentences for `explain`; with FIELD_NOT_YET, what is missing */
+    const char *default_json;  /* JSON text, or NULL */
     const char *const *values; /* FIELD_ENUM: ends with NULL */
     int64_t min, max;
     const struct field *children; /* ends with a NULL name */

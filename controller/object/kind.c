@@ -1,6 +1,6 @@
 /* The table of kinds, and their documentation as text. */
-#include "controller/object/error.h"
 #include "controller/object/kind.h"
+#include "controller/object/error.h"
 #include "controller/object/quantity.h"
 
 #include <string.h>
@@ -41,8 +41,8 @@ static void append_wrapped(GString *out, const char *indent, const char *text)
     size_t column = WIDTH + 1;
     for (char **word = words; *word; word++) {
         if (column + 1 + strlen(*word) > WIDTH) {
-            g_string_append_printf(out, "%s%s", out->len && out->str[out->len - 1] != '\n' ? "\n" : "",
-                                   indent);
+            g_string_append_printf(out, "%s%s",
+                                   out->len && out->str[out->len - 1] != '\n' ? "\n" : "", indent);
             column = strlen(indent);
         } else {
             g_string_append_c(out, ' ');
@@ -72,11 +72,14 @@ static void append_range(GString *out, const struct field *field)
 /* "size, 1Mi to 1Ti, required" */
 static void append_type(GString *out, const struct field *field)
 {
-    static const struct { unsigned flag; const char *text; } flags[] = {
-        {FIELD_REQUIRED, ", required"},
+    static const struct {
+        unsigned flag;
+        const char *text;
+    } flags[] = {
+        {FIELD_REQUIRED,  ", required"               },
         {FIELD_IMMUTABLE, ", cannot be changed later"},
-        {FIELD_READ_ONLY, ", read-only"},
-        {FIELD_NOT_YET, ", not yet"},
+        {FIELD_READ_ONLY, ", read-only"              },
+        {FIELD_NOT_YET,   ", not yet"                },
     };
     g_string_append(out, field_type_name(field->type));
     append_range(out, field);

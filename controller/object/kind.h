@@ -7,7 +7,7 @@
 
 #include "controller/object/field.h"
 
-#define API_VERSION "drover/v1"
+#define API_VERSION       "drover/v1"
 #define NAMESPACE_DEFAULT "default"
 
 /* A column of `drover get`'s table: the title, and the path of its value in the object
@@ -19,13 +19,13 @@ struct kind_column {
 };
 
 struct kind {
-    const char *name;   /* "VirtualMachine" */
-    const char *plural; /* "virtualmachines", as in REST paths */
+    const char *name;               /* "VirtualMachine" */
+    const char *plural;             /* "virtualmachines", as in REST paths */
     const char *const *short_names; /* {"vm", "vms", NULL}; singular lower-case is always taken */
     bool namespaced;
     bool creatable; /* people may create it; false: the controller alone does (Host, Event) */
     const char *doc;
-    const struct field *fields; /* of the whole object, from apiVersion on */
+    const struct field *fields;        /* of the whole object, from apiVersion on */
     const struct kind_column *columns; /* ends with a NULL title */
     /* Checks across fields that a table cannot say; may be NULL. Appends struct problem. */
     void (*check)(const json_t *object, GPtrArray *problems);

@@ -1,5 +1,5 @@
-#include "controller/object/error.h"
 #include "controller/object/name.h"
+#include "controller/object/error.h"
 
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /*
- * Small helpers on objects as JSON (jansson; json_auto_t for locals that own one). Paths have dots and no lists: "metadata.name".
+ * Small helpers on objects as JSON (jansson; json_auto_t for locals that own one). Paths have dots
+ * and no lists: "metadata.name".
  */
 #pragma once
 

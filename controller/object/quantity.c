@@ -1,5 +1,5 @@
-#include "controller/object/error.h"
 #include "controller/object/quantity.h"
+#include "controller/object/error.h"
 
 #include <string.h>
 
@@ -8,11 +8,17 @@ struct unit {
     uint64_t bytes;
 };
 static const struct unit units[] = {
-    {"", 1},
-    {"Ki", UINT64_C(1) << 10}, {"Mi", UINT64_C(1) << 20}, {"Gi", UINT64_C(1) << 30},
-    {"Ti", UINT64_C(1) << 40}, {"Pi", UINT64_C(1) << 50},
-    {"k", 1000}, {"M", 1000000}, {"G", UINT64_C(1000000000)},
-    {"T", UINT64_C(1000000000000)}, {"P", UINT64_C(1000000000000000)},
+    {"",   1                         },
+    {"Ki", UINT64_C(1) << 10         },
+    {"Mi", UINT64_C(1) << 20         },
+    {"Gi", UINT64_C(1) << 30         },
+    {"Ti", UINT64_C(1) << 40         },
+    {"Pi", UINT64_C(1) << 50         },
+    {"k",  1000                      },
+    {"M",  1000000                   },
+    {"G",  UINT64_C(1000000000)      },
+    {"T",  UINT64_C(1000000000000)   },
+    {"P",  UINT64_C(1000000000000000)},
 };
 
 static const struct unit *unit_find(const char *suffix)
@@ -26,8 +32,15 @@ static const struct unit *unit_find(const char *suffix)
 /* What "Mib", "MB", "mi", "m" was most likely meant to be; NULL when nothing fits. */
 static const char *unit_meant(const char *suffix)
 {
-    static const struct { char letter; const char *binary, *decimal; } meant[] = {
-        {'k', "Ki", "k"}, {'m', "Mi", "M"}, {'g', "Gi", "G"}, {'t', "Ti", "T"}, {'p', "Pi", "P"},
+    static const struct {
+        char letter;
+        const char *binary, *decimal;
+    } meant[] = {
+        {'k', "Ki", "k"},
+        {'m', "Mi", "M"},
+        {'g', "Gi", "G"},
+        {'t', "Ti", "T"},
+        {'p', "Pi", "P"},
     };
     if (g_ascii_strcasecmp(suffix, "b") == 0 || g_ascii_strcasecmp(suffix, "bytes") == 0)
         return "";
@@ -58,14 +71,16 @@ bool quantity_parse_bytes(const char *text, uint64_t *ret_bytes, GError **error)
         const char *meant = unit_meant(suffix);
         if (suffix[0] == '.' || suffix[0] == ',')
             g_set_error(error, OBJECT_ERROR, OBJECT_ERROR_INVALID,
-                        "\"%.40s\" is no whole number: take a smaller unit, 1536Mi for 1.5Gi", text);
+                        "\"%.40s\" is no whole number: take a smaller unit, 1536Mi for 1.5Gi",
+                        text);
         else if (meant)
             g_set_error(error, OBJECT_ERROR, OBJECT_ERROR_INVALID,
                         "unit \"%s\" is not known: did you mean %.*s%s?", suffix, (int)digits, text,
                         meant);
         else
             g_set_error(error, OBJECT_ERROR, OBJECT_ERROR_INVALID,
-                        "unit \"%.20s\" is not known: use Ki, Mi, Gi or Ti (or k, M, G, T)", suffix);
+                        "unit \"%.20s\" is not known: use Ki, Mi, Gi or Ti (or k, M, G, T)",
+                        suffix);
         return false;
     }
     guint64 number = g_ascii_strtoull(text, &end, 10);

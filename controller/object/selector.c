@@ -1,10 +1,10 @@
-#include "controller/object/error.h"
 #include "controller/object/selector.h"
+#include "controller/object/error.h"
 #include "controller/object/name.h"
 
 #include <string.h>
 
-enum operator { OPERATOR_IN, OPERATOR_NOT_IN, OPERATOR_EXISTS, OPERATOR_NOT_EXISTS };
+enum operator{ OPERATOR_IN, OPERATOR_NOT_IN, OPERATOR_EXISTS, OPERATOR_NOT_EXISTS };
 
 struct requirement {
     char *key;
@@ -27,7 +27,7 @@ static struct requirement *requirement_new(char *key, enum operator operator)
 {
     struct requirement *requirement = g_new0(struct requirement, 1);
     requirement->key = key;
-    requirement->operator = operator;
+    requirement->operator= operator;
     requirement->values = g_ptr_array_new_with_free_func(g_free);
     return requirement;
 }
@@ -35,8 +35,7 @@ static struct requirement *requirement_new(char *key, enum operator operator)
 static struct selector *selector_new(void)
 {
     struct selector *selector = g_new0(struct selector, 1);
-    selector->requirements =
-        g_ptr_array_new_with_free_func((GDestroyNotify)requirement_free);
+    selector->requirements = g_ptr_array_new_with_free_func((GDestroyNotify)requirement_free);
     return selector;
 }
 
@@ -53,7 +52,8 @@ struct selector *selector_from_map(const json_t *map)
     struct selector *selector = selector_new();
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)map, key, value) {
+    json_object_foreach((json_t *)map, key, value)
+    {
         struct requirement *requirement = requirement_new(g_strdup(key), OPERATOR_IN);
         g_ptr_array_add(requirement->values, g_strdup(json_string_value(value)));
         g_ptr_array_add(selector->requirements, requirement);
@@ -80,8 +80,9 @@ static bool take(struct parser *parser, const char *token)
     size_t length = strlen(token);
     if (strncmp(parser->at, token, length) != 0)
         return false;
-    if (g_ascii_isalpha(token[0]) && (g_ascii_isalnum(parser->at[length]) ||
-                                      strchr("-_./", parser->at[length] ? parser->at[length] : '-')))
+    if (g_ascii_isalpha(token[0]) &&
+        (g_ascii_isalnum(parser->at[length]) ||
+         strchr("-_./", parser->at[length] ? parser->at[length] : '-')))
         return false; /* a word that merely begins so */
     parser->at += length;
     return true;
@@ -136,17 +137,17 @@ static bool parse_requirement(struct parser *parser, struct selector *selector, 
     if (negated)
         return true;
     if (take(parser, "!=")) {
-        requirement->operator = OPERATOR_NOT_IN;
+        requirement->operator= OPERATOR_NOT_IN;
         return parse_value(parser, requirement, error);
     }
     if (take(parser, "==") || take(parser, "=")) {
-        requirement->operator = OPERATOR_IN;
+        requirement->operator= OPERATOR_IN;
         return parse_value(parser, requirement, error);
     }
     if (take(parser, "in"))
-        requirement->operator = OPERATOR_IN;
+        requirement->operator= OPERATOR_IN;
     else if (take(parser, "notin"))
-        requirement->operator = OPERATOR_NOT_IN;
+        requirement->operator= OPERATOR_NOT_IN;
     else
         return true;
     return parse_set(parser, requirement, error);
@@ -210,13 +211,13 @@ char *selector_text(const struct selector *selector)
     g_autoptr(GString) out = g_string_new(NULL);
     for (guint i = 0; i < selector->requirements->len; i++) {
         const struct requirement *requirement = selector->requirements->pdata[i];
-        bool in = requirement->operator == OPERATOR_IN;
+        bool in = requirement->operator== OPERATOR_IN;
         g_string_append_printf(out, "%s%s%s", i ? "," : "",
-                               requirement->operator == OPERATOR_NOT_EXISTS ? "!" : "",
+                               requirement->operator== OPERATOR_NOT_EXISTS ? "!" : "",
                                requirement->key);
         if (requirement->values->len == 1)
-            g_string_append_printf(out, "%s%s", in ? "=" : "!=",
-                                   (char *)requirement->values->pdata[0]);
+            g_string_append_printf(out, "%s%s",
+                                   in ? "=" : "!=", (char *)requirement->values->pdata[0]);
         else if (requirement->values->len > 1) {
             g_string_append(out, in ? " in (" : " notin (");
             for (guint v = 0; v < requirement->values->len; v++)

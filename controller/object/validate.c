@@ -6,7 +6,7 @@
 #include <string.h>
 
 #define STRING_MAX 1024
-#define LIST_MAX 64
+#define LIST_MAX   64
 #define LABELS_MAX 64
 
 /* ---- problems -------------------------------------------------------------------------------- */
@@ -195,7 +195,8 @@ static json_t *admit_labels(const struct field *field, const json_t *value, cons
     if (json_object_size(value) > LABELS_MAX)
         problems_add(problems, path, "must have at most %d entries, not %zu", LABELS_MAX,
                      json_object_size(value));
-    json_object_foreach((json_t *)value, key, entry) {
+    json_object_foreach((json_t *)value, key, entry)
+    {
         g_autofree char *entry_path = g_strdup_printf("%s.%.80s", path, key);
         GError *error = NULL;
         if (!label_key_check(key, &error))
@@ -248,7 +249,8 @@ static json_t *admit_object(const struct field *field, const json_t *value, cons
     if (!json_is_object(value))
         return wrong_type(value, path, problems, "an object with fields");
     json_auto_t *admitted = json_object();
-    json_object_foreach((json_t *)value, name, entry) {
+    json_object_foreach((json_t *)value, name, entry)
+    {
         const struct field *child = field_find(field->children, name);
         g_autofree char *at = child_path(path, name);
         if (!child)
@@ -280,7 +282,8 @@ static void check_keys(const struct field *field, const json_t *list, const char
         json_t *entry;
         if (!(child->flags & FIELD_LIST_KEY))
             continue;
-        json_array_foreach(list, i, entry) {
+        json_array_foreach(list, i, entry)
+        {
             const char *key = object_string(entry, child->name, NULL);
             g_autofree char *at = g_strdup_printf("%s[%zu].%s", path, i, child->name);
             if (key && !g_hash_table_add(seen, (gpointer)key))
@@ -302,7 +305,8 @@ static json_t *admit_list(const struct field *field, const json_t *value, const 
         return NULL;
     }
     json_t *admitted = json_array();
-    json_array_foreach(value, i, entry) {
+    json_array_foreach(value, i, entry)
+    {
         g_autofree char *at = g_strdup_printf("%s[%zu]", path, i);
         json_t *taken = admit_object(field, entry, at, problems);
         if (taken)
@@ -313,10 +317,10 @@ static json_t *admit_list(const struct field *field, const json_t *value, const 
 }
 
 static const admit_fn admitters[FIELD_TYPE_COUNT] = {
-    [FIELD_STRING] = admit_string, [FIELD_INTEGER] = admit_integer,
-    [FIELD_BOOLEAN] = admit_boolean, [FIELD_NAME] = admit_name, [FIELD_ENUM] = admit_enum,
-    [FIELD_SIZE] = admit_size,     [FIELD_TIME] = admit_time,   [FIELD_LABELS] = admit_labels,
-    [FIELD_OBJECT] = admit_object, [FIELD_LIST] = admit_list,
+    [FIELD_STRING] = admit_string, [FIELD_INTEGER] = admit_integer, [FIELD_BOOLEAN] = admit_boolean,
+    [FIELD_NAME] = admit_name,     [FIELD_ENUM] = admit_enum,       [FIELD_SIZE] = admit_size,
+    [FIELD_TIME] = admit_time,     [FIELD_LABELS] = admit_labels,   [FIELD_OBJECT] = admit_object,
+    [FIELD_LIST] = admit_list,
 };
 
 static json_t *admit_value(const struct field *field, const json_t *value, const char *path,
@@ -357,8 +361,9 @@ json_t *object_admit(const json_t *input, const struct kind **ret_kind, GPtrArra
 {
     guint before = problems->len;
     if (!json_is_object(input)) {
-        problems_add(problems, "", "a manifest must be an object with apiVersion, kind, metadata "
-                                   "and spec");
+        problems_add(problems, "",
+                     "a manifest must be an object with apiVersion, kind, metadata "
+                     "and spec");
         return NULL;
     }
     const struct kind *kind = find_kind(input, problems);

@@ -3,8 +3,8 @@
 #include "controller/reconcile/host.h"
 
 #define REPORT_INTERVAL_MS 5000
-#define PULL_WAIT_MS 10000
-#define PULL_WAIT_MAX_MS 30000
+#define PULL_WAIT_MS       10000
+#define PULL_WAIT_MAX_MS   30000
 
 /* Answers the long poll if the orders are other than it knows, or `anyway`. */
 static void answer_pull(struct cluster *cluster, struct host_state *state, bool anyway)
@@ -62,9 +62,9 @@ static const struct handler {
     bool before_register;
     void (*handle)(struct cluster *cluster, struct message_request *request);
 } handlers[] = {
-    {CLUSTER__MESSAGE_KIND__KIND_REGISTER, true, handle_register},
-    {CLUSTER__MESSAGE_KIND__KIND_PULL, false, handle_pull},
-    {CLUSTER__MESSAGE_KIND__KIND_REPORT, false, handle_report},
+    {CLUSTER__MESSAGE_KIND__KIND_REGISTER, true,  handle_register},
+    {CLUSTER__MESSAGE_KIND__KIND_PULL,     false, handle_pull    },
+    {CLUSTER__MESSAGE_KIND__KIND_REPORT,   false, handle_report  },
 };
 
 void agents_handle(struct message_request *request, void *user_data)

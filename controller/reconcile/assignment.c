@@ -53,10 +53,11 @@ static void add_machine_disks(struct builder *builder, const json_t *machine,
     g_autoptr(GPtrArray) list = g_ptr_array_new();
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry) {
+    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
+    {
         g_autofree char *name = machine_disk_name(machine, entry);
-        const json_t *disk = registry_get(builder->cluster->registry, &kind_disk,
-                                          object_namespace(machine), name);
+        const json_t *disk =
+            registry_get(builder->cluster->registry, &kind_disk, object_namespace(machine), name);
         if (!disk)
             continue;
         Cluster__MachineDisk *attached = g_new(Cluster__MachineDisk, 1);
@@ -109,8 +110,8 @@ static void add_disk(struct builder *builder, const json_t *disk)
     order->uid = g_strdup(object_uid(disk));
     order->namespace_ = g_strdup(object_namespace(disk));
     order->name = g_strdup(object_name(disk));
-    SET(order, want, deleted ? CLUSTER__DISK_WANT__DISK_WANT_ABSENT
-                             : CLUSTER__DISK_WANT__DISK_WANT_PRESENT);
+    SET(order, want,
+        deleted ? CLUSTER__DISK_WANT__DISK_WANT_ABSENT : CLUSTER__DISK_WANT__DISK_WANT_PRESENT);
     SET(order, size_bytes, object_size(disk, "spec.size", 0));
     order->format = g_strdup(object_string(disk, "spec.format", "vhd"));
     order->type = g_strdup(object_string(disk, "spec.type", "dynamic"));
@@ -190,11 +191,11 @@ static void add_migration(struct builder *builder, const json_t *migration)
         return;
     Cluster__TransferOrder *order = g_new(Cluster__TransferOrder, 1);
     cluster__transfer_order__init(order);
-    const json_t *peer = registry_get(builder->cluster->registry, &kind_host, NULL,
-                                      is_target ? source : target);
+    const json_t *peer =
+        registry_get(builder->cluster->registry, &kind_host, NULL, is_target ? source : target);
     order->id = g_strdup(object_uid(migration));
-    SET(order, role, is_target ? CLUSTER__TRANSFER_ROLE__ROLE_RECEIVE
-                               : CLUSTER__TRANSFER_ROLE__ROLE_SEND);
+    SET(order, role,
+        is_target ? CLUSTER__TRANSFER_ROLE__ROLE_RECEIVE : CLUSTER__TRANSFER_ROLE__ROLE_SEND);
     SET(order, conclude, conclude);
     SET(order, ticket, ((ProtobufCBinaryData){.len = 32, .data = g_malloc(32)}));
     cluster_ticket(builder->cluster, "transfer", order->id, order->ticket.data);
@@ -258,8 +259,8 @@ static void add_all(struct builder *builder, const struct kind *kind,
 
 Cluster__Assignment *assignment_build(struct cluster *cluster, const char *host)
 {
-    struct builder builder = {cluster, host, g_ptr_array_new(), g_ptr_array_new(),
-                              g_ptr_array_new(), g_ptr_array_new()};
+    struct builder builder = {
+        cluster, host, g_ptr_array_new(), g_ptr_array_new(), g_ptr_array_new(), g_ptr_array_new()};
     Cluster__Assignment *assignment = g_new(Cluster__Assignment, 1);
     cluster__assignment__init(assignment);
     add_all(&builder, &kind_virtualmachine, add_machine);

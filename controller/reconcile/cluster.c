@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#define SECRET_KEY "/cluster/secret"
-#define ID_KEY "/cluster/id"
+#define SECRET_KEY    "/cluster/secret"
+#define ID_KEY        "/cluster/id"
 #define SECRET_LENGTH 32
 
 static const double scheduling_bounds[] = {0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 120, 600};
@@ -61,8 +61,8 @@ struct cluster *cluster_new(struct registry *registry, GError **error)
     cluster->registry = registry;
     cluster->id = g_steal_pointer(&id);
     cluster->secret = g_bytes_new(secret, strlen(secret));
-    cluster->hosts = g_hash_table_new_full(g_str_hash, g_str_equal, NULL,
-                                           (GDestroyNotify)host_state_free);
+    cluster->hosts =
+        g_hash_table_new_full(g_str_hash, g_str_equal, NULL, (GDestroyNotify)host_state_free);
     cluster->streams = stream_list_new();
     cluster->pending = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     cluster->scheduling.bounds = scheduling_bounds;

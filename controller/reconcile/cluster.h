@@ -24,19 +24,19 @@
 #include "proto/cluster.pb-c.h"
 #include "proto/metrics_text.h"
 
-#define HOST_SILENT_US (20 * G_USEC_PER_SEC)      /* after that a host is not ready */
+#define HOST_SILENT_US      (20 * G_USEC_PER_SEC) /* after that a host is not ready */
 #define MIGRATION_SILENT_US (60 * G_USEC_PER_SEC) /* after that a move gives up on a host */
 
 /* What is known of a host in this process' life. */
 struct host_state {
     char *name;
-    bool registered;        /* the agent has said who it is since this controller was started */
-    bool ready;             /* as of the last host_reconcile() */
-    int64_t last_seen;      /* cluster_now() of its last message; 0: none */
+    bool registered;         /* the agent has said who it is since this controller was started */
+    bool ready;              /* as of the last host_reconcile() */
+    int64_t last_seen;       /* cluster_now() of its last message; 0: none */
     Cluster__Report *report; /* or NULL */
     GHashTable *machines, *disks, *transfers; /* uid or id -> entry in `report` */
-    int64_t usage_written;  /* cluster_now() when disk usage was stored last */
-    bool usage_due;         /* this pass stores it */
+    int64_t usage_written;                    /* cluster_now() when disk usage was stored last */
+    bool usage_due;                           /* this pass stores it */
     int64_t heartbeat_written;
     /* The agent's long poll: answered by agents_answer(). Owned by agents.c. */
     void *pull;
@@ -46,15 +46,16 @@ struct host_state {
 
 struct cluster {
     struct registry *registry;
-    char *id;        /* UUID */
-    GBytes *secret;  /* the cluster's own; tickets are made from it */
+    char *id;                          /* UUID */
+    GBytes *secret;                    /* the cluster's own; tickets are made from it */
     int64_t (*clock)(void *user_data); /* microseconds, monotonic; NULL: the system's */
     void *clock_data;
-    int64_t started; /* cluster_now() at the start */
-    GHashTable *hosts;   /* name -> struct host_state */
-    GPtrArray *streams;  /* of struct stream */
-    GHashTable *pending; /* uid of a machine without a host -> since when (int64_t, cluster_now()) */
-    bool changed;        /* there is something to reconcile */
+    int64_t started;    /* cluster_now() at the start */
+    GHashTable *hosts;  /* name -> struct host_state */
+    GPtrArray *streams; /* of struct stream */
+    GHashTable
+        *pending; /* uid of a machine without a host -> since when (int64_t, cluster_now()) */
+    bool changed; /* there is something to reconcile */
     void (*wake)(void *user_data); /* called when `changed` becomes true; may be NULL */
     void *wake_data;
     void (*forget_host)(const char *host, void *user_data); /* ends its session; may be NULL */

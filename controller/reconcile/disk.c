@@ -48,8 +48,7 @@ static void take_fixed_host(struct cluster *cluster, json_t *draft)
 static void take_usage(struct cluster *cluster, json_t *draft, const Cluster__DiskReport *report,
                        bool first)
 {
-    const struct host_state *host =
-        cluster_host(cluster, object_string(draft, "status.host", ""));
+    const struct host_state *host = cluster_host(cluster, object_string(draft, "status.host", ""));
     if (!first && !host->usage_due)
         return; /* disk usage changes all the time; it is written now and then */
     object_set_integer(draft, "status.sizeBytes", (json_int_t)report->size_bytes);

@@ -3,7 +3,7 @@
 #include <string.h>
 
 #define KEEP_SECONDS (24 * 3600)
-#define KEEP_COUNT 1000
+#define KEEP_COUNT   1000
 
 static char *time_text(int64_t seconds)
 {
@@ -38,12 +38,12 @@ void event_record(struct cluster *cluster, const json_t *object, bool warning, c
     const char *namespace = object_namespace(object);
     json_t *known = registry_get(cluster->registry, &kind_event,
                                  namespace[0] ? namespace : NAMESPACE_DEFAULT, name);
-    json_auto_t *event = known ? json_deep_copy(known)
-                               : new_event(object, warning, reason, message, name, now);
+    json_auto_t *event =
+        known ? json_deep_copy(known) : new_event(object, warning, reason, message, name, now);
     object_set_string(event, "lastTime", now);
     object_set_integer(event, "count", object_integer(event, "count", 0) + 1);
-    g_message("%s %s/%s: %s: %s", object_string(object, "kind", ""), namespace,
-              object_name(object), reason, message);
+    g_message("%s %s/%s: %s: %s", object_string(object, "kind", ""), namespace, object_name(object),
+              reason, message);
     cluster_save(cluster, event);
 }
 

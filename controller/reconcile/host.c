@@ -30,17 +30,22 @@ static void take_labels(json_t *draft, const Cluster__RegisterRequest *request)
 
 static void take_capacity(json_t *draft, const Cluster__RegisterRequest *request)
 {
-    const struct { const char *path; uint64_t value; } numbers[] = {
-        {"status.capacity.cpus", request->cpus},
-        {"status.capacity.memoryBytes", request->memory_bytes},
-        {"status.capacity.diskBytes", request->disk_bytes},
+    const struct {
+        const char *path;
+        uint64_t value;
+    } numbers[] = {
+        {"status.capacity.cpus",            request->cpus             },
+        {"status.capacity.memoryBytes",     request->memory_bytes     },
+        {"status.capacity.diskBytes",       request->disk_bytes       },
         {"status.capacity.machineMaxCores", request->machine_max_cores},
     };
-    const struct { const char *path, *value; } texts[] = {
-        {"status.version", request->version},
-        {"status.bootId", request->boot_id},
+    const struct {
+        const char *path, *value;
+    } texts[] = {
+        {"status.version",         request->version         },
+        {"status.bootId",          request->boot_id         },
         {"status.transferAddress", request->transfer_address},
-        {"status.metricsAddress", request->metrics_address},
+        {"status.metricsAddress",  request->metrics_address },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         object_set_integer(draft, numbers[i].path, (json_int_t)MIN(numbers[i].value, INT64_MAX));
@@ -183,8 +188,10 @@ void host_reconcile(struct cluster *cluster, json_t *host)
     object_set(draft, "status.ready", json_boolean(ready));
     object_set_string(draft, "status.phase", ready ? "Ready" : known ? "NotReady" : "Joined");
     object_set_condition(draft, "Ready", ready ? "True" : "False",
-                         ready ? "Reporting" : known ? "Silent" : "NeverReported",
-                         ready ? "its agent reports"
+                         ready   ? "Reporting"
+                         : known ? "Silent"
+                                 : "NeverReported",
+                         ready   ? "its agent reports"
                          : known ? "its agent has not reported for more than 20 s; machines there "
                                    "go on if the host does"
                                  : "it has joined; its agent has not reported yet");

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#define LONG_RUN_SECONDS 60 /* a run that long ends the counting of quick failures */
+#define LONG_RUN_SECONDS    60 /* a run that long ends the counting of quick failures */
 #define BACKOFF_MAX_SECONDS 300
 
 static int64_t wall_seconds(void)
@@ -79,7 +79,8 @@ GPtrArray *machine_disks(struct cluster *cluster, const json_t *machine)
     GPtrArray *disks = g_ptr_array_new();
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry) {
+    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
+    {
         g_autofree char *name = machine_disk_name(machine, entry);
         json_t *disk = registry_get(cluster->registry, &kind_disk, object_namespace(machine), name);
         if (disk)
@@ -93,18 +94,19 @@ static void make_own_disks(struct cluster *cluster, const json_t *machine)
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry) {
+    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
+    {
         g_autofree char *name = machine_disk_name(machine, entry);
         if (object_at(entry, "disk") ||
             registry_get(cluster->registry, &kind_disk, object_namespace(machine), name))
             continue;
-        json_auto_t *disk = json_pack(
-            "{s:s, s:s, s:{s:s, s:s, s:{s:s, s:s, s:s}}, s:{s:s, s:s, s:s}, s:{s:s}}",
-            "apiVersion", API_VERSION, "kind", "Disk", "metadata", "name", name, "namespace",
-            object_namespace(machine), "owner", "kind", "VirtualMachine", "name",
-            object_name(machine), "uid", object_uid(machine), "spec", "size",
-            object_string(entry, "size", ""), "format", "vhd", "type",
-            object_string(entry, "type", "dynamic"), "status", "phase", "Pending");
+        json_auto_t *disk =
+            json_pack("{s:s, s:s, s:{s:s, s:s, s:{s:s, s:s, s:s}}, s:{s:s, s:s, s:s}, s:{s:s}}",
+                      "apiVersion", API_VERSION, "kind", "Disk", "metadata", "name", name,
+                      "namespace", object_namespace(machine), "owner", "kind", "VirtualMachine",
+                      "name", object_name(machine), "uid", object_uid(machine), "spec", "size",
+                      object_string(entry, "size", ""), "format", "vhd", "type",
+                      object_string(entry, "type", "dynamic"), "status", "phase", "Pending");
         cluster_save(cluster, disk);
     }
 }
@@ -114,7 +116,8 @@ static char *foreign_disk(struct cluster *cluster, const json_t *machine)
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry) {
+    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
+    {
         g_autofree char *name = machine_disk_name(machine, entry);
         const json_t *disk =
             registry_get(cluster->registry, &kind_disk, object_namespace(machine), name);
@@ -140,9 +143,8 @@ static const char *const exit_texts[] = {
 /* It is to be started again. Quick failures in a row wait longer and longer: 0, 1, 2, 4 … 300 s. */
 static void set_backoff(json_t *draft, int64_t ran_seconds)
 {
-    int64_t failures = ran_seconds > LONG_RUN_SECONDS
-                           ? 0
-                           : object_integer(draft, "status.failures", 0);
+    int64_t failures =
+        ran_seconds > LONG_RUN_SECONDS ? 0 : object_integer(draft, "status.failures", 0);
     int64_t delay = failures == 0 ? 0 : INT64_C(1) << MIN(failures - 1, 9);
     object_set_integer(draft, "status.failures", failures + 1);
     object_set_integer(draft, "status.restarts", object_integer(draft, "status.restarts", 0) + 1);
@@ -174,8 +176,8 @@ static void note_end(struct cluster *cluster, json_t *draft, const Cluster__Mach
     bool failed = report->state == CLUSTER__MACHINE_STATE__MACHINE_FAILED ||
                   (report->exit != CLUSTER__MACHINE_EXIT__EXIT_POWEROFF &&
                    report->exit != CLUSTER__MACHINE_EXIT__EXIT_ORDERED);
-    const char *text = (size_t)report->exit < G_N_ELEMENTS(exit_texts) ? exit_texts[report->exit]
-                                                                        : "ended";
+    const char *text =
+        (size_t)report->exit < G_N_ELEMENTS(exit_texts) ? exit_texts[report->exit] : "ended";
     if (report->state == CLUSTER__MACHINE_STATE__MACHINE_FAILED)
         text = "could not be started";
     g_autofree char *why = report->message && report->message[0]
@@ -331,9 +333,9 @@ static struct shown show(struct cluster *cluster, const json_t *draft,
                                        "for it may still run there (there is no fencing yet)",
                                        host)};
     if (object_at(draft, "status.migration"))
-        return (struct shown){"Migrating",
-                              g_strdup_printf("moved by Migration %s",
-                                              object_string(draft, "status.migration", ""))};
+        return (struct shown){
+            "Migrating",
+            g_strdup_printf("moved by Migration %s", object_string(draft, "status.migration", ""))};
     if (object_at(draft, "metadata.deletionTimestamp"))
         return (struct shown){"Stopping", g_strdup("being deleted")};
     if (wanted)
@@ -355,14 +357,17 @@ static void set_phase(struct cluster *cluster, json_t *draft, const Cluster__Mac
     bool unknown = strcmp(shown.phase, "Unknown") == 0;
     object_set_string(draft, "status.phase", shown.phase);
     object_set_string(draft, "status.message", message && message[0] ? message : NULL);
-    object_set_condition(draft, "Ready", running ? "True" : unknown ? "Unknown" : "False",
+    object_set_condition(draft, "Ready",
+                         running   ? "True"
+                         : unknown ? "Unknown"
+                                   : "False",
                          unknown ? "HostSilent" : shown.phase, message ? message : "");
     if (!running)
         return;
     g_autofree char *since = object_time_text((int64_t)report->started_at);
     object_set_string(draft, "status.startedAt", report->started_at ? since : NULL);
-    object_set_string(draft, "status.engine", report->engine && report->engine[0]
-                                                  ? report->engine : NULL);
+    object_set_string(draft, "status.engine",
+                      report->engine && report->engine[0] ? report->engine : NULL);
 }
 
 void machine_reconcile(struct cluster *cluster, json_t *machine)

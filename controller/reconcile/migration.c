@@ -6,11 +6,12 @@
 
 #define KEEP_SECONDS (24 * 3600)
 
-/* One migration's pass. `draft` is stored after the step; the machine's draft too, if it has one. */
+/* One migration's pass. `draft` is stored after the step; the machine's draft too, if it has one.
+ */
 struct move {
     struct cluster *cluster;
     json_t *draft;
-    json_t *machine; /* borrowed; NULL: gone */
+    json_t *machine; /* as it was at the start of the pass; NULL: gone */
     const char *source, *target;
     const Cluster__TransferReport *at_source, *at_target;
     bool stored; /* the step has written `draft` itself, or tried to: not to be written again */
@@ -49,7 +50,8 @@ GPtrArray *migration_disks(struct cluster *cluster, const json_t *migration)
     GPtrArray *disks = g_ptr_array_new();
     size_t i;
     json_t *uid;
-    json_array_foreach(object_at(migration, "status.disks"), i, uid) {
+    json_array_foreach(object_at(migration, "status.disks"), i, uid)
+    {
         json_t *disk = registry_find_uid(cluster->registry, json_string_value(uid));
         if (disk)
             g_ptr_array_add(disks, disk);
@@ -136,8 +138,8 @@ static char *begin_refusal(struct move *move)
     if (!machine_host(machine))
         return g_strdup_printf("machine %s is on no host yet: there is nothing to move", name);
     if (!cluster_host_ready(move->cluster, machine_host(machine)))
-        return g_strdup_printf("host %s, where machine %s is, does not report", machine_host(machine),
-                               name);
+        return g_strdup_printf("host %s, where machine %s is, does not report",
+                               machine_host(machine), name);
     const json_t *earlier = unfinished(move);
     if (earlier)
         return g_strdup_printf("host %s or %s is not done yet with the earlier Migration %s",
@@ -272,8 +274,8 @@ static void step_verifying(struct move *move)
                 return; /* a controller just started waits for both reports */
             g_autofree char *why =
                 g_strdup_printf("disk %s differs after the copy: SHA-256 %s at %s, %s at %s",
-                                object_name(disks->pdata[i]), sent ? sent : "missing",
-                                move->source, got ? got : "missing", move->target);
+                                object_name(disks->pdata[i]), sent ? sent : "missing", move->source,
+                                got ? got : "missing", move->target);
             abort_move(move, why);
             return;
         }
@@ -313,14 +315,12 @@ static void step_committing(struct move *move)
 
 static void note_released(struct move *move, Cluster__TransferState state, bool with_disks)
 {
-    const Cluster__MachineReport *at_source =
-        cluster_machine_report(move->cluster, move->source,
-                               object_string(move->draft, "status.machineUid", ""));
+    const Cluster__MachineReport *at_source = cluster_machine_report(
+        move->cluster, move->source, object_string(move->draft, "status.machineUid", ""));
     bool source = !with_disks || reached(move->at_source, state);
     bool target = !with_disks || reached(move->at_target, state);
     if (state == CLUSTER__TRANSFER_STATE__TRANSFER_COMMITTED)
-        source = source && at_source &&
-                 at_source->state == CLUSTER__MACHINE_STATE__MACHINE_REMOVED;
+        source = source && at_source && at_source->state == CLUSTER__MACHINE_STATE__MACHINE_REMOVED;
     /* A host that was removed from the cluster has nothing left to do. */
     source |= !registry_get(move->cluster->registry, &kind_host, NULL, move->source);
     target |= !registry_get(move->cluster->registry, &kind_host, NULL, move->target);
@@ -341,9 +341,8 @@ static void step_starting(struct move *move)
     if (!object_boolean(move->draft, "status.targetReleased", false))
         return;
     release_machine(move);
-    const json_t *machine =
-        registry_find_uid(move->cluster->registry,
-                          object_string(move->draft, "status.machineUid", ""));
+    const json_t *machine = registry_find_uid(move->cluster->registry,
+                                              object_string(move->draft, "status.machineUid", ""));
     const Cluster__MachineReport *report =
         machine ? cluster_machine_report(move->cluster, move->target, object_uid(machine)) : NULL;
     bool started = report && !machine_ended(machine) &&
@@ -381,11 +380,15 @@ static const struct step {
     void (*run)(struct move *move);
     bool can_abort; /* before the commit */
 } steps[] = {
-    {"Pending", step_pending, true},       {"Stopping", step_stopping, true},
-    {"Copying", step_copying, true},       {"Verifying", step_verifying, true},
-    {"Committing", step_committing, true}, {"Starting", step_starting, false},
-    {"Succeeded", step_succeeded, false},  {"Aborting", step_aborting, false},
-    {"Failed", step_failed, false},
+    {"Pending",    step_pending,    true },
+    {"Stopping",   step_stopping,   true },
+    {"Copying",    step_copying,    true },
+    {"Verifying",  step_verifying,  true },
+    {"Committing", step_committing, true },
+    {"Starting",   step_starting,   false},
+    {"Succeeded",  step_succeeded,  false},
+    {"Aborting",   step_aborting,   false},
+    {"Failed",     step_failed,     false},
 };
 
 /* Reasons to give up that hold in every phase before the commit. */
@@ -415,8 +418,7 @@ static bool expire(struct move *move)
 {
     if (!migration_finished(move->draft))
         return false;
-    g_autofree char *oldest =
-        object_time_text(g_get_real_time() / G_USEC_PER_SEC - KEEP_SECONDS);
+    g_autofree char *oldest = object_time_text(g_get_real_time() / G_USEC_PER_SEC - KEEP_SECONDS);
     const char *end = object_string(move->draft, "status.endTime", "9");
     if (!object_at(move->draft, "metadata.deletionTimestamp") && strcmp(end, oldest) >= 0)
         return false;
@@ -433,10 +435,11 @@ void migration_reconcile(struct cluster *cluster, json_t *migration)
         .target = object_string(migration, "status.targetHost", NULL),
     };
     const char *uid = object_string(draft, "status.machineUid", NULL);
-    move.machine = uid ? registry_find_uid(cluster->registry, uid)
-                       : registry_get(cluster->registry, &kind_virtualmachine,
-                                      object_namespace(draft),
-                                      object_string(draft, "spec.machine", ""));
+    move.machine =
+        uid ? registry_find_uid(cluster->registry, uid)
+            : registry_get(cluster->registry, &kind_virtualmachine, object_namespace(draft),
+                           object_string(draft, "spec.machine", ""));
+    json_auto_t *kept = json_incref(move.machine); /* a step may replace it in the registry */
     move.at_source = cluster_transfer_report(cluster, move.source, object_uid(draft));
     move.at_target = cluster_transfer_report(cluster, move.target, object_uid(draft));
     if (expire(&move))

@@ -68,7 +68,8 @@ bool placement_claims(const json_t *machine, const json_t *disk)
     json_t *entry;
     if (strcmp(object_namespace(machine), object_namespace(disk)) != 0)
         return false;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry) {
+    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
+    {
         g_autofree char *name = machine_disk_name(machine, entry);
         if (strcmp(name, object_name(disk)) == 0)
             return true;
@@ -103,7 +104,8 @@ static bool gather_disks(struct cluster *cluster, const json_t *machine,
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry) {
+    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
+    {
         g_autofree char *name = machine_disk_name(machine, entry);
         const json_t *disk =
             registry_get(cluster->registry, &kind_disk, object_namespace(machine), name);
@@ -118,7 +120,8 @@ static bool gather_disks(struct cluster *cluster, const json_t *machine,
         }
         if (host && needs->only_host && strcmp(host, needs->only_host) != 0) {
             *ret_reason = g_strdup_printf("its disks are on different hosts: %s, but disk %s is on "
-                                          "%s", *ret_why, name, host);
+                                          "%s",
+                                          *ret_why, name, host);
             return false;
         }
         if (host && !needs->only_host) {
@@ -173,8 +176,8 @@ bool placement_place(struct cluster *cluster, json_t *draft, GPtrArray *ret_draf
     if (!gather_disks(cluster, draft, &needs, &why, ret_reason))
         return false;
     g_autoptr(GArray) hosts = placement_hosts(cluster, object_uid(draft));
-    int chosen = scheduler_choose((struct scheduler_host *)hosts->data, hosts->len, &needs,
-                                  &reason);
+    int chosen =
+        scheduler_choose((struct scheduler_host *)hosts->data, hosts->len, &needs, &reason);
     if (chosen < 0) {
         *ret_reason = g_steal_pointer(&reason);
         return false;
@@ -213,7 +216,7 @@ char *placement_for_move(struct cluster *cluster, const json_t *machine, const c
             if (strcmp(g_array_index(hosts, struct scheduler_host, i - 1).name, target) != 0)
                 g_array_remove_index(hosts, i - 1);
     }
-    int chosen = scheduler_choose((struct scheduler_host *)hosts->data, hosts->len, &needs,
-                                  ret_reason);
+    int chosen =
+        scheduler_choose((struct scheduler_host *)hosts->data, hosts->len, &needs, ret_reason);
     return chosen < 0 ? NULL : g_strdup(g_array_index(hosts, struct scheduler_host, chosen).name);
 }

@@ -11,10 +11,10 @@ static const struct reconciler {
     const struct kind *kind;
     void (*run)(struct cluster *cluster, json_t *object);
 } reconcilers[] = {
-    {&kind_host, host_reconcile},
-    {&kind_disk, disk_reconcile},
-    {&kind_migration, migration_reconcile},
-    {&kind_virtualmachine, machine_reconcile},
+    {&kind_host,           host_reconcile     },
+    {&kind_disk,           disk_reconcile     },
+    {&kind_migration,      migration_reconcile},
+    {&kind_virtualmachine, machine_reconcile  },
 };
 
 static void pass(struct cluster *cluster)
@@ -25,8 +25,7 @@ static void pass(struct cluster *cluster)
     while (g_hash_table_iter_next(&iterator, NULL, (void **)&state))
         disk_usage_tick(cluster, state);
     for (size_t i = 0; i < G_N_ELEMENTS(reconcilers); i++) {
-        g_autoptr(GPtrArray) objects =
-            registry_list(cluster->registry, reconcilers[i].kind, NULL);
+        g_autoptr(GPtrArray) objects = registry_list(cluster->registry, reconcilers[i].kind, NULL);
         for (guint at = 0; at < objects->len; at++)
             reconcilers[i].run(cluster, objects->pdata[at]);
     }

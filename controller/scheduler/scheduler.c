@@ -108,7 +108,8 @@ char *scheduler_refusal(const struct scheduler_host *host, const struct schedule
 /* 0 to 200 for what would be left of memory and CPUs, less one for each machine already there. */
 static double score(const struct scheduler_host *host, const struct scheduler_needs *needs)
 {
-    double memory = (double)(memory_free(host) - needs->memory) / (double)MAX(host->memory_total, 1);
+    double memory =
+        (double)(memory_free(host) - needs->memory) / (double)MAX(host->memory_total, 1);
     double offered = (double)MAX(host->cpus, 1) * SCHEDULER_CPU_OVERCOMMIT;
     double cores = (offered - (double)(host->cores_used + needs->cores)) / offered;
     return 100 * memory + 100 * cores - host->machines;

@@ -18,7 +18,7 @@ struct scheduler_host {
     int silent_seconds; /* since its last report; -1: it never reported */
     bool unschedulable;
     uint32_t cpus;
-    uint32_t machine_max_cores; /* 0: no limit */
+    uint32_t machine_max_cores;         /* 0: no limit */
     uint64_t memory_total, memory_used; /* bytes; used: promised to machines */
     uint64_t cores_used;
     uint64_t disk_free; /* bytes */
@@ -27,12 +27,12 @@ struct scheduler_host {
 
 struct scheduler_needs {
     uint32_t cores;
-    uint64_t memory;     /* bytes */
-    uint64_t disk;       /* bytes that have to be put on the host */
-    const json_t *selector; /* map of labels, or NULL */
-    const char *only_host;  /* where its disks are, or NULL */
-    const char *only_why;   /* "disk root is there" */
-    const char *not_host;   /* or NULL */
+    uint64_t memory;           /* bytes */
+    uint64_t disk;             /* bytes that have to be put on the host */
+    const json_t *selector;    /* map of labels, or NULL */
+    const char *only_host;     /* where its disks are, or NULL */
+    const char *only_why;      /* "disk root is there" */
+    const char *not_host;      /* or NULL */
     bool ignore_unschedulable; /* it is there already, or a person named the host */
 };
 

@@ -7,8 +7,8 @@
 
 struct registry {
     struct store *store;
-    GTree *objects;    /* key -> json_t */
-    GHashTable *uids;  /* uid -> json_t, borrowed from objects */
+    GTree *objects;   /* key -> json_t */
+    GHashTable *uids; /* uid -> json_t, borrowed from objects */
 };
 
 static int compare_keys(const void *left, const void *right, void *unused)
@@ -19,7 +19,7 @@ static int compare_keys(const void *left, const void *right, void *unused)
 char *registry_key(const struct kind *kind, const char *namespace, const char *name)
 {
     if (!kind->namespaced)
-        namespace = "-";
+    namespace = "-";
     if (!namespace)
         return g_strdup_printf(OBJECTS "%s/", kind->plural);
     return g_strdup_printf(OBJECTS "%s/%s/%s", kind->plural, namespace, name ? name : "");
@@ -60,15 +60,14 @@ struct registry *registry_new(struct store *store, GError **error)
         return NULL;
     struct registry *registry = g_new0(struct registry, 1);
     registry->store = store;
-    registry->objects =
-        g_tree_new_full(compare_keys, NULL, g_free, (GDestroyNotify)json_decref);
+    registry->objects = g_tree_new_full(compare_keys, NULL, g_free, (GDestroyNotify)json_decref);
     registry->uids = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
     for (guint i = 0; i < entries->len; i++) {
         const struct store_entry *entry = entries->pdata[i];
         json_auto_t *object = registry_parse(entry->value, entry->revision);
         if (!object) {
-            g_set_error(error, STORE_ERROR, STORE_ERROR_FAILED,
-                        "reading the store: %s is no JSON", entry->key);
+            g_set_error(error, STORE_ERROR, STORE_ERROR_FAILED, "reading the store: %s is no JSON",
+                        entry->key);
             registry_free(registry);
             return NULL;
         }
@@ -152,8 +151,7 @@ static void stamp_new(json_t *object)
     object_set(object, "metadata.resourceVersion", NULL);
 }
 
-bool registry_write(struct registry *registry, json_t *const *objects, size_t count,
-                    GError **error)
+bool registry_write(struct registry *registry, json_t *const *objects, size_t count, GError **error)
 {
     g_autofree struct store_write *writes = g_new0(struct store_write, count);
     g_autoptr(GPtrArray) changed = g_ptr_array_new();
@@ -162,7 +160,7 @@ bool registry_write(struct registry *registry, json_t *const *objects, size_t co
         g_autofree char *key = key_of(objects[i]);
         const json_t *now = g_tree_lookup(registry->objects, key);
         bool new = !object_uid(objects[i])[0];
-        if (now && !new && json_equal(now, objects[i]))
+        if (now && !new &&json_equal(now, objects[i]))
             continue;
         if (new)
             stamp_new(objects[i]);

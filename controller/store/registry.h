@@ -25,7 +25,8 @@ struct store *registry_store(struct registry *registry);
 json_t *registry_get(struct registry *registry, const struct kind *kind, const char *namespace,
                      const char *name);
 json_t *registry_find_uid(struct registry *registry, const char *uid);
-/* Of one namespace, or all (NULL); sorted by namespace and name. Holds references; caller unrefs. */
+/* Of one namespace, or all (NULL); sorted by namespace and name. Holds references; caller unrefs.
+ */
 GPtrArray *registry_list(struct registry *registry, const struct kind *kind, const char *namespace);
 unsigned registry_count(struct registry *registry, const struct kind *kind);
 

@@ -1,6 +1,6 @@
 #include "controller/store/store.h"
 
-G_DEFINE_QUARK(store-error-quark, store_error)
+G_DEFINE_QUARK(store - error - quark, store_error)
 
 void store_entry_free(struct store_entry *entry)
 {

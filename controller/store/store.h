@@ -19,7 +19,7 @@
 #include <stdint.h>
 
 enum store_error {
-    STORE_ERROR_FAILED,    /* the disk, the data base, the network */
+    STORE_ERROR_FAILED, /* the disk, the data base, the network */
     STORE_ERROR_NOT_FOUND,
     STORE_ERROR_CONFLICT,  /* a key has another revision than was demanded */
     STORE_ERROR_COMPACTED, /* that revision is no longer kept: list again */
@@ -29,8 +29,8 @@ enum store_error {
 #define STORE_ERROR store_error_quark()
 GQuark store_error_quark(void);
 
-#define STORE_ANY UINT64_MAX /* demand nothing */
-#define STORE_ABSENT 0       /* demand that the key does not exist */
+#define STORE_ANY    UINT64_MAX /* demand nothing */
+#define STORE_ABSENT 0          /* demand that the key does not exist */
 
 struct store_entry {
     char *key;
@@ -41,8 +41,8 @@ void store_entry_free(struct store_entry *entry);
 
 struct store_change {
     char *key;
-    char *value;      /* NULL: deleted */
-    char *old_value;  /* NULL: created */
+    char *value;     /* NULL: deleted */
+    char *old_value; /* NULL: created */
     uint64_t revision;
 };
 void store_change_free(struct store_change *change);
@@ -60,8 +60,8 @@ struct store;
  * below say what each must do. */
 struct store_ops {
     struct store_entry *(*get)(struct store *store, const char *key, GError **error);
-    GPtrArray *(*list)(struct store *store, const char *prefix, uint64_t at,
-                       uint64_t *ret_revision, GError **error);
+    GPtrArray *(*list)(struct store *store, const char *prefix, uint64_t at, uint64_t *ret_revision,
+                       GError **error);
     bool (*write)(struct store *store, const struct store_write *writes, size_t count,
                   uint64_t *ret_revision, GError **error);
     GPtrArray *(*changes)(struct store *store, const char *prefix, uint64_t after, size_t limit,

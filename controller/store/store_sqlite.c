@@ -13,32 +13,41 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SCHEMA_VERSION 1
+#define SCHEMA_VERSION  1
 #define HISTORY_DEFAULT 10000
-#define COMPACT_EVERY 64 /* writes between trimming the change log */
+#define COMPACT_EVERY   64 /* writes between trimming the change log */
 
 static const char schema[] =
     "CREATE TABLE meta (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;"
     "CREATE TABLE entries (key TEXT PRIMARY KEY, value TEXT NOT NULL, revision INTEGER NOT NULL)"
     " WITHOUT ROWID;"
-    "CREATE TABLE changes (revision INTEGER NOT NULL, key TEXT NOT NULL, value TEXT, old_value TEXT,"
+    "CREATE TABLE changes (revision INTEGER NOT NULL, key TEXT NOT NULL, value TEXT, old_value "
+    "TEXT,"
     " old_revision INTEGER, PRIMARY KEY (revision, key)) WITHOUT ROWID;"
     "INSERT INTO meta VALUES ('schema', 1), ('revision', 0), ('compacted', 0);";
 
 enum statement {
-    GET, LIST, LIST_AT, LOG, INSERT, REMOVE, CHANGES, SET_META, TRIM, STATEMENT_COUNT
+    GET,
+    LIST,
+    LIST_AT,
+    LOG,
+    INSERT,
+    REMOVE,
+    CHANGES,
+    SET_META,
+    TRIM,
+    STATEMENT_COUNT
 };
 /* Prefixes become ranges: ?1 <= key < ?2. */
 static const char *const texts[STATEMENT_COUNT] = {
     [GET] = "SELECT key, value, revision FROM entries WHERE key = ?1",
     [LIST] = "SELECT key, value, revision FROM entries WHERE key >= ?1 AND key < ?2 ORDER BY key",
-    [LIST_AT] =
-        "SELECT key, value, revision FROM entries"
-        " WHERE key >= ?1 AND key < ?2 AND revision <= ?3 "
-        "UNION ALL SELECT key, old_value, old_revision FROM changes c"
-        " WHERE key >= ?1 AND key < ?2 AND revision > ?3 AND old_value IS NOT NULL"
-        " AND old_revision <= ?3 "
-        "ORDER BY key",
+    [LIST_AT] = "SELECT key, value, revision FROM entries"
+                " WHERE key >= ?1 AND key < ?2 AND revision <= ?3 "
+                "UNION ALL SELECT key, old_value, old_revision FROM changes c"
+                " WHERE key >= ?1 AND key < ?2 AND revision > ?3 AND old_value IS NOT NULL"
+                " AND old_revision <= ?3 "
+                "ORDER BY key",
     [LOG] = "INSERT INTO changes VALUES (?1, ?2, ?3, ?4, ?5)",
     [INSERT] = "INSERT OR REPLACE INTO entries VALUES (?1, ?2, ?3)",
     [REMOVE] = "DELETE FROM entries WHERE key = ?1",
@@ -173,8 +182,7 @@ static GPtrArray *sqlite_list(struct store *store, const char *prefix, uint64_t 
     bind_prefix(statement, prefix);
     if (at)
         sqlite3_bind_int64(statement, 3, (sqlite3_int64)at);
-    g_autoptr(GPtrArray) entries =
-        g_ptr_array_new_with_free_func((GDestroyNotify)store_entry_free);
+    g_autoptr(GPtrArray) entries = g_ptr_array_new_with_free_func((GDestroyNotify)store_entry_free);
     int rv;
     while ((rv = sqlite3_step(statement)) == SQLITE_ROW)
         g_ptr_array_add(entries, read_entry(statement));
@@ -315,8 +323,7 @@ static bool sqlite_write(struct store *store, const struct store_write *writes, 
     for (size_t i = 0; ok && i < count; i++)
         ok = apply(self, &writes[i], revision, error);
     ok = ok && set_meta(self, "revision", revision, error) &&
-         compact(self, revision, &compacted, error) &&
-         execute(self, "COMMIT", "writing", error);
+         compact(self, revision, &compacted, error) && execute(self, "COMMIT", "writing", error);
     if (!ok) {
         sqlite3_exec(self->db, "ROLLBACK", NULL, NULL, NULL);
         return false;
@@ -364,9 +371,9 @@ static bool prepare_schema(struct sqlite_store *self, GError **error)
                                     NULL) == SQLITE_OK &&
                  sqlite3_step(statement) == SQLITE_DONE;
     sqlite3_finalize(statement);
-    if (empty && (!execute(self, "BEGIN IMMEDIATE", "making", error) ||
-                  !execute(self, schema, "making", error) ||
-                  !execute(self, "COMMIT", "making", error)))
+    if (empty &&
+        (!execute(self, "BEGIN IMMEDIATE", "making", error) ||
+         !execute(self, schema, "making", error) || !execute(self, "COMMIT", "making", error)))
         return false;
     if (!read_meta(self, "schema", &version, error))
         return false;
@@ -416,9 +423,10 @@ struct store *store_open_sqlite(const char *path, unsigned history, GError **err
         set_error(self, "opening", error);
     /* The exclusive lock is taken by the first write and kept: one controller for one store. */
     ok = ok &&
-         execute(self, "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
-                       "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
-                       "BEGIN IMMEDIATE; COMMIT",
+         execute(self,
+                 "PRAGMA locking_mode = EXCLUSIVE; PRAGMA journal_mode = WAL;"
+                 "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;"
+                 "BEGIN IMMEDIATE; COMMIT",
                  "opening", error) &&
          prepare_schema(self, error) && prepare_statements(self, error);
     if (ok)

@@ -77,7 +77,8 @@ void system_reset(struct cpu *cpu, bool init)
     struct cpu_state *s = &cpu->s;
     struct cpu_state old = *s;
 
-    memset(s, 0, sizeof(*s));
+    memset(s, 0, offsetof(struct cpu_state, sipi_vector)); /* another CPU may be writing the vector */
+    s->shutdown = false;
     s->rip = 0xfff0;
     s->rflags = 2;
     s->gpr[RDX] = 0x30661;
@@ -210,6 +211,9 @@ void cpu_request_smi(struct cpu *cpu)
 }
 void cpu_request_init(struct cpu *cpu)
 {
+    /* A SIPI from before is void; one that follows at once must outlive the reset this CPU has yet to
+     * do. */
+    atomic_fetch_and(&cpu->requests, ~(unsigned)REQUEST_SIPI);
     request(cpu, REQUEST_INIT);
 }
 void cpu_request_sipi(struct cpu *cpu, uint8_t vector)
@@ -294,7 +298,6 @@ bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit)
     if (take(cpu, REQUEST_INIT)) {
         system_reset(cpu, true);
         cpu_state_changed(cpu);
-        take(cpu, REQUEST_SIPI);
     }
     if (cpu->s.wait_for_sipi) {
         if (take(cpu, REQUEST_SIPI))

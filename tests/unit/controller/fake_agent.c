@@ -133,8 +133,8 @@ static void conclude(struct fake_agent *agent, struct fake_transfer *transfer,
         struct fake_disk *disk = find_disk(agent, order->disks[i]->uid, false);
         if (disk && disk->staged && commit)
             disk->staged = false;
-        else if (disk && (disk->staged || (commit && transfer->role ==
-                                                         CLUSTER__TRANSFER_ROLE__ROLE_SEND)))
+        else if (disk &&
+                 (disk->staged || (commit && transfer->role == CLUSTER__TRANSFER_ROLE__ROLE_SEND)))
             *disk = (struct fake_disk){0};
     }
     transfer->state = commit ? CLUSTER__TRANSFER_STATE__TRANSFER_COMMITTED

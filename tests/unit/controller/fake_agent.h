@@ -17,7 +17,7 @@ struct fake_machine {
 struct fake_disk {
     char uid[40];
     Cluster__DiskState state;
-    bool staged; /* by a transfer, not in use */
+    bool staged;     /* by a transfer, not in use */
     uint8_t content; /* stands for its bytes */
 };
 struct fake_transfer {
@@ -36,9 +36,9 @@ struct fake_agent {
     struct fake_disk disks[FAKE_MAX];
     struct fake_transfer transfers[FAKE_MAX];
     uint64_t memory;
-    bool dead;             /* says and does nothing */
-    bool fail_transfers;   /* reports TRANSFER_FAILED */
-    bool corrupt;          /* receives other bytes than were sent */
+    bool dead;           /* says and does nothing */
+    bool fail_transfers; /* reports TRANSFER_FAILED */
+    bool corrupt;        /* receives other bytes than were sent */
     bool fail_starts;
     unsigned created_disks;
 };

@@ -34,8 +34,8 @@ struct fixture {
 /* This same program, started anew with "--controller" (nng does not live through a fork). */
 static int run_controller(char **arguments)
 {
-    struct controller_config config = {.data_dir = arguments[0], .listen = arguments[1],
-                                       .agent_listen = arguments[2]};
+    struct controller_config config = {
+        .data_dir = arguments[0], .listen = arguments[1], .agent_listen = arguments[2]};
     int out = (int)g_ascii_strtoll(arguments[3], NULL, 10);
     g_autoptr(GError) error = NULL;
     struct controller *controller = controller_new(&config, &error);
@@ -106,7 +106,8 @@ static int teardown(void **state)
     struct fixture *f = *state;
     end(f, SIGTERM);
     const char *argv[] = {"rm", "-rf", f->folder, NULL};
-    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL, NULL);
+    g_spawn_sync(NULL, (char **)argv, NULL, G_SPAWN_SEARCH_PATH, NULL, NULL, NULL, NULL, NULL,
+                 NULL);
     g_free(f->folder);
     g_free(f->ca_path);
     g_free(f->ca);
@@ -195,7 +196,8 @@ static void test_objects(void **state)
     expect_error(f, "POST", VMS, WEB("256Mi"), 409, "AlreadyExists", "web exists");
     json_auto_t *got = call(f, "GET", VMS "/web", NULL, 200);
     assert_string_equal(object_uid(got), object_uid(created));
-    json_auto_t *list = call(f, "GET", "/api/v1/virtualmachines?labelSelector=app%3Dweb", NULL, 200);
+    json_auto_t *list =
+        call(f, "GET", "/api/v1/virtualmachines?labelSelector=app%3Dweb", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(list, "items")), 1);
     json_auto_t *none = call(f, "GET", VMS "?labelSelector=app!%3Dweb", NULL, 200);
     assert_int_equal(json_array_size(json_object_get(none, "items")), 0);
@@ -245,7 +247,8 @@ static void test_apply(void **state)
     assert_string_equal(object_string(started, "status.power", ""), "On");
     json_auto_t *always = call(f, "PUT", VMS "/web",
                                "{'apiVersion':'drover/v1','kind':'VirtualMachine','metadata':"
-                               "{'name':'web'},'spec':{'memory':'1Gi'}}", 200);
+                               "{'name':'web'},'spec':{'memory':'1Gi'}}",
+                               200);
     assert_non_null(always);
     expect_error(f, "POST", VMS "/web/stop", NULL, 409, "Conflict", "runStrategy Always");
     expect_error(f, "GET", VMS "/web/log", NULL, 409, "Conflict", "on no host yet");
@@ -255,8 +258,9 @@ static void test_apply(void **state)
 static void test_authentication(void **state)
 {
     struct fixture *f = *state;
-    static const char *const closed[] = {"/api/v1/hosts", VMS, VMS "/web", "/api/v1/version",
-                                         "/api/v1/cluster-info", "/api/v1/jointokens", "/nothing"};
+    static const char *const closed[] = {
+        "/api/v1/hosts",      VMS,       VMS "/web", "/api/v1/version", "/api/v1/cluster-info",
+        "/api/v1/jointokens", "/nothing"};
     static const char *const open[] = {"/healthz", "/metrics", "/api/v1/ca"};
     g_autofree char *longer = g_strconcat(f->token, "0", NULL);
     const char *const wrong[] = {NULL, "", "0", longer};
@@ -288,7 +292,8 @@ struct connection {
 
 static int dial(unsigned port)
 {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port),
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons((uint16_t)port),
                                   .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     struct timeval limit = {.tv_sec = 20};
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -354,7 +359,8 @@ static void test_watch(void **state)
     await(&c, got, "\"memory\":\"512Mi\"");
     json_auto_t *relabelled = call(f, "PUT", VMS "/web",
                                    "{'apiVersion':'drover/v1','kind':'VirtualMachine','metadata':"
-                                   "{'name':'web'},'spec':{'memory':'1Gi'}}", 200);
+                                   "{'name':'web'},'spec':{'memory':'1Gi'}}",
+                                   200);
     await(&c, got, "\"type\":\"DELETED\""); /* it no longer fits the selector */
     hang_up(&c);
     assert_non_null(created);
@@ -438,14 +444,17 @@ static void agent_start(struct agent *agent, struct fixture *f)
     const char *hex = object_string(joined, "secret", "");
     assert_string_equal(hex, object_string(again, "secret", ""));
     for (size_t i = 0; i < MESSAGE_SECRET_LENGTH; i++)
-        agent->secret[i] = (uint8_t)(g_ascii_xdigit_value(hex[2 * i]) << 4 |
-                                     g_ascii_xdigit_value(hex[2 * i + 1]));
+        agent->secret[i] =
+            (uint8_t)(g_ascii_xdigit_value(hex[2 * i]) << 4 | g_ascii_xdigit_value(hex[2 * i + 1]));
     agent->certificate = g_strdup(object_string(joined, "certificate", ""));
     agent->url = g_strdup_printf("%s://127.0.0.1:%d", object_string(joined, "agentScheme", ""),
                                  (int)object_integer(joined, "agentPort", 0));
-    struct message_client_config config = {.url = agent->url, .host = "alpha",
-                                           .secret = agent->secret,
-                                           .tls = {f->ca, agent->certificate, agent->key}};
+    struct message_client_config config = {
+        .url = agent->url,
+        .host = "alpha",
+        .secret = agent->secret,
+        .tls = {f->ca, agent->certificate, agent->key}
+    };
     agent->client = message_client_new(&config, NULL);
     assert_non_null(agent->client);
     assert_true(wrong && other && stolen);
@@ -522,7 +531,8 @@ static void run_machine(struct agent *agent, struct fixture *f)
     agent_report(agent, 0);
     json_auto_t *made = call(f, "POST", "/api/v1/apply",
                              "{'apiVersion':'drover/v1','kind':'VirtualMachine','metadata':"
-                             "{'name':'web'},'spec':{'memory':'1Gi'}}", 200);
+                             "{'name':'web'},'spec':{'memory':'1Gi'}}",
+                             200);
     assert_non_null(made);
     for (int i = 0; i < 20 && !(agent->orders && agent->orders->n_machines); i++)
         agent_pull(agent, 5000); /* comes as soon as the machine is placed */
@@ -539,9 +549,11 @@ static struct connection call_back(struct agent *agent)
         agent_pull(agent, 5000);
     const Cluster__StreamOrder *order = agent->orders->streams[0];
     g_autoptr(GString) request = g_string_new(NULL), got = g_string_new(NULL);
-    g_string_append_printf(request, "GET /api/v1/streams/%s HTTP/1.1\r\nHost: x\r\n"
-                                    "Connection: Upgrade\r\nUpgrade: drover-stream\r\n"
-                                    "Authorization: Ticket ", order->id);
+    g_string_append_printf(request,
+                           "GET /api/v1/streams/%s HTTP/1.1\r\nHost: x\r\n"
+                           "Connection: Upgrade\r\nUpgrade: drover-stream\r\n"
+                           "Authorization: Ticket ",
+                           order->id);
     for (size_t i = 0; i < order->ticket.len; i++)
         g_string_append_printf(request, "%02x", order->ticket.data[i]);
     g_string_append(request, "\r\n\r\n");
@@ -678,8 +690,12 @@ static void test_garbage(void **state)
         close(fd);
     }
     static const char *const requests[] = {
-        "\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "FOO / HTTP/1.1\r\n\r\n",
-        "GET /%zz%00 HTTP/1.1\r\nHost: x\r\n\r\n", "GET /api/v1//////// HTTP/1.1\r\nHost: x\r\n\r\n",
+        "\r\n\r\n",
+        "GET\r\n\r\n",
+        "GET / HTTP/9.9\r\n\r\n",
+        "FOO / HTTP/1.1\r\n\r\n",
+        "GET /%zz%00 HTTP/1.1\r\nHost: x\r\n\r\n",
+        "GET /api/v1//////// HTTP/1.1\r\nHost: x\r\n\r\n",
         "POST /api/v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
         "POST /api/v1/join HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999999999999999\r\n\r\n",
         "POST /api/v1/join HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
@@ -691,9 +707,13 @@ static void test_garbage(void **state)
         say(&c, requests[i]);
         hang_up(&c);
     }
-    static const char *const bodies[] = {
-        "", "null", "[]", "{}", "{'token':1}", "{'token':'a.b','host':'../x','csr':'x'}",
-        "{'token':{'a':[]},'host':[],'csr':{}}"};
+    static const char *const bodies[] = {"",
+                                         "null",
+                                         "[]",
+                                         "{}",
+                                         "{'token':1}",
+                                         "{'token':'a.b','host':'../x','csr':'x'}",
+                                         "{'token':{'a':[]},'host':[],'csr':{}}"};
     for (size_t i = 0; i < G_N_ELEMENTS(bodies); i++) {
         g_autoptr(GString) reply = g_string_new(NULL);
         g_autofree char *json = g_strdelimit(g_strdup(bodies[i]), "'", '"');
@@ -751,10 +771,11 @@ int main(int argc, char **argv)
         return run_controller(argv + 2);
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_objects),  TEST(test_apply),           TEST(test_authentication),
-        TEST(test_watch),    TEST(test_console),         TEST(test_log_and_refusal),
-        TEST(test_kill_9),   TEST(test_removed_host_is_shut_out),
-        TEST(test_garbage),  TEST(test_metrics),
+        TEST(test_objects),        TEST(test_apply),
+        TEST(test_authentication), TEST(test_watch),
+        TEST(test_console),        TEST(test_log_and_refusal),
+        TEST(test_kill_9),         TEST(test_removed_host_is_shut_out),
+        TEST(test_garbage),        TEST(test_metrics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,16 +13,32 @@
 
 static void test_bytes(void **state)
 {
-    static const struct { const char *text; uint64_t bytes; const char *error; } cases[] = {
-        {"0", 0, NULL}, {"512", 512, NULL}, {"512Mi", 512u << 20, NULL}, {"1k", 1000, NULL},
-        {"20Gi", UINT64_C(20) << 30, NULL}, {"2T", UINT64_C(2000000000000), NULL},
-        {"9223372036854775807", INT64_MAX, NULL},
-        {"512Mib", 0, "did you mean 512Mi?"}, {"512MB", 0, "did you mean 512Mi?"},
-        {"512mi", 0, "did you mean 512Mi?"}, {"5gb", 0, "did you mean 5Gi?"},
-        {"12B", 0, "did you mean 12?"}, {"12X", 0, "use Ki, Mi"}, {"1.5Gi", 0, "1536Mi"},
-        {"", 0, "no size"}, {"-1Mi", 0, "no size"}, {"Mi", 0, "no size"}, {"8192Pi", 0, "too large"},
-        {"9223372036854775808", 0, "too large"}, {"99999999999999999999", 0, "too large"},
-        {"1 Mi", 0, "is not known"},
+    static const struct {
+        const char *text;
+        uint64_t bytes;
+        const char *error;
+    } cases[] = {
+        {"0",                    0,                       NULL                 },
+        {"512",                  512,                     NULL                 },
+        {"512Mi",                512u << 20,              NULL                 },
+        {"1k",                   1000,                    NULL                 },
+        {"20Gi",                 UINT64_C(20) << 30,      NULL                 },
+        {"2T",                   UINT64_C(2000000000000), NULL                 },
+        {"9223372036854775807",  INT64_MAX,               NULL                 },
+        {"512Mib",               0,                       "did you mean 512Mi?"},
+        {"512MB",                0,                       "did you mean 512Mi?"},
+        {"512mi",                0,                       "did you mean 512Mi?"},
+        {"5gb",                  0,                       "did you mean 5Gi?"  },
+        {"12B",                  0,                       "did you mean 12?"   },
+        {"12X",                  0,                       "use Ki, Mi"         },
+        {"1.5Gi",                0,                       "1536Mi"             },
+        {"",                     0,                       "no size"            },
+        {"-1Mi",                 0,                       "no size"            },
+        {"Mi",                   0,                       "no size"            },
+        {"8192Pi",               0,                       "too large"          },
+        {"9223372036854775808",  0,                       "too large"          },
+        {"99999999999999999999", 0,                       "too large"          },
+        {"1 Mi",                 0,                       "is not known"       },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
@@ -32,10 +48,17 @@ static void test_bytes(void **state)
             (!ok && !strstr(error->message, cases[i].error)))
             fail_msg("%s: %s", cases[i].text, ok ? "taken" : error->message);
     }
-    static const struct { uint64_t bytes; const char *exact, *human; } shown[] = {
-        {0, "0", "0"}, {512, "512", "512"}, {1536, "1536", "1.5Ki"}, {512u << 20, "512Mi", "512Mi"},
-        {UINT64_C(3) << 29, "1536Mi", "1.5Gi"}, {(1u << 20) - 1, "1048575", "1Mi"},
-        {UINT64_C(1) << 40, "1Ti", "1Ti"},
+    static const struct {
+        uint64_t bytes;
+        const char *exact, *human;
+    } shown[] = {
+        {0,                 "0",       "0"    },
+        {512,               "512",     "512"  },
+        {1536,              "1536",    "1.5Ki"},
+        {512u << 20,        "512Mi",   "512Mi"},
+        {UINT64_C(3) << 29, "1536Mi",  "1.5Gi"},
+        {(1u << 20) - 1,    "1048575", "1Mi"  },
+        {UINT64_C(1) << 40, "1Ti",     "1Ti"  },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(shown); i++) {
         g_autofree char *exact = quantity_format_bytes(shown[i].bytes);
@@ -58,9 +81,23 @@ static void test_percent(void **state)
 static void test_names(void **state)
 {
     g_autofree char *longest = g_strnfill(63, 'a'), *longer = g_strnfill(64, 'a');
-    const struct { const char *text; bool ok; } names[] = {
-        {"a", true}, {"web-1", true}, {"1", true}, {longest, true}, {longer, false}, {"", false},
-        {"-a", false}, {"a-", false}, {"Web", false}, {"a.b", false}, {"a_b", false}, {"ä", false}};
+    const struct {
+        const char *text;
+        bool ok;
+    } names[] = {
+        {"a",     true },
+        {"web-1", true },
+        {"1",     true },
+        {longest, true },
+        {longer,  false},
+        {"",      false},
+        {"-a",    false},
+        {"a-",    false},
+        {"Web",   false},
+        {"a.b",   false},
+        {"a_b",   false},
+        {"ä",    false}
+    };
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++)
         if (name_check(names[i].text, NULL) != names[i].ok)
             fail_msg("%s", names[i].text);
@@ -77,16 +114,39 @@ static void test_names(void **state)
 static void test_selectors(void **state)
 {
     json_auto_t *labels = json_pack("{s:s, s:s, s:s}", "app", "web", "tier", "front", "inn", "x");
-    static const struct { const char *text; int outcome; const char *again; } cases[] = {
-        {"", 1, ""}, {"  ", 1, ""}, {"app=web", 1, NULL}, {"app==web", 1, "app=web"},
-        {"app=db", 0, NULL}, {"app!=db", 1, NULL}, {"app!=web", 0, NULL}, {"zone!=a", 1, NULL},
-        {"app", 1, NULL}, {"zone", 0, NULL}, {"!zone", 1, NULL}, {"!app", 0, NULL},
-        {"app in (db, web)", 1, "app in (db,web)"}, {"app notin (db,web)", 0, NULL},
-        {"zone notin (a)", 1, "zone!=a"}, {"app=web, tier=front", 1, "app=web,tier=front"},
-        {"app=web,tier=back", 0, NULL}, {"inn", 1, NULL}, {"inn=x", 1, NULL}, {"app=", 0, NULL},
-        {"app web", -1, NULL}, {"=web", -1, NULL}, {"app in web", -1, NULL},
-        {"app in (web", -1, NULL}, {"app=a b", -1, NULL}, {"app=web,", -1, NULL},
-        {"a=b=c", -1, NULL}, {"app in", -1, NULL},
+    static const struct {
+        const char *text;
+        int outcome;
+        const char *again;
+    } cases[] = {
+        {"",                    1,  ""                  },
+        {"  ",                  1,  ""                  },
+        {"app=web",             1,  NULL                },
+        {"app==web",            1,  "app=web"           },
+        {"app=db",              0,  NULL                },
+        {"app!=db",             1,  NULL                },
+        {"app!=web",            0,  NULL                },
+        {"zone!=a",             1,  NULL                },
+        {"app",                 1,  NULL                },
+        {"zone",                0,  NULL                },
+        {"!zone",               1,  NULL                },
+        {"!app",                0,  NULL                },
+        {"app in (db, web)",    1,  "app in (db,web)"   },
+        {"app notin (db,web)",  0,  NULL                },
+        {"zone notin (a)",      1,  "zone!=a"           },
+        {"app=web, tier=front", 1,  "app=web,tier=front"},
+        {"app=web,tier=back",   0,  NULL                },
+        {"inn",                 1,  NULL                },
+        {"inn=x",               1,  NULL                },
+        {"app=",                0,  NULL                },
+        {"app web",             -1, NULL                },
+        {"=web",                -1, NULL                },
+        {"app in web",          -1, NULL                },
+        {"app in (web",         -1, NULL                },
+        {"app=a b",             -1, NULL                },
+        {"app=web,",            -1, NULL                },
+        {"a=b=c",               -1, NULL                },
+        {"app in",              -1, NULL                },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autoptr(GError) error = NULL;
@@ -120,53 +180,58 @@ static json_t *parse(const char *text)
     return value;
 }
 
-#define VM(spec) "{'apiVersion':'drover/v1','kind':'VirtualMachine','metadata':{'name':'web'},"    \
-                 "'spec':" spec "}"
-#define DISK(spec) "{'apiVersion':'drover/v1','kind':'Disk','metadata':{'name':'d'},'spec':" spec "}"
+#define VM(spec)                                                                                   \
+    "{'apiVersion':'drover/v1','kind':'VirtualMachine','metadata':{'name':'web'},"                 \
+    "'spec':" spec "}"
+#define DISK(spec)                                                                                 \
+    "{'apiVersion':'drover/v1','kind':'Disk','metadata':{'name':'d'},'spec':" spec "}"
 
 static void test_problems(void **state)
 {
-    static const struct { const char *json, *path, *message; } cases[] = {
-        {VM("{'memory':'512Mib'}"), "spec.memory", "did you mean 512Mi"},
-        {VM("{'memory':512}"), "spec.memory", "did you mean 512Mi?"},
-        {VM("{'memory':true}"), "spec.memory", "must be a size"},
-        {VM("{}"), "spec.memory", "is missing"},
-        {VM("{'memory':'1Gi','memroy':1}"), "spec.memroy", "did you mean \"memory\"?"},
-        {VM("{'memory':'1Gi','zzz':1}"), "spec.zzz", "known here: runStrategy"},
-        {VM("{'memory':'1Gi','cpu':{'cores':0}}"), "spec.cpu.cores", "must be 1 to 64, not 0"},
-        {VM("{'memory':'1Gi','cpu':{'cores':'2'}}"), "spec.cpu.cores", "whole number, not \"2\""},
-        {VM("{'memory':'1Gi','cpu':{'model':'x86-64-v9'}}"), "spec.cpu.model", "one of x86-64"},
-        {VM("{'memory':'1Gi','cpu':2}"), "spec.cpu", "must be an object"},
-        {VM("{'memory':'1Gi','networks':[]}"), "spec.networks", "not yet: Machines have no net"},
-        {VM("{'memory':'1Gi','runStrategy':'always'}"), "spec.runStrategy", "did you mean Always?"},
-        {VM("{'memory':'1Gi','disks':[{'name':'a'}]}"), "spec.disks[0]", "needs disk"},
-        {VM("{'memory':'1Gi','disks':[{'name':'a','disk':'x','size':'1Gi'}]}"), "spec.disks[0]",
-         "both disk and size"},
+    static const struct {
+        const char *json, *path, *message;
+    } cases[] = {
+        {VM("{'memory':'512Mib'}"),                                                                "spec.memory",       "did you mean 512Mi"           },
+        {VM("{'memory':512}"),                                                                     "spec.memory",       "did you mean 512Mi?"          },
+        {VM("{'memory':true}"),                                                                    "spec.memory",       "must be a size"               },
+        {VM("{}"),                                                                                 "spec.memory",       "is missing"                   },
+        {VM("{'memory':'1Gi','memroy':1}"),                                                        "spec.memroy",       "did you mean \"memory\"?"     },
+        {VM("{'memory':'1Gi','zzz':1}"),                                                           "spec.zzz",          "known here: runStrategy"      },
+        {VM("{'memory':'1Gi','cpu':{'cores':0}}"),                                                 "spec.cpu.cores",    "must be 1 to 64, not 0"       },
+        {VM("{'memory':'1Gi','cpu':{'cores':'2'}}"),                                               "spec.cpu.cores",    "whole number, not \"2\""      },
+        {VM("{'memory':'1Gi','cpu':{'model':'x86-64-v9'}}"),                                       "spec.cpu.model",    "one of x86-64"                },
+        {VM("{'memory':'1Gi','cpu':2}"),                                                           "spec.cpu",          "must be an object"            },
+        {VM("{'memory':'1Gi','networks':[]}"),                                                     "spec.networks",     "not yet: Machines have no net"},
+        {VM("{'memory':'1Gi','runStrategy':'always'}"),                                            "spec.runStrategy",  "did you mean Always?"         },
+        {VM("{'memory':'1Gi','disks':[{'name':'a'}]}"),                                            "spec.disks[0]",     "needs disk"                   },
+        {VM("{'memory':'1Gi','disks':[{'name':'a','disk':'x','size':'1Gi'}]}"),                    "spec.disks[0]",
+         "both disk and size"                                                                                                                          },
         {VM("{'memory':'1Gi','disks':[{'name':'a','disk':'x','type':'fixed'}]}"),
-         "spec.disks[0].type", "belongs to the Disk"},
+         "spec.disks[0].type",                                                                                          "belongs to the Disk"          },
         {VM("{'memory':'1Gi','disks':[{'name':'a','disk':'x'},{'name':'b','disk':'y',"
-            "'bus':'virtio'}]}"), "spec.disks[1].bus", "must be ide, not \"virtio\""},
+            "'bus':'virtio'}]}"),
+         "spec.disks[1].bus",                                                                                           "must be ide, not \"virtio\""  },
         {VM("{'memory':'1Gi','disks':[{'name':'a','disk':'x'},{'name':'a','disk':'y'}]}"),
-         "spec.disks[1].name", "taken"},
-        {VM("{'memory':'1Gi','disks':{}}"), "spec.disks", "must be a list"},
+         "spec.disks[1].name",                                                                                          "taken"                        },
+        {VM("{'memory':'1Gi','disks':{}}"),                                                        "spec.disks",        "must be a list"               },
         {VM("{'memory':'1Gi','placement':{'hostSelector':{'rack':1}}}"),
-         "spec.placement.hostSelector.rack", "must be text"},
-        {DISK("{}"), "spec.size", "is needed"},
-        {DISK("{'size':'1048577'}"), "spec.size", "multiple of 512"},
-        {DISK("{'size':'1Gi','source':{'file':'../x'}}"), "spec.source.file", "relative"},
-        {DISK("{'size':'1Gi','source':{'file':'/etc/x'}}"), "spec.source.file", "relative"},
-        {DISK("{'size':'1Gi','source':{}}"), "spec.source.file", "is missing"},
-        {DISK("{'size':'1Gi','format':'qcow2'}"), "spec.format", "must be vhd"},
+         "spec.placement.hostSelector.rack",                                                                            "must be text"                 },
+        {DISK("{}"),                                                                               "spec.size",         "is needed"                    },
+        {DISK("{'size':'1048577'}"),                                                               "spec.size",         "multiple of 512"              },
+        {DISK("{'size':'1Gi','source':{'file':'../x'}}"),                                          "spec.source.file",  "relative"                     },
+        {DISK("{'size':'1Gi','source':{'file':'/etc/x'}}"),                                        "spec.source.file",  "relative"                     },
+        {DISK("{'size':'1Gi','source':{}}"),                                                       "spec.source.file",  "is missing"                   },
+        {DISK("{'size':'1Gi','format':'qcow2'}"),                                                  "spec.format",       "must be vhd"                  },
         {"{'apiVersion':'v1','kind':'Disk','metadata':{'name':'d'},'spec':{'size':'1Gi'}}",
-         "apiVersion", "must be drover/v1"},
-        {"{'apiVersion':'drover/v1','kind':'Virtualmachine'}", "kind",
-         "did you mean VirtualMachine?"},
-        {"{'apiVersion':'drover/v1','kind':'Disk','spec':{'size':'1Gi'}}", "metadata", "missing"},
+         "apiVersion",                                                                                                  "must be drover/v1"            },
+        {"{'apiVersion':'drover/v1','kind':'Virtualmachine'}",                                     "kind",
+         "did you mean VirtualMachine?"                                                                                                                },
+        {"{'apiVersion':'drover/v1','kind':'Disk','spec':{'size':'1Gi'}}",                         "metadata",          "missing"                      },
         {"{'apiVersion':'drover/v1','kind':'Disk','metadata':{'name':'D'},'spec':{'size':'1Gi'}}",
-         "metadata.name", "only a-z"},
+         "metadata.name",                                                                                               "only a-z"                     },
         {"{'apiVersion':'drover/v1','kind':'Disk','metadata':{'name':'d','labels':{'a':'b c'}},"
-         "'spec':{'size':'1Gi'}}", "metadata.labels.a", "no label value"},
-        {"[]", "", "must be an object"},
+         "'spec':{'size':'1Gi'}}",                                                        "metadata.labels.a", "no label value"               },
+        {"[]",                                                                                     "",                  "must be an object"            },
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         json_auto_t *input = parse(cases[i].json);
@@ -286,11 +351,11 @@ static void test_paths_and_conditions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_bytes),       cmocka_unit_test(test_percent),
-        cmocka_unit_test(test_names),       cmocka_unit_test(test_selectors),
-        cmocka_unit_test(test_problems),    cmocka_unit_test(test_all_problems_at_once),
-        cmocka_unit_test(test_defaults),    cmocka_unit_test(test_immutable),
-        cmocka_unit_test(test_kinds),       cmocka_unit_test(test_paths_and_conditions),
+        cmocka_unit_test(test_bytes),    cmocka_unit_test(test_percent),
+        cmocka_unit_test(test_names),    cmocka_unit_test(test_selectors),
+        cmocka_unit_test(test_problems), cmocka_unit_test(test_all_problems_at_once),
+        cmocka_unit_test(test_defaults), cmocka_unit_test(test_immutable),
+        cmocka_unit_test(test_kinds),    cmocka_unit_test(test_paths_and_conditions),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

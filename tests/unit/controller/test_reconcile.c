@@ -67,7 +67,10 @@ static uint64_t mortal_revision(struct store *store)
 }
 
 static const struct store_ops mortal_ops = {
-    .get = mortal_get, .list = mortal_list, .write = mortal_write, .changes = mortal_changes,
+    .get = mortal_get,
+    .list = mortal_list,
+    .write = mortal_write,
+    .changes = mortal_changes,
     .revision = mortal_revision,
 };
 
@@ -150,9 +153,9 @@ static int teardown(void **state)
 
 static json_t *admit(const char *kind, const char *name, const char *spec)
 {
-    json_auto_t *input = json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", API_VERSION, "kind",
-                                   kind, "metadata", "name", name, "spec",
-                                   json_loads(spec, 0, NULL));
+    json_auto_t *input =
+        json_pack("{s:s, s:s, s:{s:s}, s:o}", "apiVersion", API_VERSION, "kind", kind, "metadata",
+                  "name", name, "spec", json_loads(spec, 0, NULL));
     g_autoptr(GPtrArray) problems = problems_new();
     json_t *object = object_admit(input, NULL, problems);
     g_autofree char *text = problems_text(problems);
@@ -216,9 +219,9 @@ static void edit(struct fixture *f, const char *name, const char *path, json_t *
     assert_true(registry_update(f->registry, draft, NULL));
 }
 
-#define WEB "{\"memory\": \"1Gi\", \"disks\": [{\"name\": \"root\", \"size\": \"1Gi\"}]}"
+#define WEB    "{\"memory\": \"1Gi\", \"disks\": [{\"name\": \"root\", \"size\": \"1Gi\"}]}"
 #define MANUAL "{\"memory\": \"1Gi\", \"runStrategy\": \"Manual\"}"
-#define RERUN "{\"memory\": \"1Gi\", \"runStrategy\": \"RerunOnFailure\"}"
+#define RERUN  "{\"memory\": \"1Gi\", \"runStrategy\": \"RerunOnFailure\"}"
 
 /* ---- life of machines ------------------------------------------------------------------------ */
 
@@ -251,8 +254,9 @@ static void test_nowhere(void **state)
     f->agents[1].dead = true;
     step(f, 1);
     create(f, "VirtualMachine", "big", "{\"memory\": \"8Gi\"}");
-    create(f, "VirtualMachine", "lost", "{\"memory\": \"1Gi\", \"disks\": [{\"name\": \"a\", "
-                                        "\"disk\": \"none\"}]}");
+    create(f, "VirtualMachine", "lost",
+           "{\"memory\": \"1Gi\", \"disks\": [{\"name\": \"a\", "
+           "\"disk\": \"none\"}]}");
     step(f, 2);
     assert_phase(vm(f, "big"), "Pending");
     assert_string_equal(object_string(vm(f, "big"), "status.message", ""),
@@ -260,8 +264,8 @@ static void test_nowhere(void **state)
                         "beta: not ready: its agent has not reported yet");
     assert_string_equal(object_string(object_condition(vm(f, "big"), "Scheduled"), "status", ""),
                         "False");
-    assert_non_null(strstr(object_string(vm(f, "lost"), "status.message", ""),
-                           "there is no disk none"));
+    assert_non_null(
+        strstr(object_string(vm(f, "lost"), "status.message", ""), "there is no disk none"));
     /* It is placed as soon as it fits. */
     edit(f, "big", "spec.memory", json_string("2Gi"));
     step(f, 3);
@@ -382,10 +386,12 @@ static void test_one_machine_for_a_disk(void **state)
     struct fixture *f = *state;
     step(f, 1);
     create(f, "Disk", "shared", "{\"size\": \"1Gi\"}");
-    create(f, "VirtualMachine", "one", "{\"memory\": \"1Gi\", \"disks\": [{\"name\": \"a\", "
-                                       "\"disk\": \"shared\"}]}");
-    create(f, "VirtualMachine", "two", "{\"memory\": \"1Gi\", \"disks\": [{\"name\": \"a\", "
-                                       "\"disk\": \"shared\"}]}");
+    create(f, "VirtualMachine", "one",
+           "{\"memory\": \"1Gi\", \"disks\": [{\"name\": \"a\", "
+           "\"disk\": \"shared\"}]}");
+    create(f, "VirtualMachine", "two",
+           "{\"memory\": \"1Gi\", \"disks\": [{\"name\": \"a\", "
+           "\"disk\": \"shared\"}]}");
     step(f, 4);
     assert_phase(vm(f, "one"), "Running");
     assert_phase(vm(f, "two"), "Pending");
@@ -441,6 +447,17 @@ static void assert_stayed(struct fixture *f, const char *why)
     assert_null(object_at(vm(f, "web"), "status.migration"));
 }
 
+/* What people are told is about the machine. */
+static void assert_told(struct fixture *f, const char *message)
+{
+    g_autoptr(GPtrArray) events = registry_list(f->registry, &kind_event, "default");
+    for (guint i = 0; i < events->len; i++)
+        if (strcmp(object_string(events->pdata[i], "message", ""), message) == 0 &&
+            strcmp(object_string(events->pdata[i], "involved.name", ""), "web") == 0)
+            return;
+    fail_msg("no event about web says \"%s\"", message);
+}
+
 static void test_move(void **state)
 {
     struct fixture *f = *state;
@@ -448,8 +465,10 @@ static void test_move(void **state)
     step(f, 12);
     assert_moved(f, 17);
     assert_int_equal(object_integer(migration(f), "status.bytesDone", 0), 100);
-    assert_int_equal(strlen(object_string(registry_get(f->registry, &kind_disk, "default",
-                                                       "web-root"), "status.sha256", "")), 64);
+    assert_int_equal(
+        strlen(object_string(registry_get(f->registry, &kind_disk, "default", "web-root"),
+                             "status.sha256", "")),
+        64);
 }
 
 /* The controller dies at its first write, its second, … and is started again each time. */
@@ -492,6 +511,20 @@ static void test_move_with_one_crash(void **state)
             return;
     }
     fail_msg("the move takes more writes than are tried here");
+}
+
+/* It has moved all the same when it cannot be started there. */
+static void test_move_of_a_failing_machine(void **state)
+{
+    struct fixture *f = *state;
+    start_move(f, "beta");
+    f->agents[0].fail_starts = f->agents[1].fail_starts = true;
+    end_guest(f, "web", CLUSTER__MACHINE_EXIT__EXIT_CRASHED);
+    step(f, 14);
+    assert_phase(migration(f), "Succeeded");
+    assert_phase(vm(f, "web"), "Failed");
+    assert_string_equal(machine_host(vm(f, "web")), "beta");
+    assert_told(f, "move: Succeeded");
 }
 
 static void test_target_fails(void **state)
@@ -550,8 +583,12 @@ static void test_called_off(void **state)
 
 static void test_refused(void **state)
 {
-    static const struct { const char *target, *why; } cases[] = {
-        {"gamma", "there is no host gamma"}, {"alpha", "the machine is there already"}};
+    static const struct {
+        const char *target, *why;
+    } cases[] = {
+        {"gamma", "there is no host gamma"      },
+        {"alpha", "the machine is there already"}
+    };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         struct fixture *f = NULL;
         setup((void **)&f);
@@ -582,6 +619,7 @@ int main(void)
         TEST(test_move),
         TEST(test_move_with_crashes),
         cmocka_unit_test(test_move_with_one_crash),
+        TEST(test_move_of_a_failing_machine),
         TEST(test_target_fails),
         TEST(test_copy_differs),
         TEST(test_target_dies),

@@ -112,8 +112,14 @@ static void test_transaction_is_all_or_nothing(void **state)
 {
     struct store *store = ((struct fixture *)*state)->store;
     put(store, "/a", "1", STORE_ABSENT);
-    const struct store_write fails[] = {{"/b", "1", STORE_ABSENT}, {"/a", "2", 99}};
-    const struct store_write works[] = {{"/b", "1", STORE_ABSENT}, {"/a", NULL, 1}};
+    const struct store_write fails[] = {
+        {"/b", "1", STORE_ABSENT},
+        {"/a", "2", 99          }
+    };
+    const struct store_write works[] = {
+        {"/b", "1",  STORE_ABSENT},
+        {"/a", NULL, 1           }
+    };
     assert_false(store_write(store, fails, 2, NULL, NULL));
     assert_listing(store, "/", 0, "/a=1@1 ");
     assert_true(store_write(store, works, 2, NULL, NULL));
@@ -123,16 +129,21 @@ static void test_transaction_is_all_or_nothing(void **state)
 static void test_list_at_revision(void **state)
 {
     struct store *store = ((struct fixture *)*state)->store;
-    put(store, "/p/a", "1", STORE_ABSENT);  /* 1 */
-    put(store, "/p/b", "1", STORE_ABSENT);  /* 2 */
-    put(store, "/p/a", "2", STORE_ANY);     /* 3 */
+    put(store, "/p/a", "1", STORE_ABSENT);        /* 1 */
+    put(store, "/p/b", "1", STORE_ABSENT);        /* 2 */
+    put(store, "/p/a", "2", STORE_ANY);           /* 3 */
     store_delete(store, "/p/b", STORE_ANY, NULL); /* 4 */
-    put(store, "/p/b", "again", STORE_ABSENT); /* 5 */
-    put(store, "/p/a", "3", STORE_ANY);     /* 6 */
-    put(store, "/q", "x", STORE_ANY);       /* 7 */
-    static const char *const expected[] = {
-        "/p/a=3@6 /p/b=again@5 ", "/p/a=1@1 ", "/p/a=1@1 /p/b=1@2 ", "/p/a=2@3 /p/b=1@2 ",
-        "/p/a=2@3 ", "/p/a=2@3 /p/b=again@5 ", "/p/a=3@6 /p/b=again@5 ", "/p/a=3@6 /p/b=again@5 "};
+    put(store, "/p/b", "again", STORE_ABSENT);    /* 5 */
+    put(store, "/p/a", "3", STORE_ANY);           /* 6 */
+    put(store, "/q", "x", STORE_ANY);             /* 7 */
+    static const char *const expected[] = {"/p/a=3@6 /p/b=again@5 ",
+                                           "/p/a=1@1 ",
+                                           "/p/a=1@1 /p/b=1@2 ",
+                                           "/p/a=2@3 /p/b=1@2 ",
+                                           "/p/a=2@3 ",
+                                           "/p/a=2@3 /p/b=again@5 ",
+                                           "/p/a=3@6 /p/b=again@5 ",
+                                           "/p/a=3@6 /p/b=again@5 "};
     for (uint64_t at = 0; at < G_N_ELEMENTS(expected); at++)
         assert_listing(store, "/p/", at, expected[at]);
 }
@@ -157,8 +168,14 @@ static void test_watch(void **state)
     g_autoptr(GPtrArray) changes = store_changes(store, "/a/", 0, 100, &next, NULL);
     assert_int_equal(next, 4);
     assert_int_equal(changes->len, 3);
-    static const struct { const char *value, *old; uint64_t revision; } expected[] = {
-        {"x", NULL, 1}, {"y", "x", 3}, {NULL, "y", 4}};
+    static const struct {
+        const char *value, *old;
+        uint64_t revision;
+    } expected[] = {
+        {"x",  NULL, 1},
+        {"y",  "x",  3},
+        {NULL, "y",  4}
+    };
     for (guint i = 0; i < 3; i++) {
         const struct store_change *change = changes->pdata[i];
         assert_int_equal(g_strcmp0(change->value, expected[i].value), 0);
@@ -172,7 +189,11 @@ static void test_watch(void **state)
     assert_int_equal(none->len, 0);
     assert_int_equal(next, 4);
     /* One transaction is never cut. */
-    const struct store_write three[] = {{"/c", "1", 0}, {"/d", "1", 0}, {"/e", "1", 0}};
+    const struct store_write three[] = {
+        {"/c", "1", 0},
+        {"/d", "1", 0},
+        {"/e", "1", 0}
+    };
     assert_true(store_write(store, three, 3, NULL, NULL));
     g_autoptr(GPtrArray) whole = store_changes(store, "/", 4, 1, &next, NULL);
     assert_int_equal(whole->len, 3);
@@ -228,8 +249,10 @@ static void test_kill_9(void **state)
                 uint64_t revision = 0;
                 char value[32];
                 g_snprintf(value, sizeof(value), "%" G_GUINT64_FORMAT, store_revision(store) + 1);
-                const struct store_write writes[] = {{"/a", value, STORE_ANY},
-                                                     {"/b", value, STORE_ANY}};
+                const struct store_write writes[] = {
+                    {"/a", value, STORE_ANY},
+                    {"/b", value, STORE_ANY}
+                };
                 if (!store_write(store, writes, 2, &revision, NULL) ||
                     write(pipe_fds[1], &revision, sizeof(revision)) != sizeof(revision))
                     _exit(1);
@@ -266,7 +289,8 @@ static void test_registry(void **state)
     struct fixture *f = *state;
     g_autoptr(GError) error = NULL;
     struct registry *registry = registry_new(f->store, NULL);
-    json_auto_t *b = make_disk("shop", "b"), *a = make_disk("shop", "a"), *c = make_disk("abc", "c");
+    json_auto_t *b = make_disk("shop", "b"), *a = make_disk("shop", "a"),
+                *c = make_disk("abc", "c");
     assert_true(registry_create(registry, b, NULL));
     assert_true(registry_create(registry, a, NULL));
     assert_true(registry_create(registry, c, NULL));

@@ -111,9 +111,10 @@ static void run_until(struct fixture *f, const int *counter, int value)
 {
     int64_t deadline = g_get_monotonic_time() + 20 * G_USEC_PER_SEC;
     while (*counter < value && g_get_monotonic_time() < deadline) {
-        struct pollfd fds[2] = {{.fd = message_client_fd(f->client), .events = POLLIN},
-                                {.fd = f->server ? message_server_fd(f->server) : -1,
-                                 .events = POLLIN}};
+        struct pollfd fds[2] = {
+            {.fd = message_client_fd(f->client),                  .events = POLLIN},
+            {.fd = f->server ? message_server_fd(f->server) : -1, .events = POLLIN}
+        };
         poll(fds, 2, 50);
         if (f->server)
             message_server_dispatch(f->server);
@@ -273,16 +274,20 @@ static void test_replay_is_refused(void **state)
     hello.nonce.data = nonce;
     hello.nonce.len = sizeof(nonce);
     size_t length = cluster__hello_request__pack(&hello, packed);
-    struct envelope envelope = {.kind = CLUSTER__MESSAGE_KIND__KIND_HELLO, .host = "alpha",
-                                .body = packed, .body_length = length};
+    struct envelope envelope = {.kind = CLUSTER__MESSAGE_KIND__KIND_HELLO,
+                                .host = "alpha",
+                                .body = packed,
+                                .body_length = length};
     nng_msg *message = envelope_pack(&envelope, MESSAGE_REQUEST, alpha_secret);
     Cluster__Envelope *answer = exchange(f, nng_msg_body(message), nng_msg_len(message));
     assert_true(envelope_verify(answer, MESSAGE_REPLY, alpha_secret));
     Cluster__HelloReply *reply =
         cluster__hello_reply__unpack(NULL, answer->body.len, answer->body.data);
     assert_non_null(reply);
-    envelope = (struct envelope){.kind = CLUSTER__MESSAGE_KIND__KIND_REGISTER, .host = "alpha",
-                                 .session = reply->session, .sequence = 1};
+    envelope = (struct envelope){.kind = CLUSTER__MESSAGE_KIND__KIND_REGISTER,
+                                 .host = "alpha",
+                                 .session = reply->session,
+                                 .sequence = 1};
     nng_msg_free(message);
     cluster__hello_reply__free_unpacked(reply, NULL);
     cluster__envelope__free_unpacked(answer, NULL);
@@ -326,12 +331,18 @@ static void test_garbage(void **state)
     assert_int_equal(f->handled, 0);
     /* Below nng: bytes that are no nng handshake, and a length beyond RECVMAXSZ. */
     static const char nonsense[] = "GET / HTTP/1.1\r\n\r\n";
-    static const uint8_t huge[] = {0, 'S', 'P', 0, 0, 0x30, 0, 0, 0x7f, 0xff, 0xff,
-                                   0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3};
-    const struct { const void *data; size_t length; } raw[] = {
-        {nonsense, sizeof(nonsense)}, {huge, sizeof(huge)}};
+    static const uint8_t huge[] = {0,    'S',  'P',  0,    0,    0x30, 0, 0, 0x7f, 0xff,
+                                   0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1, 2, 3};
+    const struct {
+        const void *data;
+        size_t length;
+    } raw[] = {
+        {nonsense, sizeof(nonsense)},
+        {huge,     sizeof(huge)    }
+    };
     for (int i = 0; i < 2; i++) {
-        struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(f->port),
+        struct sockaddr_in address = {.sin_family = AF_INET,
+                                      .sin_port = htons(f->port),
                                       .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
         int fd = socket(AF_INET, SOCK_STREAM, 0);
         assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
@@ -348,9 +359,12 @@ static void test_setup_errors(void **state)
     g_autofree char *taken = g_strdup_printf("tcp://127.0.0.1:%u", f->port);
     const char *const urls[] = {"http://127.0.0.1:1", taken, "tls+tcp://127.0.0.1:0"};
     for (int i = 0; i < 3; i++) {
-        struct message_server_config config = {.url = urls[i], .find_secret = find_secret,
-                                               .handle = handle,
-                                               .tls = {"no", "certificates", "here"}};
+        struct message_server_config config = {
+            .url = urls[i],
+            .find_secret = find_secret,
+            .handle = handle,
+            .tls = {"no", "certificates", "here"}
+        };
         g_autoptr(GError) error = NULL;
         assert_null(message_server_new(&config, &error));
         assert_non_null(strstr(error->message, urls[i]));
