@@ -117,6 +117,10 @@ TEST_LIBS_agent      := $(call LIB,agent) $(call LIB,storage) $(call LIB,proto)
 TEST_LIBS_controller := $(call LIB,controller) $(call LIB,proto)
 unit_folder = $(word 4,$(subst /, ,$(patsubst $(BUILD)/%,x/%,$(1))))
 $(BUILD)/tests/unit/emu/test_cpu_decode: LIBS_test = -lZydis
+$(BUILD)/tests/guest/%.bin: tests/guest/%.asm
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -f bin -o $@ $<
+$(BUILD)/tests/unit/emu/test_cpu_guest: | $(BUILD)/tests/guest/cpu_system.bin
 .SECONDEXPANSION:
 $(TEST_BIN): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(TEST_LIBS_$$(call unit_folder,$$@))
 	@mkdir -p $(@D)
