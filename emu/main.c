@@ -43,10 +43,10 @@ struct options {
 
 static void clear_options(struct options *o)
 {
-    char **texts[] = {&o->memory,   &o->cpus,    &o->engine, &o->cpu_model, &o->serial,
-                      &o->kernel,   &o->initrd,  &o->append, &o->firmware,  &o->boot_order,
-                      &o->debugcon, &o->control, &o->name,   &o->pidfile,    &o->serial_log,
-                      &o->exit_file};
+    char **texts[] = {&o->memory,   &o->cpus,       &o->engine,     &o->cpu_model,
+                      &o->serial,   &o->kernel,     &o->initrd,     &o->append,
+                      &o->firmware, &o->boot_order, &o->debugcon,   &o->control,
+                      &o->name,     &o->pidfile,    &o->serial_log, &o->exit_file};
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
@@ -62,7 +62,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to four",                "SPEC"     },
         {"serial",     's', 0, G_OPTION_ARG_STRING,       &o->serial,     "where the serial port goes (none)",
          "WHERE"                                                                                                          },
-        {"serial-log", 0,   0, G_OPTION_ARG_FILENAME,     &o->serial_log, "append all serial output there",    "FILE"     },
+        {"serial-log", 0,   0, G_OPTION_ARG_FILENAME,     &o->serial_log,
+         "append all serial output there",                                                                     "FILE"     },
         {"kernel",     0,   0, G_OPTION_ARG_FILENAME,     &o->kernel,     "boot this Linux, without firmware",
          "FILE"                                                                                                           },
         {"initrd",     0,   0, G_OPTION_ARG_FILENAME,     &o->initrd,     "its initial file system",           "FILE"     },
@@ -74,7 +75,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
          "ipc://PATH"                                                                                                     },
         {"name",       'n', 0, G_OPTION_ARG_STRING,       &o->name,       "the machine's name",                "NAME"     },
         {"pidfile",    0,   0, G_OPTION_ARG_FILENAME,     &o->pidfile,    "write the process id there",        "FILE"     },
-        {"exit-file",  0,   0, G_OPTION_ARG_FILENAME,     &o->exit_file,  "write there how it ended",          "FILE"     },
+        {"exit-file",  0,   0, G_OPTION_ARG_FILENAME,     &o->exit_file,  "write there how it ended",
+         "FILE"                                                                                                           },
         {"no-reboot",  0,   0, G_OPTION_ARG_NONE,         &o->no_reboot,  "end where the guest resets",        NULL       },
         {"debugcon",   0,   0, G_OPTION_ARG_STRING,       &o->debugcon,   "the firmware's log",                "file:PATH"},
         {"debug-exit", 0,   0, G_OPTION_ARG_NONE,         &o->debug_exit,
@@ -229,9 +231,10 @@ static bool run(const struct options *o, const struct machine_config *config, in
     }
     if (ok)
         *ret_status = status_of(machine, machine_run(machine));
-    control_server_free(control);
+    control_server_stop(control);
     if (!machine_free(machine, ok ? error : NULL))
         ok = false;
+    control_server_free(control);
     if (o->pidfile)
         unlink(o->pidfile);
     return ok;
@@ -241,8 +244,8 @@ static bool run(const struct options *o, const struct machine_config *config, in
  * process that was killed or crashed leaves none. */
 static void write_exit_file(const char *path, const GError *failure)
 {
-    g_autofree char *text = failure ? g_strdup_printf("failed: %s\n", failure->message)
-                                    : g_strdup("poweroff\n");
+    g_autofree char *text =
+        failure ? g_strdup_printf("failed: %s\n", failure->message) : g_strdup("poweroff\n");
     g_autoptr(GError) error = NULL;
     if (!g_file_set_contents(path, text, -1, &error))
         fprintf(stderr, "drover-emu: cannot write the exit file: %s\n", error->message);

@@ -247,12 +247,18 @@ struct control_server *control_server_new(struct machine *machine, const char *u
     return server;
 }
 
+void control_server_stop(struct control_server *server)
+{
+    if (!server || server->fd < 0)
+        return;
+    machine_unwatch(server->machine, server->fd);
+    server->fd = -1;
+}
+
 void control_server_free(struct control_server *server)
 {
     if (!server)
         return;
-    if (server->fd >= 0)
-        machine_unwatch(server->machine, server->fd);
     nng_close(server->socket);
     g_free(server);
 }
