@@ -1,15 +1,16 @@
 /* Two-operand arithmetic and logic. The host's own instruction does the work and yields the flags. */
 #include "emu/cpu/interp.h"
 
-/* `carry` is the code that makes CF the guest's before the instruction, or nothing. */
-#define ALU_REG(name, mnemonic, carry, bits, suffix, write_back)                                   \
+/* `carry` is the code that makes CF the guest's before the instruction, or nothing; `in` is "+" when
+ * it needs the old flags, else "=", which spares a dependency on the last instruction. */
+#define ALU_REG(name, mnemonic, carry, in, bits, suffix, write_back)                                   \
     HANDLER(name##_r_##bits)                                                                       \
     {                                                                                              \
         uint##bits##_t a = REG(cpu, uint##bits##_t, insn->rm);                                     \
         uint##bits##_t b = REG(cpu, uint##bits##_t, insn->reg);                                    \
         uint16_t flags = cpu->flags;                                                               \
         asm(carry mnemonic suffix " %[b], %[a]\n\t" FLAGS_SAVE                                     \
-            : [a] "+r"(a), "+&a"(flags)                                                            \
+            : [a] "+r"(a), in "&a"(flags)                                                            \
             : [b] "r"(b)                                                                           \
             : "cc");                                                                               \
         cpu->flags = flags;                                                                        \
@@ -23,7 +24,7 @@
         uint##bits##_t b = insn->imm;                                                              \
         uint16_t flags = cpu->flags;                                                               \
         asm(carry mnemonic suffix " %[b], %[a]\n\t" FLAGS_SAVE                                     \
-            : [a] "+r"(a), "+&a"(flags)                                                            \
+            : [a] "+r"(a), in "&a"(flags)                                                            \
             : [b] "r"(b)                                                                           \
             : "cc");                                                                               \
         cpu->flags = flags;                                                                        \
@@ -37,7 +38,7 @@
         uint##bits##_t a = REG(cpu, uint##bits##_t, insn->reg);                                    \
         uint16_t flags = cpu->flags;                                                               \
         asm(carry mnemonic suffix " %[b], %[a]\n\t" FLAGS_SAVE                                     \
-            : [a] "+r"(a), "+&a"(flags)                                                            \
+            : [a] "+r"(a), in "&a"(flags)                                                            \
             : [b] "r"(b)                                                                           \
             : "cc");                                                                               \
         cpu->flags = flags;                                                                        \
@@ -47,7 +48,7 @@
     }
 
 /* Memory destination, read and written in place. */
-#define ALU_RMW(name, form, source, mnemonic, carry, bits, suffix)                                 \
+#define ALU_RMW(name, form, source, mnemonic, carry, in, bits, suffix)                                 \
     HANDLER(name##_##form##_##bits)                                                                \
     {                                                                                              \
         uint64_t at = ea(cpu, insn, bits / 8, true);                                               \
@@ -56,12 +57,12 @@
         uint16_t flags = cpu->flags;                                                               \
         if (unlikely(insn->prefix & PREFIX_LOCK))                                                  \
             asm volatile(carry "lock " mnemonic suffix " %[b], %[a]\n\t" FLAGS_SAVE                \
-                         : [a] "+m"(*a), "+&a"(flags)                                              \
+                         : [a] "+m"(*a), in "&a"(flags)                                              \
                          : [b] "r"(b)                                                              \
                          : "cc", "memory");                                                        \
         else                                                                                       \
             asm volatile(carry mnemonic suffix " %[b], %[a]\n\t" FLAGS_SAVE                        \
-                         : [a] "+m"(*a), "+&a"(flags)                                              \
+                         : [a] "+m"(*a), in "&a"(flags)                                              \
                          : [b] "r"(b)                                                              \
                          : "cc");                                                                  \
         cpu->flags = flags;                                                                        \
@@ -84,33 +85,33 @@
         NEXT();                                                                                    \
     }
 
-#define ALU_SIZED(name, mnemonic, carry, bits, suffix)                                             \
-    ALU_REG(name, mnemonic, carry, bits, suffix, true)                                             \
-    ALU_RMW(name, m, REG(cpu, uint##bits##_t, insn->reg), mnemonic, carry, bits, suffix)           \
-    ALU_RMW(name, mi, (uint##bits##_t)insn->imm, mnemonic, carry, bits, suffix)
+#define ALU_SIZED(name, mnemonic, carry, in, bits, suffix)                                         \
+    ALU_REG(name, mnemonic, carry, in, bits, suffix, true)                                         \
+    ALU_RMW(name, m, REG(cpu, uint##bits##_t, insn->reg), mnemonic, carry, in, bits, suffix)       \
+    ALU_RMW(name, mi, (uint##bits##_t)insn->imm, mnemonic, carry, in, bits, suffix)
 #define TEST_SIZED(name, mnemonic, bits, suffix)                                                   \
-    ALU_REG(name, mnemonic, "", bits, suffix, false)                                               \
+    ALU_REG(name, mnemonic, "", "=", bits, suffix, false)                                          \
     ALU_TEST(name, m, REG(cpu, uint##bits##_t, insn->reg), mnemonic, bits, suffix)                 \
     ALU_TEST(name, mi, (uint##bits##_t)insn->imm, mnemonic, bits, suffix)
 
-#define ALU(name, mnemonic, carry)                                                                 \
-    ALU_SIZED(name, mnemonic, carry, 8, "b")                                                       \
-    ALU_SIZED(name, mnemonic, carry, 16, "w")                                                      \
-    ALU_SIZED(name, mnemonic, carry, 32, "l")                                                      \
-    ALU_SIZED(name, mnemonic, carry, 64, "q")
+#define ALU(name, mnemonic, carry, in)                                                             \
+    ALU_SIZED(name, mnemonic, carry, in, 8, "b")                                                   \
+    ALU_SIZED(name, mnemonic, carry, in, 16, "w")                                                  \
+    ALU_SIZED(name, mnemonic, carry, in, 32, "l")                                                  \
+    ALU_SIZED(name, mnemonic, carry, in, 64, "q")
 #define TEST(name, mnemonic)                                                                       \
     TEST_SIZED(name, mnemonic, 8, "b")                                                             \
     TEST_SIZED(name, mnemonic, 16, "w")                                                            \
     TEST_SIZED(name, mnemonic, 32, "l")                                                            \
     TEST_SIZED(name, mnemonic, 64, "q")
 
-ALU(add, "add", "")
-ALU(or, "or", "")
-ALU(adc, "adc", "sahf\n\t")
-ALU(sbb, "sbb", "sahf\n\t")
-ALU(and, "and", "")
-ALU(sub, "sub", "")
-ALU(xor, "xor", "")
+ALU(add, "add", "", "=")
+ALU(or, "or", "", "=")
+ALU(adc, "adc", "sahf\n\t", "+")
+ALU(sbb, "sbb", "sahf\n\t", "+")
+ALU(and, "and", "", "=")
+ALU(sub, "sub", "", "=")
+ALU(xor, "xor", "", "=")
 TEST(cmp, "cmp")
 TEST(test, "test")
 

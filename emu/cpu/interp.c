@@ -239,6 +239,11 @@ uint64_t interp_ea_slow(struct cpu *cpu, const struct insn *insn, unsigned size,
     return interp_linear(cpu, insn, insn->seg, offset, size, write);
 }
 
+uint64_t interp_ea_cold(struct cpu *cpu, const struct insn *insn, unsigned size, bool write)
+{
+    return interp_ea_slow(cpu, insn, size, write);
+}
+
 uint64_t interp_read_rm(struct cpu *cpu, const struct insn *insn, unsigned size)
 {
     unsigned bytes = 1u << size;

@@ -76,6 +76,7 @@ static inline uint64_t ea_offset(const struct cpu *cpu, const struct insn *insn)
 uint64_t interp_linear(struct cpu *cpu, const struct insn *insn, unsigned segment, uint64_t offset,
                        unsigned size, bool write);
 uint64_t interp_ea_slow(struct cpu *cpu, const struct insn *insn, unsigned size, bool write);
+uint64_t interp_ea_cold(struct cpu *cpu, const struct insn *insn, unsigned size, bool write) MMU_COLD;
 
 /* The linear address of a memory operand of `size` bytes. */
 static inline uint64_t ea(struct cpu *cpu, const struct insn *insn, unsigned size, bool write)
@@ -83,7 +84,7 @@ static inline uint64_t ea(struct cpu *cpu, const struct insn *insn, unsigned siz
     if (likely(insn->addr_size == SIZE_64))
         return REG(cpu, uint64_t, insn->base) + (REG(cpu, uint64_t, insn->index) << insn->scale) +
                (uint64_t)insn->disp + cpu->s.seg[insn->seg].base;
-    return interp_ea_slow(cpu, insn, size, write);
+    return interp_ea_cold(cpu, insn, size, write);
 }
 
 /* Writes a 32-bit register, clearing the upper half. */

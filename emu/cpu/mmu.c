@@ -375,6 +375,25 @@ void mmu_store_slow(struct cpu *cpu, uint64_t address, uint64_t value, unsigned 
     write_any(cpu, address, &value, size, current_kind(cpu));
 }
 
+uint64_t mmu_load_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size)
+{
+    cpu->insn = insn;
+    return mmu_load_slow(cpu, address, size);
+}
+
+void *mmu_rmw_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size)
+{
+    cpu->insn = insn;
+    return mmu_rmw_slow(cpu, address, size);
+}
+
+void mmu_store_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, uint64_t value,
+                    unsigned size)
+{
+    cpu->insn = insn;
+    mmu_store_slow(cpu, address, value, size);
+}
+
 void mmu_write_bytes(struct cpu *cpu, uint64_t address, const void *bytes, unsigned size)
 {
     write_any(cpu, address, bytes, size, current_kind(cpu));

@@ -48,6 +48,14 @@ static inline struct tlb_entry *mmu_entry(struct cpu *cpu, uint64_t address)
     return &cpu->tlb[(address >> 12) & (TLB_SIZE - 1)];
 }
 
+/* The slow ways as the inline paths call them: they preserve every general register, so that a handler
+ * has nothing to save on its fast path. Vector registers are not preserved, whatever the compiler
+ * thinks: none may be live across a call. */
+#define MMU_COLD __attribute__((noinline, cold, no_caller_saved_registers, target("general-regs-only")))
+uint64_t mmu_load_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size) MMU_COLD;
+void mmu_store_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, uint64_t value, unsigned size) MMU_COLD;
+void *mmu_rmw_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size) MMU_COLD;
+
 #define MMU_ACCESSORS(bits)                                                                        \
     static inline uint##bits##_t load##bits(struct cpu *cpu, const struct insn *insn,              \
                                             uint64_t address)                                      \
@@ -58,8 +66,7 @@ static inline struct tlb_entry *mmu_entry(struct cpu *cpu, uint64_t address)
             memcpy(&value, (void *)(uintptr_t)(entry->addend + address), bits / 8);                \
             return value;                                                                          \
         }                                                                                          \
-        cpu->insn = insn;                                                                          \
-        return mmu_load_slow(cpu, address, bits / 8);                                              \
+        return mmu_load_cold(cpu, insn, address, bits / 8);                                        \
     }                                                                                              \
     static inline void store##bits(struct cpu *cpu, const struct insn *insn, uint64_t address,     \
                                    uint##bits##_t value)                                           \
@@ -69,8 +76,7 @@ static inline struct tlb_entry *mmu_entry(struct cpu *cpu, uint64_t address)
             memcpy((void *)(uintptr_t)(entry->addend + address), &value, bits / 8);                \
             return;                                                                                \
         }                                                                                          \
-        cpu->insn = insn;                                                                          \
-        mmu_store_slow(cpu, address, value, bits / 8);                                             \
+        mmu_store_cold(cpu, insn, address, value, bits / 8);                                       \
     }
 MMU_ACCESSORS(8)
 MMU_ACCESSORS(16)
@@ -87,8 +93,7 @@ static inline void *mmu_rmw(struct cpu *cpu, const struct insn *insn, uint64_t a
     struct tlb_entry *entry = mmu_entry(cpu, address);
     if (likely(entry->write == ((address + size - 1) & PAGE_MASK)))
         return (void *)(uintptr_t)(entry->addend + address);
-    cpu->insn = insn;
-    return mmu_rmw_slow(cpu, address, size);
+    return mmu_rmw_cold(cpu, insn, address, size);
 }
 static inline void mmu_rmw_end(struct cpu *cpu, const void *operand, uint64_t address, unsigned size)
 {

@@ -71,9 +71,14 @@ static inline __m128i load128a(struct cpu *cpu, const struct insn *insn, uint64_
 }
 static inline void store128u(struct cpu *cpu, const struct insn *insn, uint64_t at, __m128i value)
 {
-    void *host = mmu_rmw(cpu, insn, at, 16);
-    _mm_storeu_si128(host, value);
-    mmu_rmw_end(cpu, host, at, 16);
+    struct tlb_entry *entry = mmu_entry(cpu, at);
+    if (likely(entry->write == ((at + 15) & PAGE_MASK))) {
+        _mm_storeu_si128((__m128i *)(uintptr_t)(entry->addend + at), value);
+        return;
+    }
+    /* Not mmu_rmw(): the value is in a vector register. */
+    cpu->insn = insn;
+    mmu_write_bytes(cpu, at, &value, 16);
 }
 
 /* The source operand W: a register, or `bytes` of memory with the rest zero. */
