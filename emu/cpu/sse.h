@@ -2,14 +2,14 @@
  * MMX and SSE: operands, MXCSR, and the trick for immediates.
  *
  * The host's own instruction does the work on the guest's operands. While the guest's MXCSR has its
- * default control bits (round to nearest, all exceptions masked), which is nearly always, the host's
- * MXCSR stays at its default too and collects the sticky flags; sse_sync_mxcsr() fetches them.
- * Otherwise each instruction runs with the guest's control bits and its flags are looked at.
+ * default control bits (round to nearest, all exceptions masked), which is nearly always, the
+ * host's MXCSR stays at its default too and collects the sticky flags; sse_sync_mxcsr() fetches
+ * them. Otherwise each instruction runs with the guest's control bits and its flags are looked at.
  */
 #pragma once
 
-#include <emmintrin.h>
 #include "emu/cpu/interp.h"
+#include <emmintrin.h>
 
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_FLAGS   0x3fu
@@ -138,18 +138,19 @@ static inline uint64_t source_mm(struct cpu *cpu, const struct insn *insn)
  */
 #define STUB(mn, ops, hi, lo) mn " $0x" #hi #lo ops "\n\tret\n\t.balign 16\n\t"
 #define STUB_ROW(mn, ops, hi)                                                                      \
-    STUB(mn, ops, hi, 0) STUB(mn, ops, hi, 1) STUB(mn, ops, hi, 2) STUB(mn, ops, hi, 3)            \
-    STUB(mn, ops, hi, 4) STUB(mn, ops, hi, 5) STUB(mn, ops, hi, 6) STUB(mn, ops, hi, 7)            \
-    STUB(mn, ops, hi, 8) STUB(mn, ops, hi, 9) STUB(mn, ops, hi, a) STUB(mn, ops, hi, b)            \
-    STUB(mn, ops, hi, c) STUB(mn, ops, hi, d) STUB(mn, ops, hi, e) STUB(mn, ops, hi, f)
+    STUB(mn, ops, hi, 0)                                                                           \
+    STUB(mn, ops, hi, 1) STUB(mn, ops, hi, 2) STUB(mn, ops, hi, 3) STUB(mn, ops, hi, 4)            \
+        STUB(mn, ops, hi, 5) STUB(mn, ops, hi, 6) STUB(mn, ops, hi, 7) STUB(mn, ops, hi, 8)        \
+            STUB(mn, ops, hi, 9) STUB(mn, ops, hi, a) STUB(mn, ops, hi, b) STUB(mn, ops, hi, c)    \
+                STUB(mn, ops, hi, d) STUB(mn, ops, hi, e) STUB(mn, ops, hi, f)
 #define STUBS(name, mn, ops)                                                                       \
     extern const uint8_t name[] __attribute__((visibility("hidden")));                             \
-    asm(".pushsection .text\n\t.balign 16\n" #name ":\n\t"                                         \
-        STUB_ROW(mn, ops, 0) STUB_ROW(mn, ops, 1) STUB_ROW(mn, ops, 2) STUB_ROW(mn, ops, 3)        \
-        STUB_ROW(mn, ops, 4) STUB_ROW(mn, ops, 5) STUB_ROW(mn, ops, 6) STUB_ROW(mn, ops, 7)        \
-        STUB_ROW(mn, ops, 8) STUB_ROW(mn, ops, 9) STUB_ROW(mn, ops, a) STUB_ROW(mn, ops, b)        \
-        STUB_ROW(mn, ops, c) STUB_ROW(mn, ops, d) STUB_ROW(mn, ops, e) STUB_ROW(mn, ops, f)        \
-        ".popsection");
+    asm(".pushsection .text\n\t.balign 16\n" #name ":\n\t" STUB_ROW(mn, ops, 0)                    \
+            STUB_ROW(mn, ops, 1) STUB_ROW(mn, ops, 2) STUB_ROW(mn, ops, 3) STUB_ROW(mn, ops, 4)    \
+                STUB_ROW(mn, ops, 5) STUB_ROW(mn, ops, 6) STUB_ROW(mn, ops, 7)                     \
+                    STUB_ROW(mn, ops, 8) STUB_ROW(mn, ops, 9) STUB_ROW(mn, ops, a)                 \
+                        STUB_ROW(mn, ops, b) STUB_ROW(mn, ops, c) STUB_ROW(mn, ops, d)             \
+                            STUB_ROW(mn, ops, e) STUB_ROW(mn, ops, f) ".popsection");
 static inline const uint8_t *stub_at(const uint8_t *stubs, unsigned imm)
 {
     return stubs + 16 * (imm & 0xff);
