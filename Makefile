@@ -116,11 +116,16 @@ TEST_LIBS_emu        := $(call LIB,emu) $(call LIB,storage) $(call LIB,proto)
 TEST_LIBS_agent      := $(call LIB,agent) $(call LIB,storage) $(call LIB,proto)
 TEST_LIBS_controller := $(call LIB,controller) $(call LIB,proto)
 unit_folder = $(word 4,$(subst /, ,$(patsubst $(BUILD)/%,x/%,$(1))))
+$(BUILD)/tests/unit/emu/test_cpu_decode: LIBS_test = -lZydis
+$(BUILD)/tests/guest/%.bin: tests/guest/%.asm
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -f bin -o $@ $<
+$(BUILD)/tests/unit/emu/test_cpu_guest: | $(BUILD)/tests/guest/cpu_system.bin
 .SECONDEXPANSION:
 $(TEST_BIN): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(TEST_LIBS_$$(call unit_folder,$$@))
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  LINK    $(patsubst $(BUILD)/%,%,$@)";) $(CC) $(LDFLAGS_all) -o $@ $^ \
-		-lcmocka $(LIBS_$(call unit_folder,$@)) $(LIBS_proto) $(LIBS_base)
+		-lcmocka $(LIBS_test) $(LIBS_$(call unit_folder,$@)) $(LIBS_proto) $(LIBS_base)
 
 .PHONY: deps test test-build test-long bench lint demo demo-down guest install clean fuzz
 deps: ## install the Debian packages that Drover builds and tests with

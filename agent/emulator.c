@@ -16,6 +16,7 @@
 
 #define INHERITED_LOCK 3 /* the lock's file descriptor in the process */
 #define REPLY_MAX (64 * 1024)
+#define MIB (UINT64_C(1) << 20) /* memory comes in whole ones */
 
 extern char **environ;
 
@@ -77,13 +78,17 @@ static char **make_arguments(const struct emulator_spec *spec)
 
     g_ptr_array_add(args, g_strdup(spec->program));
     g_ptr_array_add(args, g_strdup_printf("--name=%s", spec->name));
-    g_ptr_array_add(args, g_strdup_printf("--memory=%" G_GUINT64_FORMAT, spec->memory_bytes));
+    g_ptr_array_add(args, g_strdup_printf("--memory=%" G_GUINT64_FORMAT "M",
+                                          (spec->memory_bytes + MIB - 1) / MIB));
     g_ptr_array_add(args, g_strdup_printf("--cpus=%u", spec->cores));
     if (spec->cpu_model && *spec->cpu_model)
         g_ptr_array_add(args, g_strdup_printf("--cpu-model=%s", spec->cpu_model));
-    for (size_t i = 0; i < spec->disk_count; i++)
-        g_ptr_array_add(args, g_strdup_printf("--disk=file=%s,bus=%s", spec->disks[i].path,
-                                              spec->disks[i].bus));
+    for (size_t i = 0; i < spec->disk_count; i++) {
+        g_auto(GStrv) parts = g_strsplit(spec->disks[i].path, ",", -1);
+        g_autofree char *path = g_strjoinv(",,", parts); /* a comma of the path itself */
+
+        g_ptr_array_add(args, g_strdup_printf("--disk=file=%s,bus=%s", path, spec->disks[i].bus));
+    }
     g_ptr_array_add(args, g_strdup_printf("--serial=unix:%s", spec->serial));
     g_ptr_array_add(args, g_strdup_printf("--serial-log=%s/serial.log", spec->folder));
     g_ptr_array_add(args, g_strdup_printf("--control=ipc://%s", spec->control));
@@ -159,7 +164,6 @@ enum emulator_end emulator_end(const char *folder)
         enum emulator_end end;
     } words[] = {
         {"poweroff", EMULATOR_END_POWEROFF},
-        {"quit",     EMULATOR_END_QUIT    },
         {"failed",   EMULATOR_END_FAILED  },
     };
     g_autofree char *path = g_build_filename(folder, "exit", NULL);

@@ -46,8 +46,7 @@ int emulator_watch(pid_t pid);
 
 enum emulator_end {
     EMULATOR_END_UNKNOWN,  /* it wrote nothing: killed, or crashed */
-    EMULATOR_END_POWEROFF, /* the guest switched itself off */
-    EMULATOR_END_QUIT,     /* it was told to */
+    EMULATOR_END_POWEROFF, /* the guest switched itself off, or it was told to quit */
     EMULATOR_END_FAILED,   /* it could not go on, or not even begin */
 };
 enum emulator_end emulator_end(const char *folder);

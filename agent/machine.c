@@ -168,7 +168,7 @@ static Cluster__MachineExit classify(const struct machine *machine, enum emulato
 {
     if (machine->journal.stop_ordered)
         return CLUSTER__MACHINE_EXIT__EXIT_ORDERED;
-    if (end == EMULATOR_END_POWEROFF || end == EMULATOR_END_QUIT)
+    if (end == EMULATOR_END_POWEROFF)
         return CLUSTER__MACHINE_EXIT__EXIT_POWEROFF;
     if (g_strcmp0(machine->journal.boot_id, machine->machines->boot_id) != 0)
         return CLUSTER__MACHINE_EXIT__EXIT_LOST;

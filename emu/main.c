@@ -1,10 +1,15 @@
 /*
  * drover-emu: one virtual machine in one process.
  *
- * Exit status: 0 the machine was powered off (by its guest, ctl quit, or a second SIGTERM), or reset
- * with --no-reboot; 1 something failed (a file, a socket, the host); 2 the command line is wrong;
- * 3 a triple fault with --no-reboot. With --debug-exit a guest chooses any odd status.
+ * Exit status: 0 the machine was powered off (by its guest, ctl quit, or a second SIGTERM), or
+ * reset with --no-reboot; 1 something failed (a file, a socket, the host); 2 the command line is
+ * wrong; 3 a triple fault with --no-reboot. With --debug-exit a guest chooses any odd status.
  */
+#include "emu/control/ctl.h"
+#include "emu/control/server.h"
+#include "emu/cpu/cpu.h"
+#include "emu/machine/machine.h"
+#include "emu/machine/options.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -13,11 +18,6 @@
 #include <string.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
-#include "emu/control/ctl.h"
-#include "emu/control/server.h"
-#include "emu/cpu/cpu.h"
-#include "emu/machine/machine.h"
-#include "emu/machine/options.h"
 
 #define EXIT_FAILED       1
 #define EXIT_USAGE        2
@@ -26,7 +26,9 @@
 #define DESCRIPTION                                                                                \
     "Sizes have a unit: K, M, G or T. A disk is file=PATH,bus=ide[,format=raw][,readonly=on].\n"   \
     "The serial port goes to stdio, unix:PATH (a socket), file:PATH or none. At a terminal\n"      \
-    "Ctrl-A x ends the machine.\n\n"                                                               \
+    "Ctrl-A x ends the machine. With --serial-log a socket's clients see what comes from then\n"   \
+    "on; without it they first get the last 64 KiB.\n\n"                                           \
+    "--exit-file gets one line: poweroff, or failed: and why; none if the process was killed.\n\n" \
     "SIGTERM presses the power button; a second one cuts the power.\n\n"                           \
     "Exit status: 0 powered off, or reset with --no-reboot; 1 failure; 2 wrong command line;\n"    \
     "3 triple fault with --no-reboot.\n\n"                                                         \
@@ -34,16 +36,17 @@
 
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
-    char *boot_order, *debugcon, *control, *name, *pidfile;
+    char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file;
     char **disks;
     gboolean no_reboot, debug_exit, version;
 };
 
 static void clear_options(struct options *o)
 {
-    char **texts[] = {&o->memory, &o->cpus, &o->engine, &o->cpu_model, &o->serial, &o->kernel,
-                      &o->initrd, &o->append, &o->firmware, &o->boot_order, &o->debugcon,
-                      &o->control, &o->name, &o->pidfile};
+    char **texts[] = {&o->memory,   &o->cpus,       &o->engine,     &o->cpu_model,
+                      &o->serial,   &o->kernel,     &o->initrd,     &o->append,
+                      &o->firmware, &o->boot_order, &o->debugcon,   &o->control,
+                      &o->name,     &o->pidfile,    &o->serial_log, &o->exit_file};
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
@@ -52,29 +55,33 @@ static void clear_options(struct options *o)
 static bool parse_command_line(struct options *o, int argc, char **argv, GError **error)
 {
     const GOptionEntry entries[] = {
-        {"memory", 'm', 0, G_OPTION_ARG_STRING, &o->memory, "guest memory (512M)", "SIZE"},
-        {"cpus", 'c', 0, G_OPTION_ARG_STRING, &o->cpus, "virtual CPUs (1)", "N"},
-        {"engine", 0, 0, G_OPTION_ARG_STRING, &o->engine, "what executes (interp)", "NAME"},
-        {"cpu-model", 0, 0, G_OPTION_ARG_STRING, &o->cpu_model, "CPU model (x86-64-v2)", "NAME"},
-        {"disk", 'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks, "a disk; up to four", "SPEC"},
-        {"serial", 's', 0, G_OPTION_ARG_STRING, &o->serial, "where the serial port goes (none)",
-         "WHERE"},
-        {"kernel", 0, 0, G_OPTION_ARG_FILENAME, &o->kernel, "boot this Linux, without firmware",
-         "FILE"},
-        {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &o->initrd, "its initial file system", "FILE"},
-        {"append", 0, 0, G_OPTION_ARG_STRING, &o->append, "its command line", "TEXT"},
-        {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image (SeaBIOS)", "FILE"},
-        {"boot-order", 0, 0, G_OPTION_ARG_STRING, &o->boot_order, "a floppy, c disk, d CD (cd)",
-         "LETTERS"},
-        {"control", 0, 0, G_OPTION_ARG_STRING, &o->control, "serve drover-emu ctl there",
-         "ipc://PATH"},
-        {"name", 'n', 0, G_OPTION_ARG_STRING, &o->name, "the machine's name", "NAME"},
-        {"pidfile", 0, 0, G_OPTION_ARG_FILENAME, &o->pidfile, "write the process id there", "FILE"},
-        {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "end where the guest resets", NULL},
-        {"debugcon", 0, 0, G_OPTION_ARG_STRING, &o->debugcon, "the firmware's log", "file:PATH"},
-        {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &o->debug_exit,
-         "a byte N written to port 0xf4 ends with status 2N+1", NULL},
-        {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "print the version", NULL},
+        {"memory",     'm', 0, G_OPTION_ARG_STRING,       &o->memory,     "guest memory (512M)",               "SIZE"     },
+        {"cpus",       'c', 0, G_OPTION_ARG_STRING,       &o->cpus,       "virtual CPUs (1)",                  "N"        },
+        {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes (interp)",            "NAME"     },
+        {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",             "NAME"     },
+        {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to four",                "SPEC"     },
+        {"serial",     's', 0, G_OPTION_ARG_STRING,       &o->serial,     "where the serial port goes (none)",
+         "WHERE"                                                                                                          },
+        {"serial-log", 0,   0, G_OPTION_ARG_FILENAME,     &o->serial_log,
+         "append all serial output there",                                                                     "FILE"     },
+        {"kernel",     0,   0, G_OPTION_ARG_FILENAME,     &o->kernel,     "boot this Linux, without firmware",
+         "FILE"                                                                                                           },
+        {"initrd",     0,   0, G_OPTION_ARG_FILENAME,     &o->initrd,     "its initial file system",           "FILE"     },
+        {"append",     0,   0, G_OPTION_ARG_STRING,       &o->append,     "its command line",                  "TEXT"     },
+        {"firmware",   0,   0, G_OPTION_ARG_FILENAME,     &o->firmware,   "BIOS image (SeaBIOS)",              "FILE"     },
+        {"boot-order", 0,   0, G_OPTION_ARG_STRING,       &o->boot_order, "a floppy, c disk, d CD (cd)",
+         "LETTERS"                                                                                                        },
+        {"control",    0,   0, G_OPTION_ARG_STRING,       &o->control,    "serve drover-emu ctl there",
+         "ipc://PATH"                                                                                                     },
+        {"name",       'n', 0, G_OPTION_ARG_STRING,       &o->name,       "the machine's name",                "NAME"     },
+        {"pidfile",    0,   0, G_OPTION_ARG_FILENAME,     &o->pidfile,    "write the process id there",        "FILE"     },
+        {"exit-file",  0,   0, G_OPTION_ARG_FILENAME,     &o->exit_file,  "write there how it ended",
+         "FILE"                                                                                                           },
+        {"no-reboot",  0,   0, G_OPTION_ARG_NONE,         &o->no_reboot,  "end where the guest resets",        NULL       },
+        {"debugcon",   0,   0, G_OPTION_ARG_STRING,       &o->debugcon,   "the firmware's log",                "file:PATH"},
+        {"debug-exit", 0,   0, G_OPTION_ARG_NONE,         &o->debug_exit,
+         "a byte N written to port 0xf4 ends with status 2N+1",                                                NULL       },
+        {"version",    0,   0, G_OPTION_ARG_NONE,         &o->version,    "print the version",                 NULL       },
         G_OPTION_ENTRY_NULL,
     };
     g_autoptr(GOptionContext) context = g_option_context_new("| ctl SOCKET COMMAND - run a PC");
@@ -124,11 +131,19 @@ static bool check_serial(const char *serial, GError **error)
 static bool fill_config(const struct options *o, struct machine_config *config, GError **error)
 {
     *config = (struct machine_config){
-        .name = o->name, .engine = o->engine ? o->engine : "interp",
+        .name = o->name,
+        .engine = o->engine ? o->engine : "interp",
         .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
-        .serial = o->serial ? o->serial : "none", .firmware = o->firmware, .kernel = o->kernel,
-        .initrd = o->initrd, .append = o->append, .boot_order = o->boot_order,
-        .debug_console = o->debugcon, .debug_exit = o->debug_exit, .no_reboot = o->no_reboot,
+        .serial = o->serial ? o->serial : "none",
+        .serial_log = o->serial_log,
+        .firmware = o->firmware,
+        .kernel = o->kernel,
+        .initrd = o->initrd,
+        .append = o->append,
+        .boot_order = o->boot_order,
+        .debug_console = o->debugcon,
+        .debug_exit = o->debug_exit,
+        .no_reboot = o->no_reboot,
     };
     if (!options_parse_memory(o->memory ? o->memory : "512M", &config->memory, error) ||
         !options_parse_count("cpus", o->cpus ? o->cpus : "1", MACHINE_MAX_CPUS, &config->cpus,
@@ -150,7 +165,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
     return true;
 }
 
-/* ---- running ---------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------- */
 
 struct signals {
     struct machine *machine;
@@ -216,12 +231,24 @@ static bool run(const struct options *o, const struct machine_config *config, in
     }
     if (ok)
         *ret_status = status_of(machine, machine_run(machine));
-    control_server_free(control);
+    control_server_stop(control);
     if (!machine_free(machine, ok ? error : NULL))
         ok = false;
+    control_server_free(control);
     if (o->pidfile)
         unlink(o->pidfile);
     return ok;
+}
+
+/* One line for whoever watches over us and may not be our parent: poweroff, or failed and why. A
+ * process that was killed or crashed leaves none. */
+static void write_exit_file(const char *path, const GError *failure)
+{
+    g_autofree char *text =
+        failure ? g_strdup_printf("failed: %s\n", failure->message) : g_strdup("poweroff\n");
+    g_autoptr(GError) error = NULL;
+    if (!g_file_set_contents(path, text, -1, &error))
+        fprintf(stderr, "drover-emu: cannot write the exit file: %s\n", error->message);
 }
 
 int main(int argc, char **argv)
@@ -243,6 +270,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "drover-emu: %s\n", error->message);
         status = EXIT_FAILED;
     }
+    if (options.exit_file)
+        write_exit_file(options.exit_file, error);
     for (unsigned i = 0; i < config.disk_count; i++)
         g_free((char *)config.disks[i].file);
     clear_options(&options);

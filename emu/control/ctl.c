@@ -1,5 +1,6 @@
 #include "emu/control/ctl.h"
 
+#include "proto/emu.pb-c.h"
 #include <glib.h>
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/req.h>
@@ -7,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "proto/emu.pb-c.h"
 
 #define TIMEOUT_MS 10000
 
@@ -17,13 +17,13 @@ static const struct {
     bool has_file;
     const char *help;
 } commands[] = {
-    {"status", EMU__COMMAND__COMMAND_STATUS, false, "what the machine is and has done"},
-    {"powerdown", EMU__COMMAND__COMMAND_POWERDOWN, false, "press the power button"},
-    {"reset", EMU__COMMAND__COMMAND_RESET, false, "press the reset button"},
-    {"pause", EMU__COMMAND__COMMAND_PAUSE, false, "stop the CPUs and the guest's time"},
-    {"resume", EMU__COMMAND__COMMAND_RESUME, false, "let them go on"},
-    {"quit", EMU__COMMAND__COMMAND_QUIT, false, "cut the power: flush the disks and end"},
-    {"screendump", EMU__COMMAND__COMMAND_SCREENDUMP, true, "FILE.png: write the screen to it"},
+    {"status",     EMU__COMMAND__COMMAND_STATUS,     false, "what the machine is and has done"      },
+    {"powerdown",  EMU__COMMAND__COMMAND_POWERDOWN,  false, "press the power button"                },
+    {"reset",      EMU__COMMAND__COMMAND_RESET,      false, "press the reset button"                },
+    {"pause",      EMU__COMMAND__COMMAND_PAUSE,      false, "stop the CPUs and the guest's time"    },
+    {"resume",     EMU__COMMAND__COMMAND_RESUME,     false, "let them go on"                        },
+    {"quit",       EMU__COMMAND__COMMAND_QUIT,       false, "cut the power: flush the disks and end"},
+    {"screendump", EMU__COMMAND__COMMAND_SCREENDUMP, true,  "FILE.png: write the screen to it"      },
 };
 
 static const char *const state_names[] = {"unknown", "running", "paused", "ending"};
@@ -34,7 +34,7 @@ static const char *state_name(const Emu__Status *status)
     return state_names[state < G_N_ELEMENTS(state_names) ? state : 0];
 }
 
-/* ---- status ----------------------------------------------------------------------------------- */
+/* ---- status ------------------------------------------------------------------------------ */
 
 static void print_json_string(const char *text)
 {
@@ -52,8 +52,10 @@ static void print_json_string(const char *text)
 
 /* The numbers of a status and of a disk, in the order in which they are shown. */
 #define STATUS_NUMBERS(X)                                                                          \
-    X(pid) X(cpus) X(memory_bytes) X(uptime_ns) X(cpu_time_ns) X(instructions) X(resets)           \
-    X(serial_in_bytes) X(serial_out_bytes)
+    X(pid)                                                                                         \
+    X(cpus)                                                                                        \
+    X(memory_bytes)                                                                                \
+    X(uptime_ns) X(cpu_time_ns) X(instructions) X(resets) X(serial_in_bytes) X(serial_out_bytes)
 #define DISK_NUMBERS(X)                                                                            \
     X(size_bytes) X(read_bytes) X(written_bytes) X(reads) X(writes) X(flushes) X(errors)
 
@@ -100,7 +102,7 @@ static void print_text(const Emu__Status *status)
     }
 }
 
-/* ---- the request ------------------------------------------------------------------------------ */
+/* ---- the request ------------------------------------------------------------------------- */
 
 static int complain(const char *socket, const char *what)
 {
@@ -110,8 +112,8 @@ static int complain(const char *socket, const char *what)
 
 static int show(const char *socket, const nng_msg *message, bool json)
 {
-    Emu__Reply *reply = emu__reply__unpack(NULL, nng_msg_len(message),
-                                           nng_msg_body((nng_msg *)message));
+    Emu__Reply *reply =
+        emu__reply__unpack(NULL, nng_msg_len(message), nng_msg_body((nng_msg *)message));
     int status = 0;
     if (!reply)
         return complain(socket, "the answer is not drover-emu's");
@@ -130,8 +132,8 @@ static int exchange(nng_socket req, const char *socket, const Emu__Request *requ
     if (size > sizeof(bytes))
         return complain(socket, "the file's name is too long");
     emu__request__pack(request, bytes);
-    g_autofree char *url = strstr(socket, "://") ? g_strdup(socket)
-                                                 : g_strconcat("ipc://", socket, NULL);
+    g_autofree char *url =
+        strstr(socket, "://") ? g_strdup(socket) : g_strconcat("ipc://", socket, NULL);
     int code = nng_dial(req, url, NULL, 0);
     if (!code)
         code = nng_send(req, bytes, size, 0);
@@ -179,7 +181,7 @@ int ctl_main(int argc, char **argv)
     gboolean help = FALSE;
     GOptionEntry entries[] = {
         {"output", 'o', 0, G_OPTION_ARG_STRING, &output, "", NULL},
-        {"help", 'h', 0, G_OPTION_ARG_NONE, &help, "", NULL},
+        {"help",   'h', 0, G_OPTION_ARG_NONE,   &help,   "", NULL},
         G_OPTION_ENTRY_NULL,
     };
     g_autoptr(GError) error = NULL;

@@ -1,5 +1,8 @@
 #include "emu/control/server.h"
 
+#include "emu/core/board.h"
+#include "emu/display/screen.h"
+#include "proto/emu.pb-c.h"
 #include <gio/gio.h>
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -7,9 +10,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include "emu/core/board.h"
-#include "emu/display/screen.h"
-#include "proto/emu.pb-c.h"
 
 #define MESSAGE_MAX_SIZE 65536
 
@@ -19,7 +19,7 @@ struct control_server {
     int fd;
 };
 
-/* ---- replies ---------------------------------------------------------------------------------- */
+/* ---- replies ----------------------------------------------------------------------------- */
 
 static GBytes *pack(const Emu__Reply *reply)
 {
@@ -107,7 +107,7 @@ static GBytes *answer_status(struct machine *machine)
     return pack(&reply);
 }
 
-/* ---- commands --------------------------------------------------------------------------------- */
+/* ---- commands ---------------------------------------------------------------------------- */
 
 static GBytes *do_powerdown(struct machine *machine, const Emu__Request *request)
 {
@@ -185,15 +185,15 @@ GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, siz
     return answer;
 }
 
-/* ---- the socket ------------------------------------------------------------------------------- */
+/* ---- the socket -------------------------------------------------------------------------- */
 
 static void readable(void *opaque, int fd, short events)
 {
     struct control_server *server = opaque;
     nng_msg *message;
     while (nng_recvmsg(server->socket, &message, NNG_FLAG_NONBLOCK) == 0) {
-        g_autoptr(GBytes) answer = control_server_answer(
-            server->machine, nng_msg_body(message), nng_msg_len(message));
+        g_autoptr(GBytes) answer =
+            control_server_answer(server->machine, nng_msg_body(message), nng_msg_len(message));
         gsize size;
         const void *bytes = g_bytes_get_data(answer, &size);
         nng_msg_clear(message);
@@ -247,12 +247,18 @@ struct control_server *control_server_new(struct machine *machine, const char *u
     return server;
 }
 
+void control_server_stop(struct control_server *server)
+{
+    if (!server || server->fd < 0)
+        return;
+    machine_unwatch(server->machine, server->fd);
+    server->fd = -1;
+}
+
 void control_server_free(struct control_server *server)
 {
     if (!server)
         return;
-    if (server->fd >= 0)
-        machine_unwatch(server->machine, server->fd);
     nng_close(server->socket);
     g_free(server);
 }

@@ -1,9 +1,9 @@
 #include "emu/core/board.h"
 
-#include <string.h>
 #include "emu/core/clock.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
+#include <string.h>
 
 bool board_init(struct board *board, uint64_t ram_size, GError **error)
 {

@@ -40,15 +40,15 @@ struct board {
 };
 
 enum board_request {
-    BOARD_RESET,     /* the guest asked for a reset (port 0xcf9, keyboard controller, triple fault) */
+    BOARD_RESET, /* the guest asked for a reset (port 0xcf9, keyboard controller, triple fault) */
     BOARD_POWER_OFF, /* ACPI S5 */
     BOARD_SUSPEND,   /* ACPI S3; refused machines treat it as nothing */
     BOARD_REQUEST_COUNT,
 };
 
-/* Fills in a board with `ram_size` bytes of RAM (see memory_map_new()), an empty port space, a paused
- * clock and the recursive lock; request and machine stay NULL, on which board_ask() does nothing.
- * On failure the board needs no board_finish(). */
+/* Fills in a board with `ram_size` bytes of RAM (see memory_map_new()), an empty port space, a
+ * paused clock and the recursive lock; request and machine stay NULL, on which board_ask() does
+ * nothing. On failure the board needs no board_finish(). */
 bool board_init(struct board *board, uint64_t ram_size, GError **error);
 void board_finish(struct board *board);
 

@@ -1,9 +1,9 @@
 #include "emu/core/clock.h"
 
+#include "emu/core/board.h"
 #include <glib.h>
 #include <stdatomic.h>
 #include <time.h>
-#include "emu/core/board.h"
 
 struct guest_clock {
     struct board *board;

@@ -1,16 +1,16 @@
 #include "emu/core/memory_internal.h"
 
+#include "emu/core/board.h"
 #include <errno.h>
 #include <gio/gio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-#include "emu/core/board.h"
 
 #define FOUR_GIB UINT64_C(0x100000000)
 
-/* ---- the flat view ---------------------------------------------------------------------------- */
+/* ---- the flat view ----------------------------------------------------------------------- */
 
 static uint8_t *ram_at(const struct memory_map *map, uint64_t address)
 {
@@ -139,7 +139,10 @@ static struct memory_span search(const struct memory_span *spans, guint count, u
         else
             high = middle;
     }
-    struct memory_span hole = {address, UINT64_MAX, {NULL, NULL}, {NULL, NULL}};
+    struct memory_span hole = {
+        address, UINT64_MAX, {NULL, NULL},
+          {NULL, NULL}
+    };
     if (low == count)
         return hole;
     if (spans[low].start <= address)
@@ -163,7 +166,7 @@ struct memory_span memory_find_span(struct memory_map *map, uint64_t address)
     }
 }
 
-/* ---- regions ---------------------------------------------------------------------------------- */
+/* ---- regions ----------------------------------------------------------------------------- */
 
 static struct memory_region *add_region(struct memory_map *map, struct memory_region region)
 {
@@ -189,9 +192,13 @@ struct memory_region *memory_add_mmio(struct memory_map *map, const char *name, 
                                       uint64_t size, int priority, const struct mmio_ops *ops,
                                       void *opaque)
 {
-    struct memory_region region = {
-        .name = name, .kind = MEMORY_REGION_MMIO, .base = base, .size = size,
-        .priority = priority, .ops = *ops, .opaque = opaque};
+    struct memory_region region = {.name = name,
+                                   .kind = MEMORY_REGION_MMIO,
+                                   .base = base,
+                                   .size = size,
+                                   .priority = priority,
+                                   .ops = *ops,
+                                   .opaque = opaque};
     if (region.ops.max_size == 0)
         region.ops.max_size = 4;
     return add_region(map, region);
@@ -200,16 +207,23 @@ struct memory_region *memory_add_mmio(struct memory_map *map, const char *name, 
 struct memory_region *memory_add_host(struct memory_map *map, const char *name, uint64_t base,
                                       uint64_t size, int priority, uint8_t *host, bool writable)
 {
-    return add_region(map, (struct memory_region){
-        .name = name, .kind = MEMORY_REGION_HOST, .base = base, .size = size,
-        .priority = priority, .host = host, .read_ok = true, .write_ok = writable});
+    return add_region(map, (struct memory_region){.name = name,
+                                                  .kind = MEMORY_REGION_HOST,
+                                                  .base = base,
+                                                  .size = size,
+                                                  .priority = priority,
+                                                  .host = host,
+                                                  .read_ok = true,
+                                                  .write_ok = writable});
 }
 
 struct memory_region *memory_add_shadow(struct memory_map *map, const char *name, uint64_t base,
                                         uint64_t size, int priority)
 {
-    return add_region(map, (struct memory_region){.name = name, .kind = MEMORY_REGION_SHADOW,
-                                                  .base = base, .size = size,
+    return add_region(map, (struct memory_region){.name = name,
+                                                  .kind = MEMORY_REGION_SHADOW,
+                                                  .base = base,
+                                                  .size = size,
                                                   .priority = priority});
 }
 
@@ -245,7 +259,7 @@ void memory_region_enable(struct memory_region *region, bool enabled)
     board_unlock(region->map->board);
 }
 
-/* ---- the map ---------------------------------------------------------------------------------- */
+/* ---- the map ----------------------------------------------------------------------------- */
 
 static void *map_pages(uint64_t length, int fd)
 {
@@ -280,7 +294,8 @@ struct memory_map *memory_map_new(struct board *board, uint64_t ram_size, GError
     if (ram_size == 0 || ram_size > MEMORY_MAX_RAM || ram_size % (1 << 20)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                     "guest memory of %" G_GUINT64_FORMAT
-                    " bytes is impossible: give whole MiB, from 1 MiB to 1 TiB", ram_size);
+                    " bytes is impossible: give whole MiB, from 1 MiB to 1 TiB",
+                    ram_size);
         return NULL;
     }
     struct memory_map *map = g_new0(struct memory_map, 1);

@@ -1,10 +1,10 @@
 /*
  * The physical memory map: guest RAM, ROM, and devices' MMIO.
  *
- * RAM is one memfd. It appears at 0 up to at most 3 GiB, the rest at 4 GiB (i440FX with a PCI hole).
- * Everything else is a region laid over it; among overlapping regions the one with the higher
- * priority wins. Changes of the layout (PAM registers, PCI BARs, A20) happen with the board lock
- * held and bump the map's version, on which CPUs drop their translations.
+ * RAM is one memfd. It appears at 0 up to at most 3 GiB, the rest at 4 GiB (i440FX with a PCI
+ * hole). Everything else is a region laid over it; among overlapping regions the one with the
+ * higher priority wins. Changes of the layout (PAM registers, PCI BARs, A20) happen with the board
+ * lock held and bump the map's version, on which CPUs drop their translations.
  *
  * Translated code: a page whose bytes an engine has decoded is marked with memory_mark_code(). Any
  * write to a marked page, by a CPU or by DMA, must end in memory_code_written(), which bumps the
@@ -12,7 +12,8 @@
  * and compares before running it; so no thread has to reach into another's cache.
  *
  * Threads: the read and write functions may be called from any thread, without the board lock; they
- * take it around MMIO callbacks. Aligned accesses of 1, 2, 4 and 8 bytes to RAM are single accesses.
+ * take it around MMIO callbacks. Aligned accesses of 1, 2, 4 and 8 bytes to RAM are single
+ * accesses.
  */
 #pragma once
 
@@ -22,15 +23,15 @@
 
 #define MEMORY_PAGE_BITS 12
 #define MEMORY_PAGE_SIZE (UINT64_C(1) << MEMORY_PAGE_BITS)
-#define MEMORY_MAX_RAM   (UINT64_C(1) << 40) /* bytes */
+#define MEMORY_MAX_RAM   (UINT64_C(1) << 40)  /* bytes */
 #define MEMORY_HOLE_BASE UINT64_C(0xc0000000) /* RAM below 4 GiB ends here at the latest */
 
 struct board;
 struct memory_map;
 struct memory_region;
 
-/* Callbacks of a memory-mapped device. `offset` counts from the region's base. Accesses arrive split
- * so that each is 1, 2, 4 or 8 bytes, no wider than max_size, and naturally aligned. */
+/* Callbacks of a memory-mapped device. `offset` counts from the region's base. Accesses arrive
+ * split so that each is 1, 2, 4 or 8 bytes, no wider than max_size, and naturally aligned. */
 struct mmio_ops {
     uint64_t (*read)(void *opaque, uint64_t offset, unsigned size);
     void (*write)(void *opaque, uint64_t offset, uint64_t value, unsigned size);
@@ -44,7 +45,8 @@ void memory_map_free(struct memory_map *map);
 uint64_t memory_ram_size(const struct memory_map *map);
 uint64_t memory_ram_below_4g(const struct memory_map *map);
 int memory_ram_fd(const struct memory_map *map); /* borrowed */
-uint8_t *memory_ram_host(struct memory_map *map); /* the memfd's mapping, ram_size bytes; borrowed */
+uint8_t *
+memory_ram_host(struct memory_map *map); /* the memfd's mapping, ram_size bytes; borrowed */
 
 /* Regions. `priority` 0 is the lowest above RAM. They start enabled. The map owns them. */
 struct memory_region *memory_add_mmio(struct memory_map *map, const char *name, uint64_t base,
@@ -75,8 +77,8 @@ struct memory_page {
     uint8_t *write;
     bool is_ram; /* guest RAM: the code marks below apply */
     /* The page's code mark, non-zero while marked; NULL for what is not RAM. `write` is given for a
-     * marked page too: who keeps `write` (a TLB) either asks memory_is_code() when it fills an entry
-     * and hears of later marks by itself, or looks at *code_mark after each store. */
+     * marked page too: who keeps `write` (a TLB) either asks memory_is_code() when it fills an
+     * entry and hears of later marks by itself, or looks at *code_mark after each store. */
     const uint8_t *code_mark;
 };
 struct memory_page memory_find_page(struct memory_map *map, uint64_t address);

@@ -1,7 +1,7 @@
-#include <string.h>
 #include "emu/core/board.h"
 #include "emu/core/bytes.h"
 #include "emu/core/memory_internal.h"
+#include <string.h>
 
 bool memory_ram_page(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page)
 {
@@ -31,7 +31,7 @@ struct memory_page memory_find_page(struct memory_map *map, uint64_t address)
     return page;
 }
 
-/* ---- code marks ------------------------------------------------------------------------------- */
+/* ---- code marks -------------------------------------------------------------------------- */
 
 static bool code_page(const struct memory_map *map, uint64_t address, uint64_t *ret_page)
 {
@@ -88,7 +88,7 @@ static void note_written(struct memory_map *map, const uint8_t *host, size_t len
     }
 }
 
-/* ---- MMIO ------------------------------------------------------------------------------------- */
+/* ---- MMIO -------------------------------------------------------------------------------- */
 
 /* The largest naturally aligned piece of `length` bytes at `offset` that the region takes. */
 static unsigned mmio_piece(const struct memory_region *region, uint64_t offset, size_t length)
@@ -133,7 +133,7 @@ static void mmio_write(struct memory_region *region, uint64_t address, const uin
     board_unlock(region->map->board);
 }
 
-/* ---- reads and writes ------------------------------------------------------------------------- */
+/* ---- reads and writes -------------------------------------------------------------------- */
 
 static void host_read(const uint8_t *host, void *buffer, size_t length)
 {

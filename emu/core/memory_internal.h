@@ -8,8 +8,8 @@
  */
 #pragma once
 
-#include <stdatomic.h>
 #include "emu/core/memory.h"
+#include <stdatomic.h>
 
 /* Where accesses of one direction end. Both NULL: nowhere. */
 struct memory_target {
@@ -38,8 +38,8 @@ struct memory_region {
     bool enabled;
     struct mmio_ops ops; /* MMIO */
     void *opaque;
-    uint8_t *host;            /* HOST */
-    bool read_ok, write_ok;   /* HOST: write_ok; SHADOW: which direction goes to RAM */
+    uint8_t *host;          /* HOST */
+    bool read_ok, write_ok; /* HOST: write_ok; SHADOW: which direction goes to RAM */
 };
 
 struct memory_map {

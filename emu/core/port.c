@@ -1,8 +1,8 @@
 #include "emu/core/port.h"
 
-#include <glib.h>
 #include "emu/core/board.h"
 #include "emu/core/bytes.h"
+#include <glib.h>
 
 #define PORT_COUNT 65536u
 
@@ -91,8 +91,8 @@ void port_range_enable(struct port_range *range, int enabled)
     board_unlock(map->board);
 }
 
-/* How much of an access at `port` goes to its owner in one piece: what fits in its range, even where a
- * newer range covers later ports (0xcf9 lies inside the dword at 0xcf8). */
+/* How much of an access at `port` goes to its owner in one piece: what fits in its range, even
+ * where a newer range covers later ports (0xcf9 lies inside the dword at 0xcf8). */
 static unsigned piece_size(const struct port_map *map, uint16_t port, unsigned size)
 {
     const struct port_range *range = map->owner[port];

@@ -23,8 +23,8 @@ struct port_ops {
 struct port_map *port_map_new(struct board *board);
 void port_map_free(struct port_map *map);
 
-/* The newest range wins where ranges overlap; an access goes to the owner of its lowest port. The map
- * owns the range. */
+/* The newest range wins where ranges overlap; an access goes to the owner of its lowest port. The
+ * map owns the range. */
 struct port_range *port_add(struct port_map *map, const char *name, uint16_t base, unsigned count,
                             const struct port_ops *ops, void *opaque);
 void port_range_move(struct port_range *range, uint16_t base);

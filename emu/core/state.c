@@ -3,13 +3,14 @@
  * A payload is fields one after the other:
  *             name length u16 | kind u8 | reserved u8 | size u32 | count u64 | data length u64 |
  *             name | data
- * All integers are little endian. A structure's data is `count` payloads, each after its u64 length.
+ * All integers are little endian. A structure's data is `count` payloads, each after its u64
+ * length.
  */
 #include "emu/core/state.h"
 
+#include "emu/core/bytes.h"
 #include <gio/gio.h>
 #include <string.h>
-#include "emu/core/bytes.h"
 
 #define SECTION_MAGIC  0x54535644u /* "DVST" */
 #define SECTION_HEADER 20u
@@ -20,7 +21,7 @@ static void put(GByteArray *out, uint64_t value, unsigned size)
     g_byte_array_append(out, (const guint8 *)&value, size);
 }
 
-/* ---- saving ----------------------------------------------------------------------------------- */
+/* ---- saving ------------------------------------------------------------------------------ */
 
 static void save_fields(GByteArray *out, const struct state_field *fields, const uint8_t *object);
 
@@ -84,7 +85,7 @@ void state_save(GByteArray *out, const char *name, unsigned version,
     bytes_store(out->data + length_at, out->len - payload_at, 8);
 }
 
-/* ---- loading ---------------------------------------------------------------------------------- */
+/* ---- loading ----------------------------------------------------------------------------- */
 
 struct reader {
     const uint8_t *bytes;
@@ -232,8 +233,7 @@ GBytes *state_find(GBytes *image, const char *name, unsigned *ret_version)
             continue;
         if (ret_version)
             *ret_version = version;
-        return g_bytes_new_from_bytes(image, (gsize)(begin - start),
-                                      (gsize)(reader.bytes - begin));
+        return g_bytes_new_from_bytes(image, (gsize)(begin - start), (gsize)(reader.bytes - begin));
     }
     return NULL;
 }

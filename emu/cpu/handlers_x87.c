@@ -47,28 +47,30 @@ void x87_push(struct cpu *cpu, long double value)
 /* ---- arithmetic ------------------------------------------------------------------------------ */
 
 /* The eight operations that ModRM.reg selects, on ST(0) and the other operand. */
-static long double operate(unsigned operation, long double a, long double b)
+static long double operate(unsigned operation, long double a, long double b, uint16_t *ret_status)
 {
+    uint16_t status = 0;
     switch (operation) {
     case 0:
-        asm volatile("fadd %%st(1), %%st" : "+t"(a) : "u"(b));
+        asm volatile("fadd %%st(1), %%st" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     case 1:
-        asm volatile("fmul %%st(1), %%st" : "+t"(a) : "u"(b));
+        asm volatile("fmul %%st(1), %%st" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     case 4:
-        asm volatile("fsub %%st(1), %%st" : "+t"(a) : "u"(b));
+        asm volatile("fsub %%st(1), %%st" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     case 5:
-        asm volatile("fsubr %%st(1), %%st" : "+t"(a) : "u"(b));
+        asm volatile("fsubr %%st(1), %%st" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     case 6:
-        asm volatile("fdiv %%st(1), %%st" : "+t"(a) : "u"(b));
+        asm volatile("fdiv %%st(1), %%st" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     case 7:
-        asm volatile("fdivr %%st(1), %%st" : "+t"(a) : "u"(b));
+        asm volatile("fdivr %%st(1), %%st" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     }
+    *ret_status = status;
     return a;
 }
 
@@ -86,12 +88,13 @@ static bool compare(struct cpu *cpu, bool missing, long double b, bool quiet)
         return go_on;
     }
     long double a = x87_get(cpu, 0);
+    uint16_t status;
     x87_begin(cpu);
     if (quiet)
-        asm volatile("fucom %%st(1)" : : "t"(a), "u"(b));
+        asm volatile("fucom %%st(1)" X87_STATUS : "=a"(status) : "t"(a), "u"(b));
     else
-        asm volatile("fcom %%st(1)" : : "t"(a), "u"(b));
-    uint16_t status = x87_end();
+        asm volatile("fcom %%st(1)" X87_STATUS : "=a"(status) : "t"(a), "u"(b));
+    x87_end();
     bool go_on = x87_note(cpu, status & ~X87_C1);
     set_condition(cpu, status);
     return go_on;
@@ -101,6 +104,7 @@ static bool compare(struct cpu *cpu, bool missing, long double b, bool quiet)
 static bool compare_flags(struct cpu *cpu, unsigned i, bool quiet)
 {
     uint64_t flags;
+    uint16_t status;
     if (x87_empty(cpu, 0) || x87_empty(cpu, i)) {
         cpu_set_arithmetic(cpu, FLAG_ZF | FLAG_PF | FLAG_CF);
         return x87_stack_fault(cpu, false);
@@ -108,12 +112,12 @@ static bool compare_flags(struct cpu *cpu, unsigned i, bool quiet)
     long double a = x87_get(cpu, 0), b = x87_get(cpu, i);
     x87_begin(cpu);
     if (quiet)
-        asm volatile("xorl %%eax, %%eax\n\tfucomi %%st(1), %%st\n\t" FLAGS_SAVE : "=&a"(flags) : "t"(a), "u"(b) : "cc");
+        asm volatile("xorl %%eax, %%eax\n\tfucomi %%st(1), %%st\n\t" FLAGS_SAVE "fnstsw %1" : "=&a"(flags), "=m"(status) : "t"(a), "u"(b) : "cc");
     else
-        asm volatile("xorl %%eax, %%eax\n\tfcomi %%st(1), %%st\n\t" FLAGS_SAVE : "=&a"(flags) : "t"(a), "u"(b) : "cc");
-    uint16_t status = x87_end();
+        asm volatile("xorl %%eax, %%eax\n\tfcomi %%st(1), %%st\n\t" FLAGS_SAVE "fnstsw %1" : "=&a"(flags), "=m"(status) : "t"(a), "u"(b) : "cc");
+    x87_end();
     cpu->flags = (uint16_t)flags;
-    return x87_note(cpu, status & ~X87_C1);
+    return x87_note(cpu, (status & ~X87_C1) | (cpu->s.fpu.status & X87_C1));
 }
 
 /* operation(ST(0), b) into ST(target), popping as told. */
@@ -134,8 +138,10 @@ static void arithmetic(struct cpu *cpu, unsigned operation, bool missing, long d
     } else {
         long double a = x87_get(cpu, 0);
         x87_begin(cpu);
-        result = operate(operation, a, b);
-        if (!x87_note(cpu, x87_end()))
+        uint16_t status;
+        result = operate(operation, a, b, &status);
+        x87_end();
+        if (!x87_note(cpu, status))
             return;
     }
     if (store)
@@ -161,43 +167,98 @@ static long double load_memory(struct cpu *cpu, const struct insn *insn, enum me
 {
     uint8_t b[16] = {0};
     long double value;
+    uint16_t status;
     load_bytes(cpu, insn, b, memory_size[kind]);
     x87_begin(cpu);
     switch (kind) {
     case M_F32:
-        asm volatile("flds %1" : "=t"(value) : "m"(b));
+        asm volatile("flds %2" X87_STATUS : "=t"(value), "=a"(status) : "m"(b));
         break;
     case M_F64:
-        asm volatile("fldl %1" : "=t"(value) : "m"(b));
+        asm volatile("fldl %2" X87_STATUS : "=t"(value), "=a"(status) : "m"(b));
         break;
     case M_I16:
-        asm volatile("filds %1" : "=t"(value) : "m"(b));
+        asm volatile("filds %2" X87_STATUS : "=t"(value), "=a"(status) : "m"(b));
         break;
     case M_I32:
-        asm volatile("fildl %1" : "=t"(value) : "m"(b));
+        asm volatile("fildl %2" X87_STATUS : "=t"(value), "=a"(status) : "m"(b));
         break;
     case M_I64:
-        asm volatile("fildll %1" : "=t"(value) : "m"(b));
+        asm volatile("fildll %2" X87_STATUS : "=t"(value), "=a"(status) : "m"(b));
         break;
     case M_BCD:
-        asm volatile("fbld %1" : "=t"(value) : "m"(b));
+        asm volatile("fbld %2" X87_STATUS : "=t"(value), "=a"(status) : "m"(b));
         break;
     default:
-        asm volatile("fldt %1" : "=t"(value) : "m"(b));
+        asm volatile("fldt %2" X87_STATUS : "=t"(value), "=a"(status) : "m"(b));
     }
-    *ret_status = x87_end();
+    x87_end();
+    *ret_status = status;
     return value;
 }
 
+/* The operation takes its operand from memory itself: which exceptions win depends on both. */
+#define FROM_MEMORY(mn, suffix)                                                        \
+    switch (operation) {                                                                           \
+    case 0:                                                                                        \
+        asm volatile(mn "add" suffix " %2" X87_STATUS : "+t"(a), "=a"(status) : "m"(b));           \
+        break;                                                                                     \
+    case 1:                                                                                        \
+        asm volatile(mn "mul" suffix " %2" X87_STATUS : "+t"(a), "=a"(status) : "m"(b));           \
+        break;                                                                                     \
+    case 4:                                                                                        \
+        asm volatile(mn "sub" suffix " %2" X87_STATUS : "+t"(a), "=a"(status) : "m"(b));           \
+        break;                                                                                     \
+    case 5:                                                                                        \
+        asm volatile(mn "subr" suffix " %2" X87_STATUS : "+t"(a), "=a"(status) : "m"(b));          \
+        break;                                                                                     \
+    case 6:                                                                                        \
+        asm volatile(mn "div" suffix " %2" X87_STATUS : "+t"(a), "=a"(status) : "m"(b));           \
+        break;                                                                                     \
+    case 7:                                                                                        \
+        asm volatile(mn "divr" suffix " %2" X87_STATUS : "+t"(a), "=a"(status) : "m"(b));          \
+        break;                                                                                     \
+    default:                                                                                       \
+        asm volatile(mn "com" suffix " %2" X87_STATUS : "+t"(a), "=a"(status) : "m"(b));           \
+    }
+
 static void memory_arithmetic(struct cpu *cpu, const struct insn *insn, enum memory_kind kind)
 {
-    uint16_t status;
-    long double b = load_memory(cpu, insn, kind, &status);
-    if (x87_empty(cpu, 0))
-        status = 0;
-    if (!x87_note(cpu, status))
+    unsigned operation = insn->modrm >> 3 & 7;
+    bool comparing = operation == 2 || operation == 3;
+    uint8_t b[16] = {0};
+    uint16_t status = 0;
+
+    load_bytes(cpu, insn, b, memory_size[kind]);
+    if (x87_empty(cpu, 0)) {
+        arithmetic(cpu, operation, true, 0, 0, 0);
         return;
-    arithmetic(cpu, insn->modrm >> 3 & 7, false, b, 0, 0);
+    }
+    long double a = x87_get(cpu, 0);
+    x87_begin(cpu);
+    switch (kind) {
+    case M_F32:
+        FROM_MEMORY("f", "s")
+        break;
+    case M_F64:
+        FROM_MEMORY("f", "l")
+        break;
+    case M_I16:
+        FROM_MEMORY("fi", "s")
+        break;
+    default:
+        FROM_MEMORY("fi", "l")
+    }
+    x87_end();
+    bool go_on = x87_note(cpu, comparing ? status & ~X87_C1 : status);
+    if (comparing)
+        set_condition(cpu, status);
+    if (!go_on)
+        return;
+    if (!comparing)
+        x87_set(cpu, 0, a);
+    else if (operation == 3)
+        x87_pop(cpu);
 }
 
 static void load_push(struct cpu *cpu, const struct insn *insn, enum memory_kind kind)
@@ -212,39 +273,41 @@ static void load_push(struct cpu *cpu, const struct insn *insn, enum memory_kind
 static uint16_t convert(struct cpu *cpu, long double value, enum memory_kind kind, bool truncate,
                         uint8_t *b)
 {
+    uint16_t status = 0;
     x87_begin(cpu);
     switch (kind) {
     case M_F32:
-        asm volatile("fstps %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+        asm volatile("fstps %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         break;
     case M_F64:
-        asm volatile("fstpl %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+        asm volatile("fstpl %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         break;
     case M_I16:
         if (truncate)
-            asm volatile("fisttps %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+            asm volatile("fisttps %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         else
-            asm volatile("fistps %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+            asm volatile("fistps %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         break;
     case M_I32:
         if (truncate)
-            asm volatile("fisttpl %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+            asm volatile("fisttpl %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         else
-            asm volatile("fistpl %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+            asm volatile("fistpl %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         break;
     case M_I64:
         if (truncate)
-            asm volatile("fisttpll %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+            asm volatile("fisttpll %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         else
-            asm volatile("fistpll %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+            asm volatile("fistpll %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         break;
     case M_BCD:
-        asm volatile("fbstp %0" : "=m"(*(uint8_t(*)[16])b) : "t"(value) : "st");
+        asm volatile("fbstp %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
         break;
     default:
         memcpy(b, &value, 10);
     }
-    return x87_end();
+    x87_end();
+    return status;
 }
 
 static void store_memory(struct cpu *cpu, const struct insn *insn, enum memory_kind kind,
@@ -422,7 +485,9 @@ static void x87_d9(struct cpu *cpu, const struct insn *insn)
         if (missing) {
             if (!x87_stack_fault(cpu, false))
                 return;
-            value = x87_indefinite();
+            x87_move_top(cpu, -1);
+            x87_set(cpu, 0, x87_indefinite());
+            return;
         }
         x87_push(cpu, value);
         break;
@@ -564,6 +629,7 @@ static void x87_dd(struct cpu *cpu, const struct insn *insn)
     switch (FIELD(insn)) {
     case 0:
         cpu->s.fpu.valid &= ~(1u << x87_index(cpu, i));
+        cpu->s.fpu.status &= ~X87_C1;
         break;
     case 1:
         exchange(cpu, i);
@@ -613,6 +679,7 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
     switch (FIELD(insn)) {
     case 0:
         cpu->s.fpu.valid &= ~(1u << x87_index(cpu, STI(insn)));
+        cpu->s.fpu.status &= ~X87_C1;
         x87_pop(cpu);
         break;
     case 1:

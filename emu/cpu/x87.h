@@ -56,11 +56,12 @@ static inline void x87_begin(const struct cpu *cpu)
     uint16_t control = cpu->s.fpu.control | 0x3f;
     asm volatile("fnclex\n\tfldcw %0" : : "m"(control));
 }
-static inline uint16_t x87_end(void)
+/* Status is read by the very asm that operates: the compiler's own stores change C1. */
+#define X87_STATUS "\n\tfnstsw %%ax"
+static inline void x87_end(void)
 {
-    uint16_t control = X87_DEFAULT_CONTROL, status;
-    asm volatile("fnstsw %0\n\tfldcw %1" : "=m"(status) : "m"(control));
-    return status;
+    uint16_t control = X87_DEFAULT_CONTROL;
+    asm volatile("fldcw %0" : : "m"(control));
 }
 /* Notes exceptions; false when an unmasked one forbids the result. */
 bool x87_note(struct cpu *cpu, uint16_t host_status);

@@ -18,8 +18,8 @@ static void examine(struct cpu *cpu)
     uint16_t status;
     long double value = x87_get(cpu, 0);
     x87_begin(cpu);
-    asm volatile("fxam" : : "t"(value));
-    status = x87_end();
+    asm volatile("fxam" X87_STATUS : "=a"(status) : "t"(value));
+    x87_end();
     if (x87_empty(cpu, 0))
         status = (status & X87_C1) | X87_C3 | X87_C0;
     set_bits(cpu, X87_CONDITION, status);
@@ -34,8 +34,9 @@ static void test_zero(struct cpu *cpu)
     }
     long double value = x87_get(cpu, 0);
     x87_begin(cpu);
-    asm volatile("ftst" : : "t"(value));
-    uint16_t status = x87_end();
+    uint16_t status;
+    asm volatile("ftst" X87_STATUS : "=a"(status) : "t"(value));
+    x87_end();
     x87_note(cpu, status & ~X87_C1);
     set_bits(cpu, X87_CONDITION, status & ~X87_C1);
 }
@@ -73,38 +74,41 @@ static void push_constant(struct cpu *cpu, unsigned which)
 /* ST(0) = f(ST(0)). C2 is meaningful for FSIN and FCOS: set, the operand is out of range. */
 static void one_operand(struct cpu *cpu, unsigned modrm)
 {
+    bool trigonometric = modrm == 0xfe || modrm == 0xff;
+    uint16_t status = 0;
     if (x87_empty(cpu, 0)) {
+        if (trigonometric)
+            set_bits(cpu, X87_C2, 0);
         if (x87_stack_fault(cpu, false))
             x87_set(cpu, 0, x87_indefinite());
         return;
     }
     long double a = x87_get(cpu, 0);
-    bool trigonometric = modrm == 0xfe || modrm == 0xff;
     x87_begin(cpu);
     switch (modrm) {
     case 0xe0:
-        asm volatile("fchs" : "+t"(a));
+        asm volatile("fchs" X87_STATUS : "+t"(a), "=a"(status));
         break;
     case 0xe1:
-        asm volatile("fabs" : "+t"(a));
+        asm volatile("fabs" X87_STATUS : "+t"(a), "=a"(status));
         break;
     case 0xf0:
-        asm volatile("f2xm1" : "+t"(a));
+        asm volatile("f2xm1" X87_STATUS : "+t"(a), "=a"(status));
         break;
     case 0xfa:
-        asm volatile("fsqrt" : "+t"(a));
+        asm volatile("fsqrt" X87_STATUS : "+t"(a), "=a"(status));
         break;
     case 0xfc:
-        asm volatile("frndint" : "+t"(a));
+        asm volatile("frndint" X87_STATUS : "+t"(a), "=a"(status));
         break;
     case 0xfe:
-        asm volatile("fsin" : "+t"(a));
+        asm volatile("fsin" X87_STATUS : "+t"(a), "=a"(status));
         break;
     case 0xff:
-        asm volatile("fcos" : "+t"(a));
+        asm volatile("fcos" X87_STATUS : "+t"(a), "=a"(status));
         break;
     }
-    uint16_t status = x87_end();
+    x87_end();
     if (trigonometric)
         set_bits(cpu, X87_C2, status);
     if (x87_note(cpu, status))
@@ -114,7 +118,12 @@ static void one_operand(struct cpu *cpu, unsigned modrm)
 /* Of ST(0) and ST(1); `pop` leaves the result in what was ST(1). */
 static void two_operands(struct cpu *cpu, unsigned modrm, bool pop)
 {
+    bool remainder = modrm == 0xf5 || modrm == 0xf8;
+    uint16_t status = 0;
+
     if (x87_empty(cpu, 0) || x87_empty(cpu, 1)) {
+        if (remainder)
+            set_bits(cpu, X87_C2, 0);
         if (x87_stack_fault(cpu, false)) {
             x87_set(cpu, pop ? 1 : 0, x87_indefinite());
             if (pop)
@@ -123,32 +132,31 @@ static void two_operands(struct cpu *cpu, unsigned modrm, bool pop)
         return;
     }
     long double a = x87_get(cpu, 0), b = x87_get(cpu, 1);
-    bool remainder = modrm == 0xf5 || modrm == 0xf8;
     x87_begin(cpu);
     switch (modrm) {
     case 0xf1:
-        asm volatile("fyl2x" : "+t"(a) : "u"(b) : "st(1)");
+        asm volatile("fyl2x" X87_STATUS : "+t"(a), "=a"(status) : "u"(b) : "st(1)");
         break;
     case 0xf3:
-        asm volatile("fpatan" : "+t"(a) : "u"(b) : "st(1)");
+        asm volatile("fpatan" X87_STATUS : "+t"(a), "=a"(status) : "u"(b) : "st(1)");
         break;
     case 0xf5:
-        asm volatile("fprem1" : "+t"(a) : "u"(b));
+        asm volatile("fprem1" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     case 0xf8:
-        asm volatile("fprem" : "+t"(a) : "u"(b));
+        asm volatile("fprem" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     case 0xf9:
-        asm volatile("fyl2xp1" : "+t"(a) : "u"(b) : "st(1)");
+        asm volatile("fyl2xp1" X87_STATUS : "+t"(a), "=a"(status) : "u"(b) : "st(1)");
         break;
     case 0xfd:
-        asm volatile("fscale" : "+t"(a) : "u"(b));
+        asm volatile("fscale" X87_STATUS : "+t"(a), "=a"(status) : "u"(b));
         break;
     }
-    uint16_t status = x87_end();
+    x87_end();
     bool go_on = x87_note(cpu, status);
-    if (remainder)
-        set_bits(cpu, X87_CONDITION, status);
+    if (remainder) /* without a remainder there is no quotient to report */
+        set_bits(cpu, a != a ? X87_C1 | X87_C2 : X87_CONDITION, status);
     if (!go_on)
         return;
     x87_set(cpu, pop ? 1 : 0, a);
@@ -161,6 +169,8 @@ static void two_results(struct cpu *cpu, unsigned modrm)
 {
     if (x87_empty(cpu, 0) || !x87_empty(cpu, 7)) {
         bool overflow = !x87_empty(cpu, 0);
+        if (modrm != 0xf4)
+            set_bits(cpu, X87_C2, 0);
         if (x87_stack_fault(cpu, overflow)) {
             x87_set(cpu, 0, x87_indefinite());
             x87_move_top(cpu, -1);
@@ -169,20 +179,21 @@ static void two_results(struct cpu *cpu, unsigned modrm)
         return;
     }
     long double a = x87_get(cpu, 0), top, below;
+    uint16_t status;
     x87_begin(cpu);
     if (modrm == 0xf2)
-        asm volatile("fptan\n\tfnstsw %%ax\n\ttestw $0x400, %%ax\n\tjz 1f\n\tfldz\n1:"
-                     : "=t"(top), "=u"(below)
+        asm volatile("fptan" X87_STATUS "\n\ttestw $0x400, %%ax\n\tjz 1f\n\tfldz\n1:"
+                     : "=t"(top), "=u"(below), "=a"(status)
                      : "0"(a)
-                     : "ax", "cc");
+                     : "cc");
     else if (modrm == 0xf4)
-        asm volatile("fxtract" : "=t"(top), "=u"(below) : "0"(a));
+        asm volatile("fxtract" X87_STATUS : "=t"(top), "=u"(below), "=a"(status) : "0"(a));
     else
-        asm volatile("fsincos\n\tfnstsw %%ax\n\ttestw $0x400, %%ax\n\tjz 1f\n\tfldz\n1:"
-                     : "=t"(top), "=u"(below)
+        asm volatile("fsincos" X87_STATUS "\n\ttestw $0x400, %%ax\n\tjz 1f\n\tfldz\n1:"
+                     : "=t"(top), "=u"(below), "=a"(status)
                      : "0"(a)
-                     : "ax", "cc");
-    uint16_t status = x87_end();
+                     : "cc");
+    x87_end();
     if (modrm != 0xf4)
         set_bits(cpu, X87_C2, status);
     if (!x87_note(cpu, status) || (modrm != 0xf4 && status & X87_C2))

@@ -1,213 +1,23 @@
-#include "emu/device/ata.h"
+#include "emu/device/ata_internal.h"
 
 #include <gio/gio.h>
 #include <string.h>
-#include "emu/core/bytes.h"
 
-/* ---- ends of commands ------------------------------------------------------------------------- */
-
-static void end_command(struct ata_drive *drive, uint8_t error)
-{
-    bool was_dma = drive->is_dma;
-    drive->phase = ATA_IDLE;
-    drive->is_dma = false;
-    drive->error = error;
-    drive->status = ATA_DRDY | ATA_DSC | (error ? ATA_ERR : 0);
-    if (was_dma)
-        drive->ops->dma_end(drive->channel, drive, error != 0);
-    drive->ops->interrupt(drive->channel, drive);
-}
-
-static void set_address(struct ata_drive *drive, uint64_t sector)
-{
-    drive->lba_low[0] = (uint8_t)sector;
-    drive->lba_middle[0] = (uint8_t)(sector >> 8);
-    drive->lba_high[0] = (uint8_t)(sector >> 16);
-    if (drive->is_lba48) {
-        drive->lba_low[1] = (uint8_t)(sector >> 24);
-        drive->lba_middle[1] = (uint8_t)(sector >> 32);
-        drive->lba_high[1] = (uint8_t)(sector >> 40);
-    } else {
-        drive->select = (uint8_t)((drive->select & 0xf0) | (sector >> 24 & 15));
-    }
-}
-
-/* ---- moving data ------------------------------------------------------------------------------ */
-
-static uint32_t chunk_bytes(const struct ata_drive *drive)
-{
-    return MIN(drive->left * ATA_SECTOR, DISK_CHUNK);
-}
-
-static void open_block(struct ata_drive *drive)
-{
-    drive->end = MIN(drive->position + drive->block, drive->filled);
-    drive->status = ATA_DRDY | ATA_DSC | ATA_DRQ;
-}
-
-/* Gives the worker what this phase waits for, unless an older request still occupies it. */
-static void start_request(struct ata_drive *drive)
-{
-    drive->status = ATA_BSY | ATA_DRDY | ATA_DSC;
-    if (disk_worker_busy(drive->worker))
-        return;
-    drive->in_flight = true;
-    uint64_t offset = drive->sector * ATA_SECTOR;
-    if (drive->phase == ATA_FETCH)
-        disk_worker_start(drive->worker, DISK_READ, offset, NULL, chunk_bytes(drive));
-    else if (drive->phase == ATA_STORE)
-        disk_worker_start(drive->worker, DISK_WRITE, offset, drive->buffer, drive->filled);
-    else
-        disk_worker_start(drive->worker, DISK_FLUSH, 0, NULL, 0);
-}
-
-static void wait_for(struct ata_drive *drive, enum ata_phase phase)
-{
-    drive->phase = phase;
-    start_request(drive);
-}
-
-/* A chunk is done with: the next one, or the command's end. */
-static void next_chunk(struct ata_drive *drive);
-
-static void dma_move(struct ata_drive *drive)
-{
-    size_t moved = 0;
-    drive->phase = ATA_DMA_WAIT;
-    if (!drive->ops->dma(drive->channel, drive, drive->buffer, drive->filled, drive->to_guest,
-                         &moved))
-        return;
-    if (moved < drive->filled)
-        end_command(drive, ATA_ABRT); /* the guest's table ended before its data */
-    else if (drive->to_guest)
-        next_chunk(drive);
-    else
-        wait_for(drive, ATA_STORE);
-}
-
-static void begin_chunk(struct ata_drive *drive)
-{
-    drive->filled = chunk_bytes(drive);
-    drive->position = 0;
-    if (drive->to_guest) {
-        wait_for(drive, ATA_FETCH);
-    } else if (drive->is_dma) {
-        dma_move(drive);
-    } else {
-        drive->phase = ATA_PIO_OUT;
-        open_block(drive);
-    }
-}
-
-static void next_chunk(struct ata_drive *drive)
-{
-    uint32_t sectors = drive->filled / ATA_SECTOR;
-    drive->sector += sectors;
-    drive->left -= MIN(drive->left, sectors);
-    if (drive->left > 0) {
-        begin_chunk(drive);
-        /* The guest waits for the interrupt before it writes the next block. */
-        if (drive->phase == ATA_PIO_OUT)
-            drive->ops->interrupt(drive->channel, drive);
-        return;
-    }
-    set_address(drive, drive->sector - 1);
-    drive->count[0] = drive->count[1] = 0;
-    if (drive->to_guest && !drive->is_dma) {
-        drive->phase = ATA_IDLE; /* reads by PIO end without an interrupt of their own */
-        drive->status = ATA_DRDY | ATA_DSC;
-    } else {
-        end_command(drive, 0);
-    }
-}
-
-static void fetched(struct ata_drive *drive)
-{
-    if (drive->is_dma) {
-        dma_move(drive);
-        return;
-    }
-    drive->phase = ATA_PIO_IN;
-    open_block(drive);
-    drive->ops->interrupt(drive->channel, drive);
-}
-
-static void request_done(void *opaque, bool ok, const uint8_t *data, size_t length)
-{
-    struct ata_drive *drive = opaque;
-    bool waits = drive->phase == ATA_FETCH || drive->phase == ATA_STORE ||
-                 drive->phase == ATA_FLUSH;
-    if (!drive->in_flight) { /* of a command that a reset ended; the current one may go now */
-        if (waits)
-            start_request(drive);
-        return;
-    }
-    drive->in_flight = false;
-    if (!waits)
-        return;
-    if (!ok) {
-        set_address(drive, drive->sector);
-        end_command(drive, drive->phase == ATA_FETCH ? ATA_UNC : ATA_ABRT);
-    } else if (drive->phase == ATA_FETCH) {
-        memcpy(drive->buffer, data, MIN(length, DISK_CHUNK));
-        fetched(drive);
-    } else if (drive->phase == ATA_STORE) {
-        next_chunk(drive);
-    } else {
-        end_command(drive, 0);
-    }
-}
-
-void ata_dma_started(struct ata_drive *drive)
-{
-    if (drive->phase == ATA_DMA_WAIT)
-        dma_move(drive);
-}
-
-/* The end of a DRQ block. */
-static void block_done(struct ata_drive *drive)
-{
-    if (drive->is_identify) {
-        drive->is_identify = false;
-        drive->phase = ATA_IDLE;
-        drive->status = ATA_DRDY | ATA_DSC;
-    } else if (drive->position < drive->filled) {
-        open_block(drive);
-        drive->ops->interrupt(drive->channel, drive);
-    } else if (drive->to_guest) {
-        next_chunk(drive);
-    } else {
-        wait_for(drive, ATA_STORE);
-    }
-}
-
-uint32_t ata_data_read(struct ata_drive *drive, unsigned size)
-{
-    if (drive->phase != ATA_PIO_IN || drive->end - drive->position < size)
-        return 0;
-    uint32_t value = (uint32_t)bytes_load(drive->buffer + drive->position, size);
-    drive->position += size;
-    if (drive->position == drive->end)
-        block_done(drive);
-    return value;
-}
-
-void ata_data_write(struct ata_drive *drive, uint32_t value, unsigned size)
-{
-    if (drive->phase != ATA_PIO_OUT || drive->end - drive->position < size)
-        return;
-    bytes_store(drive->buffer + drive->position, value, size);
-    drive->position += size;
-    if (drive->position == drive->end)
-        block_done(drive);
-}
-
-/* ---- commands --------------------------------------------------------------------------------- */
+/* ---- commands ---------------------------------------------------------------------------- */
 
 enum command_kind {
     ABORTED, /* what is not in the table */
     NOTHING, /* succeeds at once */
-    READ, WRITE, VERIFY, FLUSH, IDENTIFY, SET_FEATURES, SET_MULTIPLE, DIAGNOSE, NATIVE_MAX, POWER_MODE,
+    READ,
+    WRITE,
+    VERIFY,
+    FLUSH,
+    IDENTIFY,
+    SET_FEATURES,
+    SET_MULTIPLE,
+    DIAGNOSE,
+    NATIVE_MAX,
+    POWER_MODE,
 };
 #define F_DMA      1
 #define F_LBA48    2
@@ -216,26 +26,39 @@ enum command_kind {
 static const struct {
     uint8_t kind, flags;
 } commands[256] = {
-    [0x10 ... 0x1f] = {NOTHING, 0}, /* RECALIBRATE */
-    [0x20] = {READ, 0}, [0x21] = {READ, 0},
-    [0x24] = {READ, F_LBA48}, [0x25] = {READ, F_LBA48 | F_DMA},
-    [0x27] = {NATIVE_MAX, F_LBA48}, [0x29] = {READ, F_LBA48 | F_MULTIPLE},
-    [0x30] = {WRITE, 0}, [0x31] = {WRITE, 0},
-    [0x34] = {WRITE, F_LBA48}, [0x35] = {WRITE, F_LBA48 | F_DMA},
-    [0x39] = {WRITE, F_LBA48 | F_MULTIPLE},
-    [0x40] = {VERIFY, 0}, [0x41] = {VERIFY, 0}, [0x42] = {VERIFY, F_LBA48},
-    [0x70] = {NOTHING, 0}, /* SEEK */
-    [0x90] = {DIAGNOSE, 0},
-    [0x91] = {NOTHING, 0}, /* INITIALIZE DEVICE PARAMETERS */
-    [0xc4] = {READ, F_MULTIPLE}, [0xc5] = {WRITE, F_MULTIPLE},
-    [0xc6] = {SET_MULTIPLE, 0},
-    [0xc8] = {READ, F_DMA}, [0xc9] = {READ, F_DMA},
-    [0xca] = {WRITE, F_DMA}, [0xcb] = {WRITE, F_DMA},
-    [0xe0 ... 0xe3] = {NOTHING, 0}, /* standby and idle */
-    [0xe5] = {POWER_MODE, 0}, [0xe6] = {NOTHING, 0},
-    [0xe7] = {FLUSH, 0}, [0xea] = {FLUSH, F_LBA48},
-    [0xec] = {IDENTIFY, 0}, [0xef] = {SET_FEATURES, 0},
-    [0xf8] = {NATIVE_MAX, 0},
+    [0x10 ... 0x1f] = {NOTHING,      0                   }, /* RECALIBRATE */
+    [0x20] = {READ,         0                   },
+    [0x21] = {READ,         0                   },
+    [0x24] = {READ,         F_LBA48             },
+    [0x25] = {READ,         F_LBA48 | F_DMA     },
+    [0x27] = {NATIVE_MAX,   F_LBA48             },
+    [0x29] = {READ,         F_LBA48 | F_MULTIPLE},
+    [0x30] = {WRITE,        0                   },
+    [0x31] = {WRITE,        0                   },
+    [0x34] = {WRITE,        F_LBA48             },
+    [0x35] = {WRITE,        F_LBA48 | F_DMA     },
+    [0x39] = {WRITE,        F_LBA48 | F_MULTIPLE},
+    [0x40] = {VERIFY,       0                   },
+    [0x41] = {VERIFY,       0                   },
+    [0x42] = {VERIFY,       F_LBA48             },
+    [0x70] = {NOTHING,      0                   }, /* SEEK */
+    [0x90] = {DIAGNOSE,     0                   },
+    [0x91] = {NOTHING,      0                   }, /* INITIALIZE DEVICE PARAMETERS */
+    [0xc4] = {READ,         F_MULTIPLE          },
+    [0xc5] = {WRITE,        F_MULTIPLE          },
+    [0xc6] = {SET_MULTIPLE, 0                   },
+    [0xc8] = {READ,         F_DMA               },
+    [0xc9] = {READ,         F_DMA               },
+    [0xca] = {WRITE,        F_DMA               },
+    [0xcb] = {WRITE,        F_DMA               },
+    [0xe0 ... 0xe3] = {NOTHING,      0                   }, /* standby and idle */
+    [0xe5] = {POWER_MODE,   0                   },
+    [0xe6] = {NOTHING,      0                   },
+    [0xe7] = {FLUSH,        0                   },
+    [0xea] = {FLUSH,        F_LBA48             },
+    [0xec] = {IDENTIFY,     0                   },
+    [0xef] = {SET_FEATURES, 0                   },
+    [0xf8] = {NATIVE_MAX,   0                   },
 };
 
 static uint64_t address(const struct ata_drive *drive)
@@ -270,12 +93,12 @@ static void transfer(struct ata_drive *drive, bool to_guest, unsigned flags)
     uint64_t sector = address(drive);
     uint32_t count = sector_count(drive);
     if (!in_range(drive, sector, count)) {
-        end_command(drive, ATA_IDNF);
+        ata_end_command(drive, ATA_IDNF);
         return;
     }
     if ((flags & F_MULTIPLE && drive->multiple == 0) ||
         (!to_guest && disk_worker_read_only(drive->worker))) {
-        end_command(drive, ATA_ABRT);
+        ata_end_command(drive, ATA_ABRT);
         return;
     }
     drive->sector = sector;
@@ -283,12 +106,12 @@ static void transfer(struct ata_drive *drive, bool to_guest, unsigned flags)
     drive->to_guest = to_guest;
     drive->is_dma = flags & F_DMA;
     drive->block = flags & F_MULTIPLE ? drive->multiple * ATA_SECTOR : ATA_SECTOR;
-    begin_chunk(drive);
+    ata_begin_transfer(drive);
 }
 
 static void verify(struct ata_drive *drive)
 {
-    end_command(drive, in_range(drive, address(drive), sector_count(drive)) ? 0 : ATA_IDNF);
+    ata_end_command(drive, in_range(drive, address(drive), sector_count(drive)) ? 0 : ATA_IDNF);
 }
 
 static void identify(struct ata_drive *drive)
@@ -299,7 +122,7 @@ static void identify(struct ata_drive *drive)
     drive->phase = ATA_PIO_IN;
     drive->position = 0;
     drive->filled = drive->block = ATA_SECTOR;
-    open_block(drive);
+    ata_open_block(drive);
     drive->ops->interrupt(drive->channel, drive);
 }
 
@@ -317,7 +140,7 @@ static void set_features(struct ata_drive *drive)
     } else if (memchr(accepted, drive->feature[0], sizeof(accepted))) {
         error = 0;
     }
-    end_command(drive, error);
+    ata_end_command(drive, error);
 }
 
 static void set_multiple(struct ata_drive *drive)
@@ -326,7 +149,7 @@ static void set_multiple(struct ata_drive *drive)
     bool ok = count <= 16 && (count & (count - 1)) == 0;
     if (ok)
         drive->multiple = count;
-    end_command(drive, ok ? 0 : ATA_ABRT);
+    ata_end_command(drive, ok ? 0 : ATA_ABRT);
 }
 
 static void native_max(struct ata_drive *drive)
@@ -334,8 +157,8 @@ static void native_max(struct ata_drive *drive)
     uint64_t last = disk_worker_size(drive->worker) / ATA_SECTOR - 1;
     if (!drive->is_lba48)
         last = MIN(last, UINT64_C(0x0fffffff));
-    set_address(drive, last);
-    end_command(drive, 0);
+    ata_set_address(drive, last);
+    ata_end_command(drive, 0);
 }
 
 static void signature(struct ata_drive *drive)
@@ -349,7 +172,7 @@ static void run_command(struct ata_drive *drive, uint8_t kind, uint8_t flags)
 {
     switch (kind) {
     case NOTHING:
-        end_command(drive, 0);
+        ata_end_command(drive, 0);
         break;
     case READ:
     case WRITE:
@@ -359,7 +182,7 @@ static void run_command(struct ata_drive *drive, uint8_t kind, uint8_t flags)
         verify(drive);
         break;
     case FLUSH:
-        wait_for(drive, ATA_FLUSH);
+        ata_begin_flush(drive);
         break;
     case IDENTIFY:
         identify(drive);
@@ -371,7 +194,7 @@ static void run_command(struct ata_drive *drive, uint8_t kind, uint8_t flags)
         set_multiple(drive);
         break;
     case DIAGNOSE:
-        end_command(drive, 0);
+        ata_end_command(drive, 0);
         signature(drive);
         break;
     case NATIVE_MAX:
@@ -379,10 +202,10 @@ static void run_command(struct ata_drive *drive, uint8_t kind, uint8_t flags)
         break;
     case POWER_MODE:
         drive->count[0] = 0xff; /* active */
-        end_command(drive, 0);
+        ata_end_command(drive, 0);
         break;
     default:
-        end_command(drive, ATA_ABRT);
+        ata_end_command(drive, ATA_ABRT);
         break;
     }
 }
@@ -398,7 +221,7 @@ void ata_command(struct ata_drive *drive, uint8_t command)
     run_command(drive, commands[command].kind, commands[command].flags);
 }
 
-/* ---- the task file ---------------------------------------------------------------------------- */
+/* ---- the task file ----------------------------------------------------------------------- */
 
 uint8_t ata_read(const struct ata_drive *drive, unsigned reg, bool high_order)
 {
@@ -454,7 +277,7 @@ void ata_write(struct ata_drive *drive, unsigned reg, uint8_t value)
     }
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 void ata_init(struct ata_drive *drive, struct disk_worker *worker, unsigned index,
               const struct ata_channel_ops *ops, void *channel)
@@ -466,7 +289,7 @@ void ata_init(struct ata_drive *drive, struct disk_worker *worker, unsigned inde
     g_snprintf(drive->serial, sizeof(drive->serial), "DR%08u", index + 1);
     g_snprintf(drive->model, sizeof(drive->model), "DROVER HARDDISK");
     if (worker)
-        disk_worker_connect(worker, request_done, drive);
+        disk_worker_connect(worker, ata_request_done, drive);
 }
 
 void ata_finish(struct ata_drive *drive)
@@ -501,22 +324,33 @@ bool ata_loaded(struct ata_drive *drive, GError **error)
         return false;
     }
     if (drive->phase == ATA_FETCH || drive->phase == ATA_STORE || drive->phase == ATA_FLUSH)
-        start_request(drive);
+        ata_start_request(drive);
     return true;
 }
 
 const struct state_field ata_drive_state[] = {
-    STATE_BYTES(struct ata_drive, feature),    STATE_BYTES(struct ata_drive, count),
-    STATE_BYTES(struct ata_drive, lba_low),    STATE_BYTES(struct ata_drive, lba_middle),
-    STATE_BYTES(struct ata_drive, lba_high),   STATE_UINT(struct ata_drive, select),
-    STATE_UINT(struct ata_drive, status),      STATE_UINT(struct ata_drive, error),
-    STATE_UINT(struct ata_drive, command),     STATE_UINT(struct ata_drive, multiple),
-    STATE_UINT(struct ata_drive, phase),       STATE_UINT(struct ata_drive, is_dma),
-    STATE_UINT(struct ata_drive, is_lba48),    STATE_UINT(struct ata_drive, to_guest),
-    STATE_UINT(struct ata_drive, is_identify), STATE_UINT(struct ata_drive, transfer_mode),
-    STATE_UINT(struct ata_drive, sector),      STATE_UINT(struct ata_drive, left),
-    STATE_UINT(struct ata_drive, block),       STATE_UINT(struct ata_drive, position),
-    STATE_UINT(struct ata_drive, end),         STATE_UINT(struct ata_drive, filled),
+    STATE_BYTES(struct ata_drive, feature),
+    STATE_BYTES(struct ata_drive, count),
+    STATE_BYTES(struct ata_drive, lba_low),
+    STATE_BYTES(struct ata_drive, lba_middle),
+    STATE_BYTES(struct ata_drive, lba_high),
+    STATE_UINT(struct ata_drive, select),
+    STATE_UINT(struct ata_drive, status),
+    STATE_UINT(struct ata_drive, error),
+    STATE_UINT(struct ata_drive, command),
+    STATE_UINT(struct ata_drive, multiple),
+    STATE_UINT(struct ata_drive, phase),
+    STATE_UINT(struct ata_drive, is_dma),
+    STATE_UINT(struct ata_drive, is_lba48),
+    STATE_UINT(struct ata_drive, to_guest),
+    STATE_UINT(struct ata_drive, is_identify),
+    STATE_UINT(struct ata_drive, transfer_mode),
+    STATE_UINT(struct ata_drive, sector),
+    STATE_UINT(struct ata_drive, left),
+    STATE_UINT(struct ata_drive, block),
+    STATE_UINT(struct ata_drive, position),
+    STATE_UINT(struct ata_drive, end),
+    STATE_UINT(struct ata_drive, filled),
     {"buffer", STATE_KIND_BUFFER, offsetof(struct ata_drive, buffer), 1, DISK_CHUNK, NULL},
     STATE_END,
 };

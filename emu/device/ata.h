@@ -6,8 +6,8 @@
  */
 #pragma once
 
-#include "emu/device/disk_worker.h"
 #include "emu/core/state.h"
+#include "emu/device/disk_worker.h"
 
 #define ATA_SECTOR 512u
 
@@ -27,12 +27,12 @@ enum ata_error_bits {
 
 enum ata_phase {
     ATA_IDLE,
-    ATA_PIO_IN,    /* the guest reads buffer[position..end] */
-    ATA_PIO_OUT,   /* the guest writes it */
-    ATA_FETCH,     /* waiting for a chunk from the disk */
-    ATA_STORE,     /* waiting for a chunk to reach the disk */
-    ATA_FLUSH,     /* waiting for a flush */
-    ATA_DMA_WAIT,  /* a chunk is to be moved and the bus master is not started */
+    ATA_PIO_IN,   /* the guest reads buffer[position..end] */
+    ATA_PIO_OUT,  /* the guest writes it */
+    ATA_FETCH,    /* waiting for a chunk from the disk */
+    ATA_STORE,    /* waiting for a chunk to reach the disk */
+    ATA_FLUSH,    /* waiting for a flush */
+    ATA_DMA_WAIT, /* a chunk is to be moved and the bus master is not started */
     ATA_PHASE_COUNT,
 };
 
@@ -57,16 +57,16 @@ struct ata_drive {
     /* The task file; [1] is what was there before the last write, for LBA48. */
     uint8_t feature[2], count[2], lba_low[2], lba_middle[2], lba_high[2];
     uint8_t select, status, error, command;
-    uint8_t multiple;   /* sectors a DRQ block of READ/WRITE MULTIPLE; 0: not set */
-    uint8_t phase;      /* enum ata_phase */
-    bool in_flight;     /* the request at the worker is this command's */
+    uint8_t multiple; /* sectors a DRQ block of READ/WRITE MULTIPLE; 0: not set */
+    uint8_t phase;    /* enum ata_phase */
+    bool in_flight;   /* the request at the worker is this command's */
     bool is_dma, is_lba48, to_guest, is_identify;
     uint8_t transfer_mode;
-    uint64_t sector;    /* of the chunk in the buffer */
-    uint32_t left;      /* sectors of the command, the chunk's included */
-    uint32_t block;     /* bytes of one DRQ block */
+    uint64_t sector;                /* of the chunk in the buffer */
+    uint32_t left;                  /* sectors of the command, the chunk's included */
+    uint32_t block;                 /* bytes of one DRQ block */
     uint32_t position, end, filled; /* in the buffer: next byte, the DRQ block's end, the chunk's */
-    uint8_t *buffer;    /* DISK_CHUNK bytes */
+    uint8_t *buffer;                /* DISK_CHUNK bytes */
 };
 
 extern const struct state_field ata_drive_state[];

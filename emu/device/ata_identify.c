@@ -1,6 +1,6 @@
-#include <string.h>
 #include "emu/core/bytes.h"
 #include "emu/device/ata.h"
+#include <string.h>
 
 static void word(uint8_t *identify, unsigned index, uint16_t value)
 {
@@ -31,8 +31,8 @@ void ata_identify(const struct ata_drive *drive, uint8_t identify[512])
     text(identify, 23, 4, "1.0");
     text(identify, 27, 20, drive->model);
     word(identify, 47, 0x8000 | 16);
-    word(identify, 48, 1);          /* 32-bit PIO */
-    word(identify, 49, 0x0b00);     /* LBA, DMA, IORDY may be disabled */
+    word(identify, 48, 1);      /* 32-bit PIO */
+    word(identify, 49, 0x0b00); /* LBA, DMA, IORDY may be disabled */
     word(identify, 50, 0x4000);
     word(identify, 51, 0x0200);
     word(identify, 53, 0x0007);
@@ -42,20 +42,22 @@ void ata_identify(const struct ata_drive *drive, uint8_t identify[512])
     bytes_store(identify + 57 * 2, chs, 4);
     word(identify, 59, drive->multiple ? 0x100 | drive->multiple : 0);
     bytes_store(identify + 60 * 2, sectors_28, 4);
-    word(identify, 63, 0x07 | (drive->transfer_mode >> 3 == 4
-                                   ? (uint16_t)(0x100u << (drive->transfer_mode & 7)) : 0));
+    word(identify, 63,
+         0x07 | (drive->transfer_mode >> 3 == 4 ? (uint16_t)(0x100u << (drive->transfer_mode & 7))
+                                                : 0));
     word(identify, 64, 0x0003);
     for (unsigned i = 65; i <= 68; i++)
         word(identify, i, 120);
-    word(identify, 80, 0x007e);     /* ATA-1 to ATA-6 */
-    word(identify, 82, 0x4020);     /* NOP, write cache */
-    word(identify, 83, 0x7400);     /* FLUSH CACHE, FLUSH CACHE EXT, 48-bit addresses */
+    word(identify, 80, 0x007e); /* ATA-1 to ATA-6 */
+    word(identify, 82, 0x4020); /* NOP, write cache */
+    word(identify, 83, 0x7400); /* FLUSH CACHE, FLUSH CACHE EXT, 48-bit addresses */
     word(identify, 84, 0x4000);
     word(identify, 85, 0x4020);
     word(identify, 86, 0x3400);
     word(identify, 87, 0x4000);
-    word(identify, 88, 0x3f | (drive->transfer_mode >> 3 == 8
-                                   ? (uint16_t)(0x100u << (drive->transfer_mode & 7)) : 0));
-    word(identify, 93, 0x6001);     /* passed its test; an 80-wire cable */
+    word(identify, 88,
+         0x3f | (drive->transfer_mode >> 3 == 8 ? (uint16_t)(0x100u << (drive->transfer_mode & 7))
+                                                : 0));
+    word(identify, 93, 0x6001); /* passed its test; an 80-wire cable */
     bytes_store(identify + 100 * 2, sectors, 8);
 }

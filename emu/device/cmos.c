@@ -1,20 +1,31 @@
 #include "emu/device/cmos.h"
 
-#include <time.h>
 #include "emu/core/clock.h"
 #include "emu/core/port.h"
+#include <time.h>
 
 enum {
-    RTC_SECONDS, RTC_SECONDS_ALARM, RTC_MINUTES, RTC_MINUTES_ALARM, RTC_HOURS, RTC_HOURS_ALARM,
-    RTC_WEEKDAY, RTC_DAY, RTC_MONTH, RTC_YEAR,
-    RTC_A, RTC_B, RTC_C, RTC_D,
+    RTC_SECONDS,
+    RTC_SECONDS_ALARM,
+    RTC_MINUTES,
+    RTC_MINUTES_ALARM,
+    RTC_HOURS,
+    RTC_HOURS_ALARM,
+    RTC_WEEKDAY,
+    RTC_DAY,
+    RTC_MONTH,
+    RTC_YEAR,
+    RTC_A,
+    RTC_B,
+    RTC_C,
+    RTC_D,
     RTC_CENTURY = 0x32,
 };
 
-#define A_UIP  0x80
-#define B_SET  0x80
-#define B_24H  0x02
-#define B_BINARY 0x04
+#define A_UIP         0x80
+#define B_SET         0x80
+#define B_24H         0x02
+#define B_BINARY      0x04
 #define FLAG_PERIODIC 0x40 /* the same bit enables in B and tells in C */
 #define FLAG_ALARM    0x20
 #define FLAG_UPDATE   0x10
@@ -42,7 +53,7 @@ static int64_t second_of(const struct cmos *cmos, int64_t time)
     return cmos->base + time / NS_PER_SECOND;
 }
 
-/* ---- time registers --------------------------------------------------------------------------- */
+/* ---- time registers ---------------------------------------------------------------------- */
 
 static uint8_t encode(const struct cmos *cmos, int value)
 {
@@ -117,7 +128,7 @@ static bool alarm_matches(const struct cmos *cmos, time_t second)
             bytes[RTC_HOURS_ALARM] == encode_hours(cmos, tm.tm_hour));
 }
 
-/* ---- flags and interrupts --------------------------------------------------------------------- */
+/* ---- flags and interrupts ---------------------------------------------------------------- */
 
 static void raise_flags(struct cmos *cmos, uint8_t flags)
 {
@@ -182,7 +193,7 @@ static void periodic_fired(void *opaque)
     schedule(opaque);
 }
 
-/* ---- ports ------------------------------------------------------------------------------------ */
+/* ---- ports ------------------------------------------------------------------------------- */
 
 static bool is_time(unsigned index)
 {
@@ -266,7 +277,7 @@ static void cmos_write(void *opaque, uint16_t offset, uint32_t value, unsigned s
 
 static const struct port_ops ports = {cmos_read, cmos_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 void cmos_connect(struct device *device, struct irq *output)
 {
@@ -330,6 +341,11 @@ static const struct state_field state[] = {
     STATE_UINT(struct cmos, periodic_at), STATE_END,
 };
 
-const struct device_ops cmos_ops = {
-    .name = "cmos", .size = sizeof(struct cmos), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded, .finish = finish};
+const struct device_ops cmos_ops = {.name = "cmos",
+                                    .size = sizeof(struct cmos),
+                                    .state_version = 1,
+                                    .state = state,
+                                    .realize = realize,
+                                    .reset = reset,
+                                    .loaded = loaded,
+                                    .finish = finish};

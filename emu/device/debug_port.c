@@ -51,6 +51,9 @@ static void reset(struct device *device)
 
 static const struct state_field state[] = {STATE_END};
 
-const struct device_ops debug_port_ops = {
-    .name = "debug-port", .size = sizeof(struct debug_port), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset};
+const struct device_ops debug_port_ops = {.name = "debug-port",
+                                          .size = sizeof(struct debug_port),
+                                          .state_version = 1,
+                                          .state = state,
+                                          .realize = realize,
+                                          .reset = reset};

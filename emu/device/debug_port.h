@@ -1,6 +1,6 @@
 /*
- * Two ports for the people who work on firmware and guests: what is written to 0x402 and 0xe9 goes to
- * a function of the machine's, and a byte written to 0xf4 ends the machine with status byte*2+1.
+ * Two ports for the people who work on firmware and guests: what is written to 0x402 and 0xe9 goes
+ * to a function of the machine's, and a byte written to 0xf4 ends the machine with status byte*2+1.
  */
 #pragma once
 

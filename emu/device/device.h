@@ -1,16 +1,16 @@
 /*
  * A device: one file, one const ops structure.
  *
- * A device file exports its ops and, where it is wired to others, a few functions in a header of its
- * own name. The machine creates devices in the order of its board table, realizes, resets and saves
- * them by walking the list. Callbacks run with the board lock held.
+ * A device file exports its ops and, where it is wired to others, a few functions in a header of
+ * its own name. The machine creates devices in the order of its board table, realizes, resets and
+ * saves them by walking the list. Callbacks run with the board lock held.
  */
 #pragma once
 
-#include <glib.h>
-#include <stdbool.h>
 #include "emu/core/board.h"
 #include "emu/core/state.h"
+#include <glib.h>
+#include <stdbool.h>
 
 struct device;
 

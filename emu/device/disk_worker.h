@@ -1,8 +1,8 @@
 /*
  * A thread that does a disk's I/O, so that no CPU and no timer ever waits for a host's file.
  *
- * One request at a time is under way; its completion is called on the worker's thread with the board
- * lock held. The worker owns the block device while it lives and counts what it does.
+ * One request at a time is under way; its completion is called on the worker's thread with the
+ * board lock held. The worker owns the block device while it lives and counts what it does.
  */
 #pragma once
 
@@ -29,8 +29,8 @@ struct disk_worker *disk_worker_new(struct board *board, const char *name,
                                     struct block_device *device);
 /* Where completions go; before the first request. Board lock held. */
 void disk_worker_connect(struct disk_worker *worker, disk_done_function *done, void *opaque);
-/* Ends the thread after the request under way (whose completion is not called), flushes and closes the
- * disk. Board lock not held. False when the flush failed. */
+/* Ends the thread after the request under way (whose completion is not called), flushes and closes
+ * the disk. Board lock not held. False when the flush failed. */
 bool disk_worker_close(struct disk_worker *worker, GError **error);
 
 /* Board lock held. */

@@ -1,13 +1,15 @@
 #include "emu/device/fw_cfg.h"
 
-#include <string.h>
 #include "emu/core/bytes.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
+#include <string.h>
 
 #define MAX_FILES 32
 #define NAME_SIZE 56
-#define ITEM_MASK 0xbfff /* bit 14 once meant writing; bit 15 items of one architecture, of which there are none */
+#define ITEM_MASK                                                                                  \
+    0xbfff /* bit 14 once meant writing; bit 15 items of one architecture, of which there are none \
+            */
 
 #define DMA_ERROR  0x01u
 #define DMA_READ   0x02u
@@ -54,7 +56,7 @@ void fw_cfg_add_integer(struct device *device, uint16_t item, uint64_t value, un
     fw_cfg_add(device, item, &value, size);
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------- */
 
 static void big_endian(GByteArray *out, uint32_t value, unsigned size)
 {
@@ -100,7 +102,7 @@ GByteArray *fw_cfg_file(struct device *device, const char *name)
     return NULL;
 }
 
-/* ---- ports ------------------------------------------------------------------------------------ */
+/* ---- ports ------------------------------------------------------------------------------- */
 
 static uint8_t next_byte(struct fw_cfg *cfg)
 {
@@ -187,7 +189,7 @@ static void dma_write(void *opaque, uint16_t offset, uint32_t value, unsigned si
 static const struct port_ops selector_ops = {port_510_read, port_510_write, 2};
 static const struct port_ops dma_ops = {dma_read, dma_write, 4};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 static bool realize(struct device *device, GError **error)
 {
@@ -219,6 +221,10 @@ static const struct state_field state[] = {
     STATE_END,
 };
 
-const struct device_ops fw_cfg_ops = {
-    .name = "fw-cfg", .size = sizeof(struct fw_cfg), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .finish = finish};
+const struct device_ops fw_cfg_ops = {.name = "fw-cfg",
+                                      .size = sizeof(struct fw_cfg),
+                                      .state_version = 1,
+                                      .state = state,
+                                      .realize = realize,
+                                      .reset = reset,
+                                      .finish = finish};

@@ -1,7 +1,7 @@
 /*
  * The firmware configuration device: a selector and data port (0x510, 0x511) and a DMA interface
- * (0x514), through which firmware reads numbered items and named files. The interface is the one QEMU
- * documents (docs/specs/fw_cfg), for SeaBIOS expects it.
+ * (0x514), through which firmware reads numbered items and named files. The interface is the one
+ * QEMU documents (docs/specs/fw_cfg), for SeaBIOS expects it.
  */
 #pragma once
 

@@ -14,9 +14,12 @@ struct i440fx {
     struct memory_region *pam[PAM_REGIONS];
 };
 
-static const struct pci_identity identity = {
-    .vendor = 0x8086, .device = 0x1237, .subsystem_vendor = 0x1af4, .subsystem = 0x1100,
-    .class_code = 0x060000, .revision = 2};
+static const struct pci_identity identity = {.vendor = 0x8086,
+                                             .device = 0x1237,
+                                             .subsystem_vendor = 0x1af4,
+                                             .subsystem = 0x1100,
+                                             .class_code = 0x060000,
+                                             .revision = 2};
 
 struct pci_bus *i440fx_bus(struct device *device)
 {
@@ -48,7 +51,7 @@ static void config_written(struct pci_device *device, unsigned offset, unsigned 
         apply_pam((struct i440fx *)device);
 }
 
-/* ---- ports 0xcf8 - 0xcff ---------------------------------------------------------------------- */
+/* ---- ports 0xcf8 - 0xcff ----------------------------------------------------------------- */
 
 static bool selects_bus_0(const struct pci_bus *bus)
 {
@@ -88,7 +91,7 @@ static void data_write(void *opaque, uint16_t offset, uint32_t value, unsigned s
 static const struct port_ops address_ops = {address_read, address_write, 4};
 static const struct port_ops data_ops = {data_read, data_write, 4};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 static bool realize(struct device *device, GError **error)
 {
@@ -97,9 +100,9 @@ static bool realize(struct device *device, GError **error)
     memset(bridge->pci.writable + 0x50, 0xff, 0xb0);
     bridge->pci.written = config_written;
     for (unsigned i = 0; i < PAM_REGIONS; i++)
-        bridge->pam[i] = memory_add_shadow(
-            device->board->memory, "pam", i == 0 ? 0xf0000 : 0xc0000 + (i - 1) * 0x4000,
-            i == 0 ? 0x10000 : 0x4000, 10);
+        bridge->pam[i] = memory_add_shadow(device->board->memory, "pam",
+                                           i == 0 ? 0xf0000 : 0xc0000 + (i - 1) * 0x4000,
+                                           i == 0 ? 0x10000 : 0x4000, 10);
     port_add(device->board->ports, "pci-address", 0xcf8, 4, &address_ops, bridge);
     port_add(device->board->ports, "pci-data", 0xcfc, 4, &data_ops, bridge);
     return true;
@@ -129,6 +132,10 @@ static const struct state_field state[] = {
     STATE_END,
 };
 
-const struct device_ops i440fx_ops = {
-    .name = "i440fx", .size = sizeof(struct i440fx), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded};
+const struct device_ops i440fx_ops = {.name = "i440fx",
+                                      .size = sizeof(struct i440fx),
+                                      .state_version = 1,
+                                      .state = state,
+                                      .realize = realize,
+                                      .reset = reset,
+                                      .loaded = loaded};

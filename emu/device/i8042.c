@@ -1,15 +1,15 @@
 #include "emu/device/i8042.h"
 
-#include <string.h>
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/device/ps2.h"
+#include <string.h>
 
-#define STATUS_OUTPUT 0x01
-#define STATUS_SYSTEM 0x04
-#define STATUS_COMMAND 0x08
+#define STATUS_OUTPUT   0x01
+#define STATUS_SYSTEM   0x04
+#define STATUS_COMMAND  0x08
 #define STATUS_UNLOCKED 0x10
-#define STATUS_MOUSE  0x20
+#define STATUS_MOUSE    0x20
 
 #define MODE_KEYBOARD_IRQ 0x01
 #define MODE_MOUSE_IRQ    0x02
@@ -103,7 +103,7 @@ static void set_output_port(struct i8042 *controller, uint8_t value)
         board_ask(board, BOARD_RESET);
 }
 
-/* ---- ports ------------------------------------------------------------------------------------ */
+/* ---- ports ------------------------------------------------------------------------------- */
 
 static void command_write(struct i8042 *controller, uint8_t command)
 {
@@ -198,9 +198,9 @@ static uint32_t port_64_read(void *opaque, uint16_t offset, unsigned size)
 {
     const struct i8042 *controller = opaque;
     return (controller->output_full ? STATUS_OUTPUT : 0) | STATUS_UNLOCKED |
-               (controller->ram[0] & MODE_SYSTEM ? STATUS_SYSTEM : 0) |
-               (controller->last_was_command ? STATUS_COMMAND : 0) |
-               (controller->output_full && controller->output_from_mouse ? STATUS_MOUSE : 0);
+           (controller->ram[0] & MODE_SYSTEM ? STATUS_SYSTEM : 0) |
+           (controller->last_was_command ? STATUS_COMMAND : 0) |
+           (controller->output_full && controller->output_from_mouse ? STATUS_MOUSE : 0);
 }
 
 static uint32_t port_60_read(void *opaque, uint16_t offset, unsigned size)
@@ -216,7 +216,7 @@ static uint32_t port_60_read(void *opaque, uint16_t offset, unsigned size)
 static const struct port_ops data_ops = {port_60_read, port_60_write, 1};
 static const struct port_ops command_ops = {port_64_read, port_64_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 void i8042_connect(struct device *device, struct irq *keyboard, struct irq *mouse)
 {
@@ -282,6 +282,10 @@ static const struct state_field state[] = {
     STATE_END,
 };
 
-const struct device_ops i8042_ops = {
-    .name = "i8042", .size = sizeof(struct i8042), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded};
+const struct device_ops i8042_ops = {.name = "i8042",
+                                     .size = sizeof(struct i8042),
+                                     .state_version = 1,
+                                     .state = state,
+                                     .realize = realize,
+                                     .reset = reset,
+                                     .loaded = loaded};

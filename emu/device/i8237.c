@@ -1,7 +1,7 @@
 #include "emu/device/i8237.h"
 
-#include <string.h>
 #include "emu/core/port.h"
+#include <string.h>
 
 struct controller {
     uint16_t base_address[4], base_count[4], address[4], count[4];
@@ -37,8 +37,8 @@ static uint32_t read_register(struct controller *controller, unsigned index)
 static void write_count(struct controller *controller, unsigned index, uint8_t byte)
 {
     unsigned channel = index / 2;
-    uint16_t *base = index & 1 ? &controller->base_count[channel]
-                               : &controller->base_address[channel];
+    uint16_t *base =
+        index & 1 ? &controller->base_count[channel] : &controller->base_address[channel];
     uint16_t *current = index & 1 ? &controller->count[channel] : &controller->address[channel];
     if (controller->high_byte)
         *base = (uint16_t)((*base & 0x00ff) | byte << 8);
@@ -63,8 +63,8 @@ static void write_register(struct controller *controller, unsigned index, uint8_
         controller->command = byte;
         break;
     case 9:
-        controller->request = byte & 4 ? controller->request | bit
-                                       : controller->request & (uint8_t)~bit;
+        controller->request =
+            byte & 4 ? controller->request | bit : controller->request & (uint8_t)~bit;
         break;
     case 10:
         controller->mask = byte & 4 ? controller->mask | bit : controller->mask & (uint8_t)~bit;
@@ -145,11 +145,16 @@ static void reset(struct device *device)
 }
 
 static const struct state_field controller_state[] = {
-    STATE_UINTS(struct controller, base_address), STATE_UINTS(struct controller, base_count),
-    STATE_UINTS(struct controller, address),      STATE_UINTS(struct controller, count),
-    STATE_BYTES(struct controller, mode),         STATE_UINT(struct controller, command),
-    STATE_UINT(struct controller, status),        STATE_UINT(struct controller, request),
-    STATE_UINT(struct controller, mask),          STATE_UINT(struct controller, high_byte),
+    STATE_UINTS(struct controller, base_address),
+    STATE_UINTS(struct controller, base_count),
+    STATE_UINTS(struct controller, address),
+    STATE_UINTS(struct controller, count),
+    STATE_BYTES(struct controller, mode),
+    STATE_UINT(struct controller, command),
+    STATE_UINT(struct controller, status),
+    STATE_UINT(struct controller, request),
+    STATE_UINT(struct controller, mask),
+    STATE_UINT(struct controller, high_byte),
     STATE_END,
 };
 static const struct state_field state[] = {
@@ -158,6 +163,9 @@ static const struct state_field state[] = {
     STATE_END,
 };
 
-const struct device_ops i8237_ops = {
-    .name = "i8237", .size = sizeof(struct dma), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset};
+const struct device_ops i8237_ops = {.name = "i8237",
+                                     .size = sizeof(struct dma),
+                                     .state_version = 1,
+                                     .state = state,
+                                     .realize = realize,
+                                     .reset = reset};

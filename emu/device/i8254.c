@@ -16,7 +16,7 @@ struct counter {
     bool status_latched;
     uint8_t mode, access;
     bool bcd, gate;
-    bool written;      /* a count was loaded since the mode was set */
+    bool written;               /* a count was loaded since the mode was set */
     bool read_high, write_high; /* the next byte of a two-byte access */
     uint8_t write_low;
 };
@@ -24,7 +24,7 @@ struct counter {
 struct pit {
     struct device device;
     struct counter counters[3];
-    uint8_t speaker; /* bits 0-1 of port 0x61 */
+    uint8_t speaker;  /* bits 0-1 of port 0x61 */
     int64_t deadline; /* of the timer, INT64_MAX for none */
     struct timer timer;
     struct irq *output;
@@ -120,7 +120,7 @@ static void restart(struct pit *pit, unsigned index)
     schedule(pit);
 }
 
-/* ---- counts ----------------------------------------------------------------------------------- */
+/* ---- counts ------------------------------------------------------------------------------ */
 
 static uint16_t to_bcd(uint32_t value)
 {
@@ -182,7 +182,7 @@ static void latch_status(struct pit *pit, struct counter *counter)
     counter->status_latched = true;
 }
 
-/* ---- ports ------------------------------------------------------------------------------------ */
+/* ---- ports ------------------------------------------------------------------------------- */
 
 static void write_control(struct pit *pit, uint8_t value)
 {
@@ -292,7 +292,7 @@ static void speaker_write(void *opaque, uint16_t offset, uint32_t value, unsigne
 static const struct port_ops pit_ops = {pit_read, pit_write, 1};
 static const struct port_ops speaker_ops = {speaker_read, speaker_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 void i8254_connect(struct device *device, struct irq *output)
 {
@@ -312,8 +312,8 @@ static void reset(struct device *device)
 {
     struct pit *pit = (struct pit *)device;
     for (int i = 0; i < 3; i++)
-        pit->counters[i] = (struct counter){
-            .reload = 65536, .access = ACCESS_BOTH, .mode = 3, .gate = i != 2};
+        pit->counters[i] =
+            (struct counter){.reload = 65536, .access = ACCESS_BOTH, .mode = 3, .gate = i != 2};
     pit->speaker = 0;
     pit->deadline = INT64_MAX;
     timer_cancel(&pit->timer);
@@ -338,13 +338,20 @@ static void finish(struct device *device)
 }
 
 static const struct state_field counter_state[] = {
-    STATE_UINT(struct counter, start),      STATE_UINT(struct counter, reload),
-    STATE_UINT(struct counter, latch),      STATE_UINT(struct counter, latch_left),
-    STATE_UINT(struct counter, status),     STATE_UINT(struct counter, status_latched),
-    STATE_UINT(struct counter, mode),       STATE_UINT(struct counter, access),
-    STATE_UINT(struct counter, bcd),        STATE_UINT(struct counter, gate),
-    STATE_UINT(struct counter, written),    STATE_UINT(struct counter, read_high),
-    STATE_UINT(struct counter, write_high), STATE_UINT(struct counter, write_low),
+    STATE_UINT(struct counter, start),
+    STATE_UINT(struct counter, reload),
+    STATE_UINT(struct counter, latch),
+    STATE_UINT(struct counter, latch_left),
+    STATE_UINT(struct counter, status),
+    STATE_UINT(struct counter, status_latched),
+    STATE_UINT(struct counter, mode),
+    STATE_UINT(struct counter, access),
+    STATE_UINT(struct counter, bcd),
+    STATE_UINT(struct counter, gate),
+    STATE_UINT(struct counter, written),
+    STATE_UINT(struct counter, read_high),
+    STATE_UINT(struct counter, write_high),
+    STATE_UINT(struct counter, write_low),
     STATE_END,
 };
 static const struct state_field state[] = {
@@ -354,6 +361,11 @@ static const struct state_field state[] = {
     STATE_END,
 };
 
-const struct device_ops i8254_ops = {
-    .name = "i8254", .size = sizeof(struct pit), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded, .finish = finish};
+const struct device_ops i8254_ops = {.name = "i8254",
+                                     .size = sizeof(struct pit),
+                                     .state_version = 1,
+                                     .state = state,
+                                     .realize = realize,
+                                     .reset = reset,
+                                     .loaded = loaded,
+                                     .finish = finish};

@@ -5,11 +5,11 @@
 #define CASCADE 2
 
 struct chip {
-    uint8_t lines;      /* the inputs' levels */
+    uint8_t lines; /* the inputs' levels */
     uint8_t irr, imr, isr;
     uint8_t level_mode; /* ELCR */
     uint8_t vector_base;
-    uint8_t init_step;  /* the next initialisation word expected, 0 outside initialisation */
+    uint8_t init_step; /* the next initialisation word expected, 0 outside initialisation */
     uint8_t icw1, icw4;
     uint8_t lowest; /* the input of lowest priority */
     bool rotate_on_auto_eoi, special_mask, read_isr, poll;
@@ -57,8 +57,8 @@ static int winner(const struct pic_pair *pair, unsigned index)
     return request;
 }
 
-/* An edge stays latched when its line drops before the acknowledge: a virtual CPU may be so late that
- * the timer's output has fallen again. Only the cascade follows the slave. */
+/* An edge stays latched when its line drops before the acknowledge: a virtual CPU may be so late
+ * that the timer's output has fallen again. Only the cascade follows the slave. */
 static void set_line(struct pic_pair *pair, unsigned index, unsigned input, bool level)
 {
     struct chip *chip = &pair->chips[index];
@@ -142,7 +142,7 @@ struct irq *i8259_input(struct device *device, unsigned number)
     return &((struct pic_pair *)device)->inputs[number & 15];
 }
 
-/* ---- registers -------------------------------------------------------------------------------- */
+/* ---- registers --------------------------------------------------------------------------- */
 
 static void write_icw1(struct chip *chip, uint8_t value)
 {
@@ -271,7 +271,7 @@ static const struct port_ops master_ops = {master_read, master_write, 1};
 static const struct port_ops slave_ops = {slave_read, slave_write, 1};
 static const struct port_ops elcr_ops = {elcr_read, elcr_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 static bool realize(struct device *device, GError **error)
 {
@@ -293,13 +293,20 @@ static void reset(struct device *device)
 }
 
 static const struct state_field chip_state[] = {
-    STATE_UINT(struct chip, lines),        STATE_UINT(struct chip, irr),
-    STATE_UINT(struct chip, imr),          STATE_UINT(struct chip, isr),
-    STATE_UINT(struct chip, level_mode),   STATE_UINT(struct chip, vector_base),
-    STATE_UINT(struct chip, init_step),    STATE_UINT(struct chip, icw1),
-    STATE_UINT(struct chip, icw4),         STATE_UINT(struct chip, lowest),
-    STATE_UINT(struct chip, special_mask), STATE_UINT(struct chip, rotate_on_auto_eoi),
-    STATE_UINT(struct chip, read_isr),     STATE_UINT(struct chip, poll),
+    STATE_UINT(struct chip, lines),
+    STATE_UINT(struct chip, irr),
+    STATE_UINT(struct chip, imr),
+    STATE_UINT(struct chip, isr),
+    STATE_UINT(struct chip, level_mode),
+    STATE_UINT(struct chip, vector_base),
+    STATE_UINT(struct chip, init_step),
+    STATE_UINT(struct chip, icw1),
+    STATE_UINT(struct chip, icw4),
+    STATE_UINT(struct chip, lowest),
+    STATE_UINT(struct chip, special_mask),
+    STATE_UINT(struct chip, rotate_on_auto_eoi),
+    STATE_UINT(struct chip, read_isr),
+    STATE_UINT(struct chip, poll),
     STATE_END,
 };
 
@@ -309,6 +316,9 @@ static const struct state_field state[] = {
     STATE_END,
 };
 
-const struct device_ops i8259_ops = {
-    .name = "i8259", .size = sizeof(struct pic_pair), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset};
+const struct device_ops i8259_ops = {.name = "i8259",
+                                     .size = sizeof(struct pic_pair),
+                                     .state_version = 1,
+                                     .state = state,
+                                     .realize = realize,
+                                     .reset = reset};

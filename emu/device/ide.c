@@ -15,8 +15,8 @@
 #define CONTROL_RESET        0x04
 #define CONTROL_HIGH_ORDER   0x80
 
-#define PRD_LAST      0x80000000u
-#define PRD_MAX_WALK  8192u /* entries of 64 KiB tables of 8 bytes */
+#define PRD_LAST     0x80000000u
+#define PRD_MAX_WALK 8192u /* entries of 64 KiB tables of 8 bytes */
 
 struct channel {
     struct ide *ide;
@@ -26,8 +26,8 @@ struct channel {
     bool irq_pending;
     /* The bus master. */
     uint8_t bm_command, bm_status;
-    uint32_t prd_table, prd_next;     /* the table, and the entry after the current one */
-    uint32_t prd_address, prd_left;   /* of the current entry */
+    uint32_t prd_table, prd_next;   /* the table, and the entry after the current one */
+    uint32_t prd_address, prd_left; /* of the current entry */
     bool prd_last;
 };
 
@@ -37,11 +37,13 @@ struct ide {
     struct channel channels[2];
 };
 
-static const struct pci_identity identity = {
-    .vendor = 0x8086, .device = 0x7010, .subsystem_vendor = 0x1af4, .subsystem = 0x1100,
-    .class_code = 0x010180};
+static const struct pci_identity identity = {.vendor = 0x8086,
+                                             .device = 0x7010,
+                                             .subsystem_vendor = 0x1af4,
+                                             .subsystem = 0x1100,
+                                             .class_code = 0x010180};
 
-/* ---- interrupts ------------------------------------------------------------------------------- */
+/* ---- interrupts -------------------------------------------------------------------------- */
 
 static void update_irq(struct channel *channel)
 {
@@ -58,7 +60,7 @@ static void interrupt(void *opaque, struct ata_drive *drive)
     update_irq(channel);
 }
 
-/* ---- bus master ------------------------------------------------------------------------------- */
+/* ---- bus master -------------------------------------------------------------------------- */
 
 static bool next_prd(struct channel *channel)
 {
@@ -161,15 +163,15 @@ static void bm_write(void *opaque, uint16_t offset, uint32_t value, unsigned siz
     case 5:
     case 6:
     case 7:
-        channel->prd_table = ((channel->prd_table & ~(0xffu << shift)) | (value & 0xff) << shift) &
-                             ~3u;
+        channel->prd_table =
+            ((channel->prd_table & ~(0xffu << shift)) | (value & 0xff) << shift) & ~3u;
         break;
     default:
         break;
     }
 }
 
-/* ---- task file ports -------------------------------------------------------------------------- */
+/* ---- task file ports --------------------------------------------------------------------- */
 
 static bool is_empty(const struct channel *channel)
 {
@@ -260,7 +262,7 @@ static const struct port_ops bm_ops = {bm_read, bm_write, 1};
 static const struct port_ops task_ops = {task_read, task_write, 4};
 static const struct port_ops control_ops = {control_read, control_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 void ide_connect(struct device *device, struct irq *primary, struct irq *secondary)
 {
@@ -333,11 +335,16 @@ static void finish(struct device *device)
 
 static const struct state_field channel_state[] = {
     STATE_STRUCTS(struct channel, drives, ata_drive_state),
-    STATE_UINT(struct channel, selected),    STATE_UINT(struct channel, control),
-    STATE_UINT(struct channel, irq_pending), STATE_UINT(struct channel, bm_command),
-    STATE_UINT(struct channel, bm_status),   STATE_UINT(struct channel, prd_table),
-    STATE_UINT(struct channel, prd_next),    STATE_UINT(struct channel, prd_address),
-    STATE_UINT(struct channel, prd_left),    STATE_UINT(struct channel, prd_last),
+    STATE_UINT(struct channel, selected),
+    STATE_UINT(struct channel, control),
+    STATE_UINT(struct channel, irq_pending),
+    STATE_UINT(struct channel, bm_command),
+    STATE_UINT(struct channel, bm_status),
+    STATE_UINT(struct channel, prd_table),
+    STATE_UINT(struct channel, prd_next),
+    STATE_UINT(struct channel, prd_address),
+    STATE_UINT(struct channel, prd_left),
+    STATE_UINT(struct channel, prd_last),
     STATE_END,
 };
 static const struct state_field state[] = {
@@ -346,6 +353,11 @@ static const struct state_field state[] = {
     STATE_END,
 };
 
-const struct device_ops ide_ops = {
-    .name = "ide", .size = sizeof(struct ide), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded, .finish = finish};
+const struct device_ops ide_ops = {.name = "ide",
+                                   .size = sizeof(struct ide),
+                                   .state_version = 1,
+                                   .state = state,
+                                   .realize = realize,
+                                   .reset = reset,
+                                   .loaded = loaded,
+                                   .finish = finish};

@@ -1,6 +1,6 @@
 /*
- * The PIIX3's IDE function (Intel 290550, section 2.3): two channels at the legacy ports, two drives
- * each, and bus-master DMA (Programming Interface for Bus Master IDE Controller, SFF 8038i).
+ * The PIIX3's IDE function (Intel 290550, section 2.3): two channels at the legacy ports, two
+ * drives each, and bus-master DMA (Programming Interface for Bus Master IDE Controller, SFF 8038i).
  */
 #pragma once
 

@@ -21,10 +21,11 @@ struct ioapic {
 static void send(struct ioapic *ioapic, unsigned input)
 {
     uint64_t *entry = &ioapic->entries[input];
-    struct lapic_message message = {
-        .destination = (uint8_t)(*entry >> 56), .logical = *entry & ENTRY_LOGICAL,
-        .delivery = *entry >> 8 & 7, .vector = (uint8_t)*entry,
-        .level = (*entry & ENTRY_LEVEL) != 0};
+    struct lapic_message message = {.destination = (uint8_t)(*entry >> 56),
+                                    .logical = *entry & ENTRY_LOGICAL,
+                                    .delivery = *entry >> 8 & 7,
+                                    .vector = (uint8_t)*entry,
+                                    .level = (*entry & ENTRY_LEVEL) != 0};
     if (message.level)
         *entry |= ENTRY_REMOTE_IRR;
     lapic_bus_deliver(ioapic->bus, &message);
@@ -69,7 +70,7 @@ void ioapic_end_of_interrupt(struct device *device, uint8_t vector)
     }
 }
 
-/* ---- registers -------------------------------------------------------------------------------- */
+/* ---- registers --------------------------------------------------------------------------- */
 
 static uint32_t read_register(const struct ioapic *ioapic)
 {
@@ -86,8 +87,8 @@ static uint32_t read_register(const struct ioapic *ioapic)
 static void write_entry(struct ioapic *ioapic, unsigned input, bool high, uint32_t value)
 {
     uint64_t *entry = &ioapic->entries[input], old = *entry;
-    uint64_t wanted = high ? (old & UINT32_MAX) | (uint64_t)value << 32
-                           : (old & ~(uint64_t)UINT32_MAX) | value;
+    uint64_t wanted =
+        high ? (old & UINT32_MAX) | (uint64_t)value << 32 : (old & ~(uint64_t)UINT32_MAX) | value;
     *entry = (wanted & ENTRY_WRITABLE) | (old & ENTRY_REMOTE_IRR);
     if (!(*entry & ENTRY_LEVEL))
         *entry &= ~ENTRY_REMOTE_IRR; /* a change to edge and back is how old drivers clear it */
@@ -126,7 +127,7 @@ static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 
 static const struct mmio_ops mmio = {mmio_read, mmio_write, 4};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 void ioapic_connect(struct device *device, struct lapic_bus *bus)
 {
@@ -164,6 +165,9 @@ static const struct state_field state[] = {
     STATE_UINT(struct ioapic, select),   STATE_END,
 };
 
-const struct device_ops ioapic_ops = {
-    .name = "ioapic", .size = sizeof(struct ioapic), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset};
+const struct device_ops ioapic_ops = {.name = "ioapic",
+                                      .size = sizeof(struct ioapic),
+                                      .state_version = 1,
+                                      .state = state,
+                                      .realize = realize,
+                                      .reset = reset};

@@ -1,12 +1,12 @@
 #include "emu/device/lapic.h"
 
-#include <string.h>
 #include "emu/core/memory.h"
 #include "emu/device/i8259.h"
 #include "emu/device/ioapic.h"
 #include "emu/device/lapic_internal.h"
+#include <string.h>
 
-/* ---- bit vectors ------------------------------------------------------------------------------ */
+/* ---- bit vectors ------------------------------------------------------------------------- */
 
 static int highest(const uint32_t bits[8])
 {
@@ -28,7 +28,7 @@ static bool get_bit(const uint32_t bits[8], uint8_t vector)
     return bits[vector >> 5] >> (vector & 31) & 1;
 }
 
-/* ---- priorities ------------------------------------------------------------------------------- */
+/* ---- priorities -------------------------------------------------------------------------- */
 
 uint8_t lapic_priority(const struct lapic *lapic)
 {
@@ -100,7 +100,7 @@ void lapic_error(struct lapic *lapic, uint32_t bits)
         set_bit(lapic->irr, (uint8_t)entry, true);
 }
 
-/* ---- receiving -------------------------------------------------------------------------------- */
+/* ---- receiving --------------------------------------------------------------------------- */
 
 static void accept_fixed(struct lapic *lapic, uint8_t vector, bool level)
 {
@@ -169,14 +169,16 @@ void lapic_bus_deliver(struct lapic_bus *bus, const struct lapic_message *messag
     }
 }
 
-/* ---- sending ---------------------------------------------------------------------------------- */
+/* ---- sending ----------------------------------------------------------------------------- */
 
 void lapic_send(struct lapic *lapic)
 {
     uint32_t low = lapic->icr[0];
-    struct lapic_message message = {
-        .destination = (uint8_t)(lapic->icr[1] >> 24), .logical = low & 0x800,
-        .delivery = low >> 8 & 7, .vector = (uint8_t)low, .level = false};
+    struct lapic_message message = {.destination = (uint8_t)(lapic->icr[1] >> 24),
+                                    .logical = low & 0x800,
+                                    .delivery = low >> 8 & 7,
+                                    .vector = (uint8_t)low,
+                                    .level = false};
     unsigned shorthand = low >> 18 & 3;
     /* The INIT level de-assert is a matter of old hardware's arbitration ids: nothing to do. */
     if (message.delivery == LAPIC_INIT && !(low & 0x4000))
@@ -198,7 +200,7 @@ void lapic_send(struct lapic *lapic)
     }
 }
 
-/* ---- the timer -------------------------------------------------------------------------------- */
+/* ---- the timer --------------------------------------------------------------------------- */
 
 static unsigned divide_shift(const struct lapic *lapic)
 {
@@ -268,7 +270,7 @@ static void timer_fired(void *opaque)
     set_deadline(lapic, lapic->timer_start + MAX(period, 2000));
 }
 
-/* ---- the bus ---------------------------------------------------------------------------------- */
+/* ---- the bus ----------------------------------------------------------------------------- */
 
 void lapic_bus_init(struct lapic_bus *bus)
 {
@@ -286,7 +288,7 @@ void lapic_bus_enter(struct lapic_bus *bus, struct device *lapic)
     pthread_setspecific(bus->current, lapic);
 }
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 static void set_lint0(void *receiver, int input, int level)
 {
@@ -377,18 +379,32 @@ static void finish(struct device *device)
 }
 
 static const struct state_field state[] = {
-    STATE_UINT(struct lapic, base),          STATE_UINT(struct lapic, id),
-    STATE_UINT(struct lapic, tpr),           STATE_UINT(struct lapic, svr),
-    STATE_UINT(struct lapic, ldr),           STATE_UINT(struct lapic, dfr),
-    STATE_UINT(struct lapic, esr),           STATE_UINT(struct lapic, esr_pending),
-    STATE_UINTS(struct lapic, isr),          STATE_UINTS(struct lapic, tmr),
-    STATE_UINTS(struct lapic, irr),          STATE_UINTS(struct lapic, icr),
-    STATE_UINTS(struct lapic, lvt),          STATE_UINT(struct lapic, timer_initial),
-    STATE_UINT(struct lapic, timer_divide),  STATE_UINT(struct lapic, timer_start),
-    STATE_UINT(struct lapic, timer_deadline), STATE_UINT(struct lapic, lint0_level),
+    STATE_UINT(struct lapic, base),
+    STATE_UINT(struct lapic, id),
+    STATE_UINT(struct lapic, tpr),
+    STATE_UINT(struct lapic, svr),
+    STATE_UINT(struct lapic, ldr),
+    STATE_UINT(struct lapic, dfr),
+    STATE_UINT(struct lapic, esr),
+    STATE_UINT(struct lapic, esr_pending),
+    STATE_UINTS(struct lapic, isr),
+    STATE_UINTS(struct lapic, tmr),
+    STATE_UINTS(struct lapic, irr),
+    STATE_UINTS(struct lapic, icr),
+    STATE_UINTS(struct lapic, lvt),
+    STATE_UINT(struct lapic, timer_initial),
+    STATE_UINT(struct lapic, timer_divide),
+    STATE_UINT(struct lapic, timer_start),
+    STATE_UINT(struct lapic, timer_deadline),
+    STATE_UINT(struct lapic, lint0_level),
     STATE_END,
 };
 
-const struct device_ops lapic_ops = {
-    .name = "lapic", .size = sizeof(struct lapic), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded, .finish = finish};
+const struct device_ops lapic_ops = {.name = "lapic",
+                                     .size = sizeof(struct lapic),
+                                     .state_version = 1,
+                                     .state = state,
+                                     .realize = realize,
+                                     .reset = reset,
+                                     .loaded = loaded,
+                                     .finish = finish};

@@ -10,9 +10,9 @@
  */
 #pragma once
 
-#include <pthread.h>
 #include "emu/core/irq.h"
 #include "emu/device/device.h"
+#include <pthread.h>
 
 #define LAPIC_MAX  64
 #define LAPIC_BASE UINT64_C(0xfee00000)

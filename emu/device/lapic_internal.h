@@ -8,11 +8,11 @@
 
 enum lvt { LVT_TIMER, LVT_THERMAL, LVT_PERFORMANCE, LVT_LINT0, LVT_LINT1, LVT_ERROR, LVT_COUNT };
 
-#define LVT_MASKED     0x10000u
-#define LVT_PERIODIC   0x20000u
-#define SVR_ENABLED    0x100u
-#define BASE_BSP       0x100u
-#define BASE_ENABLED   0x800u
+#define LVT_MASKED           0x10000u
+#define LVT_PERIODIC         0x20000u
+#define SVR_ENABLED          0x100u
+#define BASE_BSP             0x100u
+#define BASE_ENABLED         0x800u
 #define ERROR_ILLEGAL_VECTOR 0x40u /* received */
 #define ERROR_SEND_VECTOR    0x20u
 #define ERROR_REGISTER       0x80u

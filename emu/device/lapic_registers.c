@@ -3,7 +3,7 @@
 
 #define MSR_APIC_BASE 0x1b
 
-/* ---- through memory --------------------------------------------------------------------------- */
+/* ---- through memory ---------------------------------------------------------------------- */
 
 static struct lapic *current(const struct lapic_bus *bus)
 {
@@ -140,7 +140,7 @@ static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned s
 
 const struct mmio_ops lapic_mmio_ops = {mmio_read, mmio_write, 4};
 
-/* ---- through the CPU -------------------------------------------------------------------------- */
+/* ---- through the CPU --------------------------------------------------------------------- */
 
 unsigned lapic_read_tpr(struct device *device)
 {

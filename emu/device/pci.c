@@ -30,7 +30,7 @@ void pci_attach(struct pci_device *device, const struct pci_identity *identity)
     device->writable[PCI_INTERRUPT_LINE] = 0xff;
 }
 
-/* ---- base address registers ------------------------------------------------------------------- */
+/* ---- base address registers -------------------------------------------------------------- */
 
 static void add_bar(struct pci_device *device, unsigned bar, struct pci_bar what)
 {
@@ -116,7 +116,7 @@ void pci_loaded(struct pci_device *device)
     map_bars(device);
 }
 
-/* ---- interrupts ------------------------------------------------------------------------------- */
+/* ---- interrupts -------------------------------------------------------------------------- */
 
 void pci_set_intx(struct pci_device *device, bool level)
 {
@@ -134,7 +134,7 @@ bool pci_is_master(const struct pci_device *device)
     return device->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
 }
 
-/* ---- configuration accesses ------------------------------------------------------------------- */
+/* ---- configuration accesses -------------------------------------------------------------- */
 
 uint32_t pci_config_read(struct pci_bus *bus, unsigned devfn, unsigned offset, unsigned size)
 {

@@ -77,8 +77,7 @@ struct pci_device {
     void (*written)(struct pci_device *device, unsigned offset, unsigned size);
 };
 
-#define PCI_STATE(type, member)                                                                    \
-    STATE_BYTES(type, member.config), STATE_UINT(type, member.intx)
+#define PCI_STATE(type, member) STATE_BYTES(type, member.config), STATE_UINT(type, member.intx)
 
 void pci_place(struct pci_device *device, struct pci_bus *bus, unsigned devfn); /* before realize */
 void pci_attach(struct pci_device *device, const struct pci_identity *identity);

@@ -9,16 +9,19 @@ struct piix3 {
     struct pci_device pci;
     struct irq isa[16], pirq[4];
     struct irq *pic[16], *ioapic[16];
-    uint16_t isa_levels;  /* what ISA devices drive */
-    uint8_t pirq_levels;  /* what PCI devices drive */
-    uint16_t out_levels;  /* what the controllers see */
+    uint16_t isa_levels; /* what ISA devices drive */
+    uint8_t pirq_levels; /* what PCI devices drive */
+    uint16_t out_levels; /* what the controllers see */
     uint8_t reset_control;
     uint8_t port_92;
 };
 
-static const struct pci_identity identity = {
-    .vendor = 0x8086, .device = 0x7000, .subsystem_vendor = 0x1af4, .subsystem = 0x1100,
-    .class_code = 0x060100, .multifunction = true};
+static const struct pci_identity identity = {.vendor = 0x8086,
+                                             .device = 0x7000,
+                                             .subsystem_vendor = 0x1af4,
+                                             .subsystem = 0x1100,
+                                             .class_code = 0x060100,
+                                             .multifunction = true};
 
 static void update_lines(struct piix3 *bridge)
 {
@@ -76,7 +79,7 @@ struct irq *piix3_pirq(struct device *device, unsigned number)
     return &((struct piix3 *)device)->pirq[number & 3];
 }
 
-/* ---- registers -------------------------------------------------------------------------------- */
+/* ---- registers --------------------------------------------------------------------------- */
 
 static void config_written(struct pci_device *device, unsigned offset, unsigned size)
 {
@@ -116,7 +119,7 @@ static void port_92_write(void *opaque, uint16_t offset, uint32_t value, unsigne
 static const struct port_ops reset_ops = {reset_read, reset_write, 1};
 static const struct port_ops port_92_ops = {port_92_read, port_92_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 static bool realize(struct device *device, GError **error)
 {
@@ -145,9 +148,12 @@ static void reset(struct device *device)
 }
 
 static const struct state_field state[] = {
-    PCI_STATE(struct piix3, pci),          STATE_UINT(struct piix3, isa_levels),
-    STATE_UINT(struct piix3, pirq_levels), STATE_UINT(struct piix3, out_levels),
-    STATE_UINT(struct piix3, reset_control), STATE_UINT(struct piix3, port_92),
+    PCI_STATE(struct piix3, pci),
+    STATE_UINT(struct piix3, isa_levels),
+    STATE_UINT(struct piix3, pirq_levels),
+    STATE_UINT(struct piix3, out_levels),
+    STATE_UINT(struct piix3, reset_control),
+    STATE_UINT(struct piix3, port_92),
     STATE_END,
 };
 
@@ -159,6 +165,10 @@ static bool loaded(struct device *device, GError **error)
     return true;
 }
 
-const struct device_ops piix3_ops = {
-    .name = "piix3", .size = sizeof(struct piix3), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded};
+const struct device_ops piix3_ops = {.name = "piix3",
+                                     .size = sizeof(struct piix3),
+                                     .state_version = 1,
+                                     .state = state,
+                                     .realize = realize,
+                                     .reset = reset,
+                                     .loaded = loaded};

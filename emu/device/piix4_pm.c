@@ -22,17 +22,20 @@ struct pm {
     struct port_range *ports, *gpe_ports;
     struct irq *sci;
     uint16_t pm1_status, pm1_enable, pm1_control;
-    uint8_t gpe[4];     /* two of status, two of enable */
+    uint8_t gpe[4]; /* two of status, two of enable */
     uint8_t smi_command, smi_status;
     int64_t timer_seen; /* the count of half periods for which the timer's status was noted */
     struct timer overflow;
 };
 
-static const struct pci_identity identity = {
-    .vendor = 0x8086, .device = 0x7113, .subsystem_vendor = 0x1af4, .subsystem = 0x1100,
-    .class_code = 0x068000, .revision = 3};
+static const struct pci_identity identity = {.vendor = 0x8086,
+                                             .device = 0x7113,
+                                             .subsystem_vendor = 0x1af4,
+                                             .subsystem = 0x1100,
+                                             .class_code = 0x068000,
+                                             .revision = 3};
 
-/* ---- the timer -------------------------------------------------------------------------------- */
+/* ---- the timer --------------------------------------------------------------------------- */
 
 static int64_t timer_ticks(const struct pm *pm)
 {
@@ -77,16 +80,17 @@ void piix4_pm_power_button(struct device *device)
     update(pm);
 }
 
-/* ---- the PM1 block ---------------------------------------------------------------------------- */
+/* ---- the PM1 block ----------------------------------------------------------------------- */
 
 static void write_control(struct pm *pm, uint16_t value)
 {
     /* SCI_EN changes only through the SMI command port. */
-    pm->pm1_control = (uint16_t)((value & ~(CNT_SLEEP_EN | CNT_SCI_EN)) |
-                                 (pm->pm1_control & CNT_SCI_EN));
+    pm->pm1_control =
+        (uint16_t)((value & ~(CNT_SLEEP_EN | CNT_SCI_EN)) | (pm->pm1_control & CNT_SCI_EN));
     if (!(value & CNT_SLEEP_EN))
         return;
-    /* SLP_TYP as the DSDT's \_S5 and \_S3 give them (290562, 7.2.3): 0 soft off, 1 suspend to RAM. */
+    /* SLP_TYP as the DSDT's \_S5 and \_S3 give them (290562, 7.2.3): 0 soft off, 1 suspend to RAM.
+     */
     unsigned type = value >> 10 & 7;
     if (type == 0)
         board_ask(pm->pci.device.board, BOARD_POWER_OFF);
@@ -156,7 +160,7 @@ static void pm_write(void *opaque, uint16_t offset, uint32_t value, unsigned siz
         write_word(pm, (offset & 0x3eu) + 2, (uint16_t)(value >> 16), 0xffff);
 }
 
-/* ---- GPE0 and the SMI command port ------------------------------------------------------------ */
+/* ---- GPE0 and the SMI command port ------------------------------------------------------- */
 
 static uint32_t gpe_read(void *opaque, uint16_t offset, unsigned size)
 {
@@ -198,7 +202,7 @@ static const struct port_ops pm_ops = {pm_read, pm_write, 4};
 static const struct port_ops gpe_ops = {gpe_read, gpe_write, 1};
 static const struct port_ops smi_ops = {smi_read, smi_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 static void map_ports(struct pm *pm)
 {
@@ -272,13 +276,22 @@ static void finish(struct device *device)
 }
 
 static const struct state_field state[] = {
-    PCI_STATE(struct pm, pci),          STATE_UINT(struct pm, pm1_status),
-    STATE_UINT(struct pm, pm1_enable),  STATE_UINT(struct pm, pm1_control),
-    STATE_BYTES(struct pm, gpe),        STATE_UINT(struct pm, smi_command),
-    STATE_UINT(struct pm, smi_status),  STATE_UINT(struct pm, timer_seen),
+    PCI_STATE(struct pm, pci),
+    STATE_UINT(struct pm, pm1_status),
+    STATE_UINT(struct pm, pm1_enable),
+    STATE_UINT(struct pm, pm1_control),
+    STATE_BYTES(struct pm, gpe),
+    STATE_UINT(struct pm, smi_command),
+    STATE_UINT(struct pm, smi_status),
+    STATE_UINT(struct pm, timer_seen),
     STATE_END,
 };
 
-const struct device_ops piix4_pm_ops = {
-    .name = "piix4-pm", .size = sizeof(struct pm), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded, .finish = finish};
+const struct device_ops piix4_pm_ops = {.name = "piix4-pm",
+                                        .size = sizeof(struct pm),
+                                        .state_version = 1,
+                                        .state = state,
+                                        .realize = realize,
+                                        .reset = reset,
+                                        .loaded = loaded,
+                                        .finish = finish};

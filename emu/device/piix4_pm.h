@@ -1,7 +1,8 @@
 /*
  * The PIIX4's power management function (Intel 290562, section 7) as ACPI uses it: PM1 event and
- * control blocks, the 3.579545 MHz timer, the power button, and the SMI command port that hands over
- * to ACPI. The general purpose event block stands at 0xafe0, where firmware for this board expects it.
+ * control blocks, the 3.579545 MHz timer, the power button, and the SMI command port that hands
+ * over to ACPI. The general purpose event block stands at 0xafe0, where firmware for this board
+ * expects it.
  */
 #pragma once
 

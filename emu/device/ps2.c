@@ -6,7 +6,7 @@
 #define RESEND 0xfe
 #define PASSED 0xaa
 
-/* ---- queues ----------------------------------------------------------------------------------- */
+/* ---- queues ------------------------------------------------------------------------------ */
 
 static void put(struct ps2_queue *queue, uint8_t byte)
 {
@@ -33,7 +33,7 @@ void ps2_queue_check(struct ps2_queue *queue)
         queue->count = PS2_QUEUE;
 }
 
-/* ---- keyboard --------------------------------------------------------------------------------- */
+/* ---- keyboard ---------------------------------------------------------------------------- */
 
 void ps2_keyboard_reset(struct ps2_keyboard *keyboard)
 {
@@ -114,7 +114,7 @@ void ps2_keyboard_key(struct ps2_keyboard *keyboard, const uint8_t *set2, size_t
         put(&keyboard->queue, set2[i]);
 }
 
-/* ---- mouse ------------------------------------------------------------------------------------ */
+/* ---- mouse ------------------------------------------------------------------------------- */
 
 void ps2_mouse_reset(struct ps2_mouse *mouse)
 {
@@ -131,8 +131,8 @@ static void report(struct ps2_mouse *mouse)
     int dx = clamp(mouse->dx), dy = clamp(mouse->dy);
     mouse->dx -= dx;
     mouse->dy -= dy;
-    put(&mouse->queue, (uint8_t)(0x08 | (mouse->buttons & 7) | (dx < 0 ? 0x10 : 0) |
-                                 (dy < 0 ? 0x20 : 0)));
+    put(&mouse->queue,
+        (uint8_t)(0x08 | (mouse->buttons & 7) | (dx < 0 ? 0x10 : 0) | (dy < 0 ? 0x20 : 0)));
     put(&mouse->queue, (uint8_t)dx);
     put(&mouse->queue, (uint8_t)dy);
 }
@@ -232,7 +232,7 @@ void ps2_mouse_move(struct ps2_mouse *mouse, int dx, int dy, unsigned buttons)
         report(mouse);
 }
 
-/* ---- saved state ------------------------------------------------------------------------------ */
+/* ---- saved state ------------------------------------------------------------------------- */
 
 static const struct state_field queue_state[] = {
     STATE_BYTES(struct ps2_queue, bytes),

@@ -4,10 +4,10 @@
  */
 #pragma once
 
+#include "emu/core/state.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "emu/core/state.h"
 
 #define PS2_QUEUE 64
 

@@ -1,8 +1,8 @@
 #include "emu/device/uart.h"
 
-#include <string.h>
 #include "emu/core/clock.h"
 #include "emu/core/port.h"
+#include <string.h>
 
 #define FIFO_SIZE 16
 
@@ -33,7 +33,7 @@ struct uart {
     struct timer timeout;
 };
 
-/* ---- interrupts ------------------------------------------------------------------------------- */
+/* ---- interrupts -------------------------------------------------------------------------- */
 
 static unsigned trigger_level(const struct uart *uart)
 {
@@ -81,7 +81,7 @@ static void arm_timeout(struct uart *uart)
               guest_clock_now(uart->device.board->clock) + 4 * NS_PER_SECOND / 11520);
 }
 
-/* ---- the receiver ----------------------------------------------------------------------------- */
+/* ---- the receiver ------------------------------------------------------------------------ */
 
 static void push(struct uart *uart, uint8_t byte)
 {
@@ -138,7 +138,7 @@ uint64_t uart_bytes_received(const struct device *device)
     return ((const struct uart *)device)->received;
 }
 
-/* ---- registers -------------------------------------------------------------------------------- */
+/* ---- registers --------------------------------------------------------------------------- */
 
 static uint8_t modem_lines(const struct uart *uart)
 {
@@ -266,7 +266,7 @@ static uint32_t uart_read(void *opaque, uint16_t offset, unsigned size)
 
 static const struct port_ops ports = {uart_read, uart_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 void uart_connect(struct device *device, uint16_t port, struct irq *output)
 {
@@ -321,16 +321,21 @@ static void finish(struct device *device)
 }
 
 static const struct state_field state[] = {
-    STATE_UINT(struct uart, ier),        STATE_UINT(struct uart, fcr),
-    STATE_UINT(struct uart, lcr),        STATE_UINT(struct uart, mcr),
-    STATE_UINT(struct uart, lsr),        STATE_UINT(struct uart, msr),
-    STATE_UINT(struct uart, scratch),    STATE_BYTES(struct uart, divisor),
+    STATE_UINT(struct uart, ier),           STATE_UINT(struct uart, fcr),
+    STATE_UINT(struct uart, lcr),           STATE_UINT(struct uart, mcr),
+    STATE_UINT(struct uart, lsr),           STATE_UINT(struct uart, msr),
+    STATE_UINT(struct uart, scratch),       STATE_BYTES(struct uart, divisor),
     STATE_UINT(struct uart, empty_pending), STATE_UINT(struct uart, timeout_pending),
-    STATE_BYTES(struct uart, fifo),      STATE_UINT(struct uart, fifo_head),
-    STATE_UINT(struct uart, fifo_count), STATE_UINT(struct uart, sent),
-    STATE_UINT(struct uart, received),   STATE_END,
+    STATE_BYTES(struct uart, fifo),         STATE_UINT(struct uart, fifo_head),
+    STATE_UINT(struct uart, fifo_count),    STATE_UINT(struct uart, sent),
+    STATE_UINT(struct uart, received),      STATE_END,
 };
 
-const struct device_ops uart_ops = {
-    .name = "uart", .size = sizeof(struct uart), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded, .finish = finish};
+const struct device_ops uart_ops = {.name = "uart",
+                                    .size = sizeof(struct uart),
+                                    .state_version = 1,
+                                    .state = state,
+                                    .realize = realize,
+                                    .reset = reset,
+                                    .loaded = loaded,
+                                    .finish = finish};

@@ -1,12 +1,12 @@
 #include "emu/device/vga.h"
 
-#include <string.h>
-#include <sys/mman.h>
-#include <gio/gio.h>
 #include "emu/core/clock.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/device/vga_window.h"
+#include <gio/gio.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #define ROM_SIZE   65536u
 #define FRAME_NS   INT64_C(16666667)
@@ -21,9 +21,11 @@ struct vga {
     uint8_t *rom; /* page aligned */
 };
 
-static const struct pci_identity identity = {
-    .vendor = 0x1234, .device = 0x1111, .subsystem_vendor = 0x1af4, .subsystem = 0x1100,
-    .class_code = 0x030000};
+static const struct pci_identity identity = {.vendor = 0x1234,
+                                             .device = 0x1111,
+                                             .subsystem_vendor = 0x1af4,
+                                             .subsystem = 0x1100,
+                                             .class_code = 0x030000};
 
 const struct vga_registers *vga_registers(const struct device *device)
 {
@@ -54,7 +56,7 @@ bool vga_set_rom(struct device *device, const uint8_t *bytes, size_t size)
     return true;
 }
 
-/* ---- the display interface -------------------------------------------------------------------- */
+/* ---- the display interface --------------------------------------------------------------- */
 
 static uint16_t dispi_read(const struct vga_registers *r)
 {
@@ -89,8 +91,8 @@ static void dispi_enable(struct vga *vga, uint16_t value)
 {
     struct vga_registers *r = &vga->registers;
     bool was = r->dispi[DISPI_ENABLE] & DISPI_ENABLED;
-    r->dispi[DISPI_ENABLE] = value & (DISPI_ENABLED | DISPI_GET_LIMIT | DISPI_8BIT_DAC |
-                                      DISPI_LINEAR | DISPI_NO_CLEAR);
+    r->dispi[DISPI_ENABLE] =
+        value & (DISPI_ENABLED | DISPI_GET_LIMIT | DISPI_8BIT_DAC | DISPI_LINEAR | DISPI_NO_CLEAR);
     if (!(value & DISPI_ENABLED) || was)
         return;
     r->dispi[DISPI_BANK] = r->dispi[DISPI_X] = r->dispi[DISPI_Y] = 0;
@@ -157,7 +159,7 @@ static void dispi_port_write(void *opaque, uint16_t offset, uint32_t value, unsi
         dispi_write(vga, (uint16_t)value);
 }
 
-/* ---- VGA ports -------------------------------------------------------------------------------- */
+/* ---- VGA ports --------------------------------------------------------------------------- */
 
 static void attribute_write(struct vga_registers *r, uint8_t value)
 {
@@ -348,7 +350,7 @@ static const struct port_ops vga_port_ops = {vga_read, vga_write, 1};
 static const struct port_ops dispi_ops = {dispi_port_read, dispi_port_write, 2};
 static const struct mmio_ops window_ops = {window_read, window_write, 1};
 
-/* ---- the device ------------------------------------------------------------------------------- */
+/* ---- the device -------------------------------------------------------------------------- */
 
 static bool realize(struct device *device, GError **error)
 {
@@ -365,9 +367,9 @@ static bool realize(struct device *device, GError **error)
                        memory_add_host(memory, "vga-frame-buffer", UINT64_C(1) << 50,
                                        VGA_MEMORY_SIZE, 1, vga->memory, true));
     if (vga->rom)
-        pci_add_memory_bar(&vga->pci, PCI_ROM_BAR, ROM_SIZE, false,
-                           memory_add_host(memory, "vga-rom", UINT64_C(1) << 50, ROM_SIZE, 1,
-                                           vga->rom, false));
+        pci_add_memory_bar(
+            &vga->pci, PCI_ROM_BAR, ROM_SIZE, false,
+            memory_add_host(memory, "vga-rom", UINT64_C(1) << 50, ROM_SIZE, 1, vga->rom, false));
     memory_add_mmio(memory, "vga-window", 0xa0000, 0x20000, 2, &window_ops, vga);
     port_add(ports, "vga", 0x3b0, 0x30, &vga_port_ops, vga);
     port_add(ports, "vga-dispi", 0x1ce, 4, &dispi_ops, vga);
@@ -436,6 +438,11 @@ static const struct state_field state[] = {
     STATE_END,
 };
 
-const struct device_ops vga_ops = {
-    .name = "vga", .size = sizeof(struct vga), .state_version = 1, .state = state,
-    .realize = realize, .reset = reset, .loaded = loaded, .finish = finish};
+const struct device_ops vga_ops = {.name = "vga",
+                                   .size = sizeof(struct vga),
+                                   .state_version = 1,
+                                   .state = state,
+                                   .realize = realize,
+                                   .reset = reset,
+                                   .loaded = loaded,
+                                   .finish = finish};

@@ -2,8 +2,8 @@
  * A VGA (IBM PS/2 hardware reference, video subsystem) on PCI, with the Bochs display interface
  * (ports 0x1ce/0x1cf) for high resolutions and a linear frame buffer in its first BAR.
  *
- * Video memory is 16 MiB. Planes are interleaved: byte p of the dword at 4*a is plane p at address a;
- * so text is at plane 0 (characters) and 1 (attributes), fonts at plane 2.
+ * Video memory is 16 MiB. Planes are interleaved: byte p of the dword at 4*a is plane p at address
+ * a; so text is at plane 0 (characters) and 1 (attributes), fonts at plane 2.
  */
 #pragma once
 
@@ -15,8 +15,18 @@ extern const struct device_ops vga_ops;
 
 /* Indices of the display interface's registers. */
 enum vga_dispi {
-    DISPI_ID, DISPI_WIDTH, DISPI_HEIGHT, DISPI_BPP, DISPI_ENABLE, DISPI_BANK, DISPI_VIRTUAL_WIDTH,
-    DISPI_VIRTUAL_HEIGHT, DISPI_X, DISPI_Y, DISPI_MEMORY, DISPI_COUNT,
+    DISPI_ID,
+    DISPI_WIDTH,
+    DISPI_HEIGHT,
+    DISPI_BPP,
+    DISPI_ENABLE,
+    DISPI_BANK,
+    DISPI_VIRTUAL_WIDTH,
+    DISPI_VIRTUAL_HEIGHT,
+    DISPI_X,
+    DISPI_Y,
+    DISPI_MEMORY,
+    DISPI_COUNT,
 };
 #define DISPI_ENABLED   0x01
 #define DISPI_GET_LIMIT 0x02

@@ -19,7 +19,12 @@ static bool map_offset(const struct vga_registers *registers, uint32_t *offset)
 {
     static const struct {
         uint32_t base, size;
-    } maps[4] = {{0, 0x20000}, {0, 0x10000}, {0x10000, 0x8000}, {0x18000, 0x8000}};
+    } maps[4] = {
+        {0,       0x20000},
+        {0,       0x10000},
+        {0x10000, 0x8000 },
+        {0x18000, 0x8000 }
+    };
     unsigned map = registers->graphics[GC_MISC] >> 2 & 3;
     *offset -= maps[map].base;
     return *offset < maps[map].size;
@@ -64,8 +69,8 @@ uint8_t vga_window_read(struct vga_registers *registers, const uint8_t *memory, 
     uint8_t result = 0xff; /* read mode 1: which pixels have the colour compared */
     for (unsigned plane = 0; plane < 4; plane++) {
         if (gc[GC_CARE] >> plane & 1)
-            result &= (uint8_t) ~(registers->latch[plane] ^
-                                  (gc[GC_COMPARE] >> plane & 1 ? 0xff : 0));
+            result &=
+                (uint8_t) ~(registers->latch[plane] ^ (gc[GC_COMPARE] >> plane & 1 ? 0xff : 0));
     }
     return result;
 }

@@ -1,3 +1,4 @@
+#include "emu/display/screen.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
@@ -5,7 +6,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
-#include "emu/display/screen.h"
 
 bool screen_write_png(const struct screen *screen, const char *path, GError **error)
 {

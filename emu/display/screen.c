@@ -52,7 +52,7 @@ static unsigned visible_lines(const struct vga_registers *r)
     return (r->crtc[0x12] | (r->crtc[7] & 2u) << 7 | (r->crtc[7] & 0x40u) << 3) + 1;
 }
 
-/* ---- text ------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------- */
 
 struct glyph {
     unsigned x, y, width, height;
@@ -80,8 +80,8 @@ static void draw_glyph(const struct view *view, const struct glyph *glyph)
     attribute_colour(view, glyph->attribute >> 4 & (blinks ? 7 : 15), background);
     for (unsigned line = 0; line < glyph->height; line++) {
         uint8_t bits = view->memory[(font + line) * 4 + 2];
-        bool cursor = glyph->cursor && !(r->crtc[0x0a] & 0x20) && line >= cursor_start &&
-                      line <= cursor_end;
+        bool cursor =
+            glyph->cursor && !(r->crtc[0x0a] & 0x20) && line >= cursor_start && line <= cursor_end;
         for (unsigned column = 0; column < glyph->width; column++) {
             bool line_drawing = glyph->code >= 0xc0 && glyph->code <= 0xdf;
             bool set = column < 8 ? bits >> (7 - column) & 1 : line_drawing && bits & 1;
@@ -104,14 +104,14 @@ static void render_text(struct view *view)
         for (unsigned column = 0; column < columns; column++) {
             uint32_t at = (start + row * pitch + column) & 0xffff;
             const uint8_t *cell = view->memory + (gsize)at * 4;
-            struct glyph glyph = {column * width, row * height, width, height,
-                                  cell[0], cell[1], at == cursor};
+            struct glyph glyph = {column * width, row * height, width,       height,
+                                  cell[0],        cell[1],      at == cursor};
             draw_glyph(view, &glyph);
         }
     }
 }
 
-/* ---- graphics --------------------------------------------------------------------------------- */
+/* ---- graphics ---------------------------------------------------------------------------- */
 
 static void true_colour(const uint8_t *bytes, unsigned bpp, uint8_t rgb[3])
 {
@@ -119,7 +119,8 @@ static void true_colour(const uint8_t *bytes, unsigned bpp, uint8_t rgb[3])
     if (bpp == 15 || bpp == 16) {
         unsigned green_bits = bpp - 10;
         rgb[0] = (uint8_t)((value >> (5 + green_bits) & 31) * 255 / 31);
-        rgb[1] = (uint8_t)((value >> 5 & ((1u << green_bits) - 1)) * 255 / ((1u << green_bits) - 1));
+        rgb[1] =
+            (uint8_t)((value >> 5 & ((1u << green_bits) - 1)) * 255 / ((1u << green_bits) - 1));
         rgb[2] = (uint8_t)((value & 31) * 255 / 31);
     } else {
         rgb[0] = bytes[2];

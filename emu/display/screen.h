@@ -3,10 +3,10 @@
  */
 #pragma once
 
+#include "emu/device/vga.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include "emu/device/vga.h"
 
 struct screen {
     unsigned width, height; /* pixels, at least 1 */

@@ -1,11 +1,11 @@
 #include "emu/machine/acpi.h"
 
-#include <string.h>
 #include "emu/core/bytes.h"
 #include "emu/device/ioapic.h"
 #include "emu/device/lapic.h"
 #include "emu/device/piix4_pm.h"
 #include "emu/machine/dsdt.hex"
+#include <string.h>
 
 #define HEADER_SIZE   36
 #define CHECKSUM_AT   9
@@ -19,7 +19,7 @@
 enum loader_command { LOADER_ALLOCATE = 1, LOADER_ADD_POINTER = 2, LOADER_ADD_CHECKSUM = 3 };
 enum loader_zone { ZONE_HIGH = 1, ZONE_FSEG = 2 };
 
-/* ---- the loader's script ---------------------------------------------------------------------- */
+/* ---- the loader's script ----------------------------------------------------------------- */
 
 static uint8_t *new_command(struct acpi_tables *t, enum loader_command command)
 {
@@ -64,7 +64,7 @@ static void add_checksum(struct acpi_tables *t, const char *file, uint32_t offse
     bytes_store(command + FILE_SIZE + 8, length, 4);
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables ------------------------------------------------------------------------------ */
 
 static void put(struct acpi_tables *t, uint64_t value, unsigned size)
 {
@@ -143,8 +143,8 @@ static guint build_fadt(struct acpi_tables *t, guint facs, guint dsdt)
     fadt[92] = 4;
     bytes_store(fadt + 96, 0xfff, 2); /* C2 and C3: not there */
     bytes_store(fadt + 98, 0xfff, 2);
-    fadt[106] = 0x0d; /* the day alarm, none for the month */
-    fadt[108] = 0x32; /* the century's byte in CMOS */
+    fadt[106] = 0x0d;                   /* the day alarm, none for the month */
+    fadt[108] = 0x32;                   /* the century's byte in CMOS */
     bytes_store(fadt + 109, 0x0003, 2); /* legacy devices and an 8042 */
     /* WBINVD works, C1 works, the sleep button is no fixed one, the RTC wakes nobody from S4;
      * reset register. */
@@ -197,11 +197,39 @@ static guint build_madt(struct acpi_tables *t, unsigned cpus)
     put_override(t, 0, 2, 0);
     for (unsigned i = 0; i < G_N_ELEMENTS(level_irqs); i++)
         put_override(t, level_irqs[i], level_irqs[i], 0x000d); /* active high, level */
-    put(t, 4, 1); /* LINT1 of every processor is NMI */
+    put(t, 4, 1);                                              /* LINT1 of every processor is NMI */
     put(t, 6, 1);
     put(t, 0xff, 1);
     put(t, 0, 2);
     put(t, 1, 1);
+    end_table(t, at);
+    return at;
+}
+
+/* \_SB.C000 and so on: the processors as devices (8.4), which the MADT's entries are matched with.
+ * In ACPI machine language (20.2): a scope, and in it devices of two names each. */
+static guint build_ssdt(struct acpi_tables *t, unsigned cpus)
+{
+    enum { DEVICE_SIZE = 29 };
+    guint at = begin_table(t, "SSDT", 2);
+    unsigned length = 2 + 5 + cpus * DEVICE_SIZE; /* of the scope, its two length bytes included */
+    put(t, 0x10, 1);
+    put(t, 0x40 | (length & 15), 1);
+    put(t, length >> 4, 1);
+    g_byte_array_append(t->tables, (const guint8 *)"\\_SB_", 5);
+    for (unsigned i = 0; i < cpus; i++) {
+        char name[5];
+        g_snprintf(name, sizeof(name), "C%03X", i & 0xfff);
+        put(t, 0x825b, 2);
+        put(t, DEVICE_SIZE - 2, 1);
+        g_byte_array_append(t->tables, (const guint8 *)name, 4);
+        g_byte_array_append(t->tables,
+                            (const guint8 *)"\x08_HID\x0d"
+                                            "ACPI0007",
+                            15);
+        g_byte_array_append(t->tables, (const guint8 *)"\x08_UID\x0a", 6);
+        put(t, i, 1);
+    }
     end_table(t, at);
     return at;
 }
@@ -245,9 +273,10 @@ void acpi_tables_build(struct acpi_tables *t, unsigned cpus)
     allocate(t, ACPI_RSDP_FILE, 16, ZONE_FSEG);
     guint facs = build_facs(t); /* first, for it needs the alignment */
     guint dsdt = build_dsdt(t);
-    guint tables[2];
+    guint tables[3];
     tables[0] = build_fadt(t, facs, dsdt);
     tables[1] = build_madt(t, cpus);
+    tables[2] = build_ssdt(t, cpus);
     guint rsdt = build_root(t, false, tables, G_N_ELEMENTS(tables));
     guint xsdt = build_root(t, true, tables, G_N_ELEMENTS(tables));
     build_rsdp(t, rsdt, xsdt);
@@ -260,7 +289,7 @@ void acpi_tables_clear(struct acpi_tables *t)
     g_clear_pointer(&t->loader, g_byte_array_unref);
 }
 
-/* ---- placing without firmware ----------------------------------------------------------------- */
+/* ---- placing without firmware ------------------------------------------------------------ */
 
 static uint8_t *file_bytes(struct acpi_tables *t, const uint8_t *name)
 {

@@ -1,6 +1,6 @@
 /*
- * The ACPI tables of the board (ACPI Specification 6.3), and the script by which firmware places them:
- * the table loader's commands as QEMU documents them and SeaBIOS carries them out.
+ * The ACPI tables of the board (ACPI Specification 6.3), and the script by which firmware places
+ * them: the table loader's commands as QEMU documents them and SeaBIOS carries them out.
  */
 #pragma once
 
@@ -21,6 +21,6 @@ struct acpi_tables {
 /* For a board with `cpus` processors. Free with acpi_tables_clear(). */
 void acpi_tables_build(struct acpi_tables *tables, unsigned cpus);
 void acpi_tables_clear(struct acpi_tables *tables);
-/* Does the loader's work where no firmware does it: makes the pointers and checksums good for tables
- * at `tables_address` (64-byte aligned) and the RSDP at `rsdp_address`. */
+/* Does the loader's work where no firmware does it: makes the pointers and checksums good for
+ * tables at `tables_address` (64-byte aligned) and the RSDP at `rsdp_address`. */
 void acpi_tables_place(struct acpi_tables *tables, uint64_t tables_address, uint64_t rsdp_address);

@@ -1,15 +1,15 @@
 /*
  * The BIOS, and what it is told: CMOS bytes and fw_cfg items, in the form SeaBIOS reads them.
  */
-#include <gio/gio.h>
-#include <string.h>
-#include <sys/mman.h>
 #include "emu/core/bytes.h"
 #include "emu/core/memory.h"
 #include "emu/device/cmos.h"
 #include "emu/device/fw_cfg.h"
 #include "emu/device/vga.h"
 #include "emu/machine/machine_internal.h"
+#include <gio/gio.h>
+#include <string.h>
+#include <sys/mman.h>
 
 #define DEFAULT_BIOS "/usr/share/seabios/bios-256k.bin"
 #define VIDEO_BIOS   "/usr/share/seabios/vgabios-stdvga.bin"
@@ -31,7 +31,8 @@ static bool map_bios(struct machine *machine, const char *path, const char *byte
     if (size < 0x10000 || size > MAX_BIOS || size % 0x10000) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                     "firmware %s has %" G_GSIZE_FORMAT
-                    " bytes; a BIOS image has a multiple of 64 KiB, up to 4 MiB", path, size);
+                    " bytes; a BIOS image has a multiple of 64 KiB, up to 4 MiB",
+                    path, size);
         return false;
     }
     uint8_t *pages = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -69,7 +70,7 @@ bool firmware_load(struct machine *machine, GError **error)
     return true;
 }
 
-/* ---- CMOS ------------------------------------------------------------------------------------- */
+/* ---- CMOS -------------------------------------------------------------------------------- */
 
 static void set_word(struct device *cmos, unsigned index, uint64_t value)
 {
@@ -100,7 +101,8 @@ static void describe_boot_order(struct device *cmos, const char *order)
     for (unsigned i = 0; i < 3 && order[i]; i++)
         codes[i] = boot_code(order[i]);
     cmos_set(cmos, 0x3d, (uint8_t)(codes[1] << 4 | codes[0]));
-    cmos_set(cmos, 0x38, (uint8_t)(codes[2] << 4 | 1)); /* bit 0: no check for a floppy's signature */
+    cmos_set(cmos, 0x38,
+             (uint8_t)(codes[2] << 4 | 1)); /* bit 0: no check for a floppy's signature */
 }
 
 static void describe_cmos(struct machine *machine)
@@ -122,7 +124,7 @@ static void describe_cmos(struct machine *machine)
     describe_boot_order(cmos, config->boot_order ? config->boot_order : "cd");
 }
 
-/* ---- fw_cfg ----------------------------------------------------------------------------------- */
+/* ---- fw_cfg ------------------------------------------------------------------------------ */
 
 static void add_range(GByteArray *map, uint64_t base, uint64_t length, uint32_t type)
 {
@@ -142,6 +144,18 @@ static void describe_memory(struct machine *machine, struct device *fw_cfg)
     fw_cfg_add_file(fw_cfg, "etc/e820", map->data, map->len);
 }
 
+/* Disks in the order of the command line, by the names that SeaBIOS gives them (Open Firmware
+ * paths). */
+static void describe_disk_order(struct machine *machine, struct device *fw_cfg)
+{
+    g_autoptr(GString) order = g_string_new(NULL);
+    for (unsigned i = 0; i < machine->config->disk_count; i++)
+        g_string_append_printf(order, "%s/pci@i0cf8/ide@1,1/drive@%u/disk@%u", i ? "\n" : "", i / 2,
+                               i % 2);
+    if (order->len)
+        fw_cfg_add_file(fw_cfg, "bootorder", order->str, order->len + 1);
+}
+
 void firmware_describe(struct machine *machine)
 {
     /* Sleep states by number: bit 7 there, the low bits the sleep type. */
@@ -155,6 +169,8 @@ void firmware_describe(struct machine *machine)
     fw_cfg_add_integer(fw_cfg, FW_CFG_ITEM_BOOT_MENU, 0, 2);
     fw_cfg_add_file(fw_cfg, "etc/system-states", system_states, sizeof(system_states));
     describe_memory(machine, fw_cfg);
+    if (!config->boot_order)
+        describe_disk_order(machine, fw_cfg);
     acpi_tables_build(&machine->acpi, config->cpus);
     fw_cfg_add_file(fw_cfg, ACPI_TABLES_FILE, machine->acpi.tables->data,
                     machine->acpi.tables->len);

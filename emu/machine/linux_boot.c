@@ -5,8 +5,6 @@
  *      0x10000  boot_params          0x1f000  a descriptor table        0x20000  the command line
  *      1 MiB    the kernel           below the top of low memory: initrd, then the ACPI tables
  */
-#include <gio/gio.h>
-#include <string.h>
 #include "emu/core/bytes.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
@@ -15,6 +13,8 @@
 #include "emu/device/i440fx.h"
 #include "emu/device/piix4_pm.h"
 #include "emu/machine/machine_internal.h"
+#include <gio/gio.h>
+#include <string.h>
 
 #define BOOT_PARAMS   0x10000u
 #define GDT           0x1f000u
@@ -34,7 +34,7 @@ struct linux_image {
     uint64_t initrd_address;
 };
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ------------------------------------------------------------------------------- */
 
 void linux_image_free(struct linux_image *image)
 {
@@ -68,8 +68,10 @@ static bool check_kernel(struct linux_image *image, const struct machine_config 
                     config->kernel);
     unsigned version = (unsigned)bytes_load(kernel + 0x206, 2);
     if (version < 0x204 || !(kernel[0x211] & 1))
-        return fail(error, "kernel %s has boot protocol %u.%02u; a bzImage of 2.04 or newer is "
-                    "needed", config->kernel, version >> 8, version & 255);
+        return fail(error,
+                    "kernel %s has boot protocol %u.%02u; a bzImage of 2.04 or newer is "
+                    "needed",
+                    config->kernel, version >> 8, version & 255);
     unsigned sectors = (uint8_t)kernel[HEADER_AT];
     image->setup_size = ((sectors ? sectors : 4) + 1) * 512u;
     if (image->setup_size >= image->kernel_size)
@@ -89,7 +91,8 @@ static bool place(struct linux_image *image, const struct machine_config *config
     }
     image->initrd_address = (MIN(top, limit + 1) - MIN(top, image->initrd_size)) & ~UINT64_C(4095);
     if (config->memory <= KERNEL + ACPI_RESERVE || kernel_end > image->initrd_address)
-        return fail(error, "kernel and initrd do not fit in %" G_GUINT64_FORMAT
+        return fail(error,
+                    "kernel and initrd do not fit in %" G_GUINT64_FORMAT
                     " MiB of memory: give --memory %" G_GUINT64_FORMAT "M or more",
                     config->memory >> 20,
                     ((kernel_end + image->initrd_size + ACPI_RESERVE) >> 20) + 2);
@@ -118,7 +121,7 @@ struct linux_image *linux_image_load(const struct machine_config *config, GError
     return place(image, config, error) ? g_steal_pointer(&image) : NULL;
 }
 
-/* ---- what a BIOS would have done -------------------------------------------------------------- */
+/* ---- what a BIOS would have done --------------------------------------------------------- */
 
 static void set_config(struct pci_bus *bus, unsigned devfn, unsigned offset, uint32_t value,
                        unsigned size)
@@ -163,7 +166,7 @@ static void place_tables(struct machine *machine)
     acpi_tables_clear(&tables);
 }
 
-/* ---- the boot protocol ------------------------------------------------------------------------ */
+/* ---- the boot protocol ------------------------------------------------------------------- */
 
 static void add_e820(uint8_t *params, uint64_t base, uint64_t end, uint32_t type)
 {
@@ -210,7 +213,9 @@ static void write_params(struct machine *machine, const struct linux_image *imag
 
 static struct segment flat_segment(uint16_t selector, uint16_t type)
 {
-    return (struct segment){.base = 0, .limit = UINT32_MAX, .selector = selector,
+    return (struct segment){.base = 0,
+                            .limit = UINT32_MAX,
+                            .selector = selector,
                             .attributes = (uint16_t)(type | SEG_S | SEG_P | SEG_DB | SEG_G)};
 }
 
@@ -226,8 +231,7 @@ static void set_registers(struct machine *machine)
     state->rip = KERNEL;
     state->rflags = 2;
     state->cr0 = CR0_PE | CR0_ET | CR0_NE;
-    state->seg[SEG_CS] =
-        flat_segment(CODE_SELECTOR, SEG_CODE | SEG_WRITABLE | SEG_ACCESSED);
+    state->seg[SEG_CS] = flat_segment(CODE_SELECTOR, SEG_CODE | SEG_WRITABLE | SEG_ACCESSED);
     state->seg[SEG_DS] = state->seg[SEG_ES] = state->seg[SEG_SS] = data;
     state->seg[SEG_FS] = state->seg[SEG_GS] = data;
     state->gdtr = (struct descriptor_table){GDT, 4 * 8 - 1};

@@ -1,10 +1,10 @@
 #include "emu/machine/loop.h"
 
+#include "emu/core/clock.h"
 #include <glib.h>
 #include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-#include "emu/core/clock.h"
 
 struct watch {
     int fd;
@@ -69,8 +69,8 @@ void loop_unwatch(struct loop *loop, int fd)
 {
     struct watch *known = find(loop, fd);
     if (known)
-        g_array_remove_index_fast(
-            loop->watches, (guint)(known - (struct watch *)(void *)loop->watches->data));
+        g_array_remove_index_fast(loop->watches,
+                                  (guint)(known - (struct watch *)(void *)loop->watches->data));
 }
 
 void loop_step(struct loop *loop, int64_t timeout_ns)

@@ -1,5 +1,9 @@
 #include "emu/machine/machine_internal.h"
 
+#include "emu/core/clock.h"
+#include "emu/cpu/cpu.h"
+#include "emu/device/piix4_pm.h"
+#include "emu/device/uart.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
@@ -8,12 +12,8 @@
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
-#include "emu/core/clock.h"
-#include "emu/cpu/cpu.h"
-#include "emu/device/piix4_pm.h"
-#include "emu/device/uart.h"
 
-/* ---- requests --------------------------------------------------------------------------------- */
+/* ---- requests ---------------------------------------------------------------------------- */
 
 void machine_request(struct machine *machine, enum machine_request request)
 {
@@ -42,7 +42,7 @@ void machine_quit(struct machine *machine)
     machine_request(machine, REQUEST_QUIT);
 }
 
-/* ---- building --------------------------------------------------------------------------------- */
+/* ---- building ---------------------------------------------------------------------------- */
 
 const char *machine_bus_name(enum machine_bus bus)
 {
@@ -54,8 +54,8 @@ static bool open_disks(struct machine *machine, GError **error)
 {
     for (unsigned i = 0; i < machine->config->disk_count; i++) {
         const struct machine_disk *disk = &machine->config->disks[i];
-        unsigned flags = (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) |
-                         (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0);
+        unsigned flags =
+            (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) | (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0);
         struct block_device *device = block_open(disk->file, flags, error);
         if (!device) {
             g_prefix_error(error, "disk %u: ", i);
@@ -96,7 +96,8 @@ static bool build(struct machine *machine, GError **error)
     if (!open_disks(machine, error) || !open_debug_console(machine, error) ||
         !pc_build(machine, error) || !vcpus_new(machine, error))
         return false;
-    machine->serial = serial_new(machine, config->serial ? config->serial : "none", error);
+    machine->serial = serial_new(machine, config->serial ? config->serial : "none",
+                                 config->serial_log, error);
     return machine->serial != NULL;
 }
 
@@ -165,7 +166,7 @@ bool machine_free(struct machine *machine, GError **error)
     return ok;
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 void machine_power_button(struct machine *machine)
 {
@@ -206,7 +207,7 @@ static const char *shutdown_reason(const struct machine *machine)
         if (reason)
             return reason;
     }
-    return "the CPU is in shutdown";
+    return "triple fault";
 }
 
 /* Acts on what was requested. True when the machine ends. */
@@ -218,7 +219,7 @@ static bool serve_requests(struct machine *machine, enum machine_end *ret_end)
         return false;
     vcpus_hold(machine);
     if (requests & REQUEST_TRIPLE_FAULT)
-        fprintf(stderr, "drover-emu: triple fault: %s; the machine %s\n", shutdown_reason(machine),
+        fprintf(stderr, "drover-emu: %s; the machine %s\n", shutdown_reason(machine),
                 no_reboot ? "ends" : "is reset");
     if (requests & REQUEST_DEBUG_EXIT)
         *ret_end = MACHINE_END_DEBUG_EXIT;
@@ -254,7 +255,7 @@ int machine_exit_status(const struct machine *machine)
     return atomic_load(&machine->exit_status);
 }
 
-/* ---- questions -------------------------------------------------------------------------------- */
+/* ---- questions --------------------------------------------------------------------------- */
 
 enum machine_state machine_state(const struct machine *machine)
 {
@@ -311,8 +312,8 @@ struct device *machine_device(struct machine *machine, unsigned index)
     return index < machine->vcpu_count ? machine->vcpus[index].lapic : NULL;
 }
 
-void machine_watch(struct machine *machine, int fd, short events,
-                   machine_watch_function *function, void *opaque)
+void machine_watch(struct machine *machine, int fd, short events, machine_watch_function *function,
+                   void *opaque)
 {
     loop_watch(machine->loop, fd, events, function, opaque);
 }

@@ -6,15 +6,15 @@
  *            \                    /
  *             the board lock, devices          disk workers: one thread per disk
  *
- * Threads: machine_run() is the device thread. Unless said otherwise, functions are called there, or
- * before machine_run(). Lock order: board lock, then the machine's own.
+ * Threads: machine_run() is the device thread. Unless said otherwise, functions are called there,
+ * or before machine_run(). Lock order: board lock, then the machine's own.
  */
 #pragma once
 
+#include "emu/device/disk_worker.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include "emu/device/disk_worker.h"
 
 struct machine;
 struct device;
@@ -32,19 +32,20 @@ struct machine_disk {
 };
 
 struct machine_config {
-    const char *name;   /* NULL: none */
-    uint64_t memory;    /* bytes, whole MiB */
-    unsigned cpus;      /* 1 to MACHINE_MAX_CPUS */
+    const char *name; /* NULL: none */
+    uint64_t memory;  /* bytes, whole MiB */
+    unsigned cpus;    /* 1 to MACHINE_MAX_CPUS */
     const char *engine, *cpu_model;
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
-    const char *serial;     /* "stdio", "unix:PATH", "file:PATH" or "none" */
-    const char *firmware;   /* file of the BIOS; NULL: SeaBIOS from its package */
+    const char *serial;                   /* "stdio", "unix:PATH", "file:PATH" or "none" */
+    const char *serial_log;               /* all its output is appended to this file; NULL: none */
+    const char *firmware;                 /* file of the BIOS; NULL: SeaBIOS from its package */
     const char *kernel, *initrd, *append; /* boot Linux without firmware; NULL kernel: firmware */
-    const char *boot_order; /* letters a floppy, c disk, d CD, n network; NULL: "cd" */
+    const char *boot_order;    /* letters a floppy, c disk, d CD, n network; NULL: "cd" */
     const char *debug_console; /* file for the firmware's log; NULL: none */
-    bool debug_exit;        /* port 0xf4 ends the machine */
-    bool no_reboot;         /* the machine ends where its guest resets it */
+    bool debug_exit;           /* port 0xf4 ends the machine */
+    bool no_reboot;            /* the machine ends where its guest resets it */
 };
 
 /* Why machine_run() returned. */
@@ -58,7 +59,8 @@ enum machine_end {
 
 enum machine_state { MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDING, MACHINE_STATE_COUNT };
 
-/* Borrows the configuration for the machine's life. Threads exist from here on, CPUs do not run yet. */
+/* Borrows the configuration for the machine's life. Threads exist from here on, CPUs do not run
+ * yet. */
 struct machine *machine_new(const struct machine_config *config, GError **error);
 /* Flushes and closes the disks; false when that failed, the machine is gone all the same. */
 bool machine_free(struct machine *machine, GError **error);
@@ -88,8 +90,8 @@ void machine_statistics(struct machine *machine, struct machine_statistics *ret_
 void machine_disk_counters(struct machine *machine, unsigned disk,
                            struct disk_counters *ret_counters, uint64_t *ret_size);
 
-struct device *machine_vga(struct machine *machine);   /* borrowed */
-struct board *machine_board(struct machine *machine);  /* borrowed */
+struct device *machine_vga(struct machine *machine);  /* borrowed */
+struct board *machine_board(struct machine *machine); /* borrowed */
 /* Walks the devices in the order of their saved state; NULL ends. */
 struct device *machine_device(struct machine *machine, unsigned index);
 
@@ -100,6 +102,6 @@ bool machine_load(struct machine *machine, GBytes *image, GError **error);
 /* File descriptors the device thread looks after. `events` as poll(2) has them; the callback is
  * without the board lock. machine_watch() replaces the events of a descriptor it knows. */
 typedef void machine_watch_function(void *opaque, int fd, short events);
-void machine_watch(struct machine *machine, int fd, short events,
-                   machine_watch_function *function, void *opaque);
+void machine_watch(struct machine *machine, int fd, short events, machine_watch_function *function,
+                   void *opaque);
 void machine_unwatch(struct machine *machine, int fd);

@@ -3,14 +3,14 @@
  */
 #pragma once
 
-#include <pthread.h>
-#include <stdatomic.h>
 #include "emu/core/board.h"
 #include "emu/device/device.h"
 #include "emu/device/lapic.h"
 #include "emu/machine/acpi.h"
 #include "emu/machine/loop.h"
 #include "emu/machine/machine.h"
+#include <pthread.h>
+#include <stdatomic.h>
 
 struct cpu;
 struct serial;
@@ -25,8 +25,20 @@ struct vcpu {
 
 /* The board's devices, in the order in which they are realized, reset and saved. */
 enum pc_slot {
-    PC_I440FX, PC_PIIX3, PC_I8259, PC_IOAPIC, PC_I8254, PC_CMOS, PC_I8042, PC_I8237, PC_UART,
-    PC_PIIX4_PM, PC_IDE, PC_VGA, PC_FW_CFG, PC_DEBUG,
+    PC_I440FX,
+    PC_PIIX3,
+    PC_I8259,
+    PC_IOAPIC,
+    PC_I8254,
+    PC_CMOS,
+    PC_I8042,
+    PC_I8237,
+    PC_UART,
+    PC_PIIX4_PM,
+    PC_IDE,
+    PC_VGA,
+    PC_FW_CFG,
+    PC_DEBUG,
     PC_COUNT,
 };
 
@@ -44,21 +56,21 @@ struct machine {
     int debug_fd; /* the firmware's log, or -1 */
     struct acpi_tables acpi;
 
-    GBytes *bios;         /* the ROM image as read */
-    uint8_t *bios_pages;  /* page aligned, bios_size bytes */
+    GBytes *bios;        /* the ROM image as read */
+    uint8_t *bios_pages; /* page aligned, bios_size bytes */
     size_t bios_size;
     struct linux_image *linux_image; /* NULL: boots by firmware */
 
     /* Requests from any thread, acted on by the device thread. */
-    atomic_uint requests;    /* bits of enum machine_request */
+    atomic_uint requests; /* bits of enum machine_request */
     atomic_int exit_status;
     uint64_t resets;
 
     pthread_mutex_t lock; /* guards what follows; inside the board lock */
     pthread_cond_t changed;
-    bool hold;    /* vCPU threads park */
-    bool ending;  /* vCPU threads end */
-    bool paused;  /* by machine_pause() */
+    bool hold;   /* vCPU threads park */
+    bool ending; /* vCPU threads end */
+    bool paused; /* by machine_pause() */
 };
 
 enum machine_request {
@@ -79,9 +91,9 @@ void pc_free(struct machine *machine);
 /* vcpu.c: threads. */
 bool vcpus_new(struct machine *machine, GError **error);
 void vcpus_start(struct machine *machine);
-void vcpus_hold(struct machine *machine);    /* returns when all are parked */
+void vcpus_hold(struct machine *machine); /* returns when all are parked */
 void vcpus_release(struct machine *machine);
-void vcpus_stop(struct machine *machine);    /* ends the threads */
+void vcpus_stop(struct machine *machine); /* ends the threads */
 void vcpus_free(struct machine *machine);
 
 /* firmware.c: ROM and what it is told. */
@@ -95,5 +107,6 @@ void linux_image_free(struct linux_image *image);
 void linux_boot(struct machine *machine);
 
 /* serial.c: what the serial port is connected to. */
-struct serial *serial_new(struct machine *machine, const char *specification, GError **error);
+struct serial *serial_new(struct machine *machine, const char *specification, const char *log,
+                          GError **error);
 void serial_free(struct serial *serial);

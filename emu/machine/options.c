@@ -1,8 +1,8 @@
 #include "emu/machine/options.h"
 
+#include "emu/core/memory.h"
 #include <gio/gio.h>
 #include <string.h>
-#include "emu/core/memory.h"
 
 G_GNUC_PRINTF(2, 3)
 static bool fail(GError **error, const char *format, ...)
@@ -20,8 +20,16 @@ bool options_parse_memory(const char *text, uint64_t *ret_bytes, GError **error)
     static const struct {
         const char *suffix;
         unsigned shift;
-    } units[] = {{"K", 10}, {"Ki", 10}, {"M", 20}, {"Mi", 20}, {"G", 30}, {"Gi", 30}, {"T", 40},
-                 {"Ti", 40}};
+    } units[] = {
+        {"K",  10},
+        {"Ki", 10},
+        {"M",  20},
+        {"Mi", 20},
+        {"G",  30},
+        {"Gi", 30},
+        {"T",  40},
+        {"Ti", 40}
+    };
     char *end = NULL;
     guint64 number = g_ascii_isdigit(text[0]) ? g_ascii_strtoull(text, &end, 10) : 0;
     unsigned shift = 0;
@@ -91,8 +99,10 @@ static bool parse_disk_part(const char *text, const char *key, const char *value
     if (strcmp(key, "readonly") == 0)
         return parse_switch(value, &disk->read_only) ||
                fail(error, "--disk %s: readonly is on or off, not \"%s\"", text, value);
-    return fail(error, "--disk %s: \"%s\" is not known; use file=PATH, bus=ide, format=vhd or raw, "
-                "readonly=on or off", text, key);
+    return fail(error,
+                "--disk %s: \"%s\" is not known; use file=PATH, bus=ide, format=vhd or raw, "
+                "readonly=on or off",
+                text, key);
 }
 
 bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError **error)
@@ -131,8 +141,10 @@ bool options_check_boot_order(const char *text, GError **error)
     bool seen[256] = {false};
     for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
         if (!strchr("acdn", *c) || seen[*c])
-            return fail(error, "--boot-order %s: give letters, each once: a floppy, c disk, d CD, "
-                        "n network", text);
+            return fail(error,
+                        "--boot-order %s: give letters, each once: a floppy, c disk, d CD, "
+                        "n network",
+                        text);
         seen[*c] = true;
     }
     return *text || fail(error, "--boot-order: give letters, as cd");

@@ -5,8 +5,8 @@
 
 #include "emu/machine/machine.h"
 
-/* "512M", "2G", "1048576K": bytes. Whole MiB, from 1 MiB (4 KiB pages below it are not enough for any
- * guest). Errors name the option's value and what would be right. */
+/* "512M", "2G", "1048576K": bytes. Whole MiB, from 1 MiB (4 KiB pages below it are not enough for
+ * any guest). Errors name the option's value and what would be right. */
 bool options_parse_memory(const char *text, uint64_t *ret_bytes, GError **error);
 /* "file=PATH,bus=ide[,format=raw][,readonly=on]"; a comma in a path is written twice. The path is
  * allocated and stands in ret_disk->file. */

@@ -1,7 +1,6 @@
 /*
  * The PC: which devices it has and how they are wired.
  */
-#include <time.h>
 #include "emu/cpu/cpu.h"
 #include "emu/device/cmos.h"
 #include "emu/device/debug_port.h"
@@ -18,15 +17,16 @@
 #include "emu/device/uart.h"
 #include "emu/device/vga.h"
 #include "emu/machine/machine_internal.h"
+#include <time.h>
 
 #include <unistd.h>
 
 static const struct device_ops *const parts[PC_COUNT] = {
-    [PC_I440FX] = &i440fx_ops, [PC_PIIX3] = &piix3_ops, [PC_I8259] = &i8259_ops,
-    [PC_IOAPIC] = &ioapic_ops, [PC_I8254] = &i8254_ops, [PC_CMOS] = &cmos_ops,
-    [PC_I8042] = &i8042_ops,   [PC_I8237] = &i8237_ops, [PC_UART] = &uart_ops,
-    [PC_PIIX4_PM] = &piix4_pm_ops, [PC_IDE] = &ide_ops, [PC_VGA] = &vga_ops,
-    [PC_FW_CFG] = &fw_cfg_ops, [PC_DEBUG] = &debug_port_ops,
+    [PC_I440FX] = &i440fx_ops,     [PC_PIIX3] = &piix3_ops,      [PC_I8259] = &i8259_ops,
+    [PC_IOAPIC] = &ioapic_ops,     [PC_I8254] = &i8254_ops,      [PC_CMOS] = &cmos_ops,
+    [PC_I8042] = &i8042_ops,       [PC_I8237] = &i8237_ops,      [PC_UART] = &uart_ops,
+    [PC_PIIX4_PM] = &piix4_pm_ops, [PC_IDE] = &ide_ops,          [PC_VGA] = &vga_ops,
+    [PC_FW_CFG] = &fw_cfg_ops,     [PC_DEBUG] = &debug_port_ops,
 };
 
 /* PCI functions and their places. */
@@ -34,10 +34,10 @@ static const struct {
     enum pc_slot slot;
     unsigned devfn;
 } places[] = {
-    {PC_PIIX3, PCI_DEVFN(1, 0)},
-    {PC_IDE, PCI_DEVFN(1, 1)},
+    {PC_PIIX3,    PCI_DEVFN(1, 0)},
+    {PC_IDE,      PCI_DEVFN(1, 1)},
     {PC_PIIX4_PM, PCI_DEVFN(1, 3)},
-    {PC_VGA, PCI_DEVFN(2, 0)},
+    {PC_VGA,      PCI_DEVFN(2, 0)},
 };
 
 /* The 8259's INTR reaches LINT0 of every local APIC. */
@@ -87,7 +87,7 @@ static void wire_isa(struct machine *machine)
         ide_add_disk(d[PC_IDE], i, machine->disks[i]);
 }
 
-/* ---- the debug ports -------------------------------------------------------------------------- */
+/* ---- the debug ports --------------------------------------------------------------------- */
 
 static void debug_text(void *opaque, uint8_t byte)
 {
@@ -110,7 +110,7 @@ static void wire_debug(struct machine *machine)
     debug_port_connect(machine->devices[PC_DEBUG], &ends);
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
 bool pc_build(struct machine *machine, GError **error)
 {

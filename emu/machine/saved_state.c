@@ -1,12 +1,12 @@
 /*
- * The saved state of a paused machine: the clock, then every device, then every CPU. A section's name
- * is the device's, with a number where there are several.
+ * The saved state of a paused machine: the clock, then every device, then every CPU. A section's
+ * name is the device's, with a number where there are several.
  */
-#include <gio/gio.h>
 #include "emu/core/clock.h"
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/state.h"
 #include "emu/machine/machine_internal.h"
+#include <gio/gio.h>
 
 struct saved_clock {
     int64_t now;
@@ -45,8 +45,8 @@ static bool load_section(GBytes *image, const char *name, unsigned version,
 {
     g_autoptr(GBytes) section = state_find(image, name, NULL);
     if (!section) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
-                    "saved state: it has no section %s", name);
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "saved state: it has no section %s",
+                    name);
         return false;
     }
     return state_load(section, name, version, fields, object, error);

@@ -2,9 +2,12 @@
  * What the serial port is connected to: the terminal, a file, a unix socket's clients, or nothing.
  *
  * The guest's bytes go into a queue per receiver (a sink); the device thread writes them out as the
- * receivers take them, so a slow terminal never stops a CPU. A socket's client first gets the last
- * 64 KiB of output. Sinks and queues are guarded by the board lock.
+ * receivers take them, so a slow terminal never stops a CPU. All of it may also be kept in a log file;
+ * without one, a socket's client first gets the last 64 KiB of output. Sinks and queues are guarded by the board lock.
  */
+#include "emu/core/clock.h"
+#include "emu/device/uart.h"
+#include "emu/machine/machine_internal.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <gio/gio.h>
@@ -16,17 +19,14 @@
 #include <sys/un.h>
 #include <termios.h>
 #include <unistd.h>
-#include "emu/core/clock.h"
-#include "emu/device/uart.h"
-#include "emu/machine/machine_internal.h"
 
-#define REPLAY_SIZE  (64u << 10)
-#define QUEUE_MAX    (1u << 20) /* a receiver this far behind loses output (a client: its line) */
-#define INPUT_MAX    4096u
-#define CLIENT_MAX   8
-#define PIECE        4096u /* a pipe that polls writable takes this much without blocking */
-#define RETRY_NS     INT64_C(1000000)
-#define ESCAPE       0x01 /* Ctrl-A */
+#define REPLAY_SIZE (64u << 10)
+#define QUEUE_MAX   (1u << 20) /* a receiver this far behind loses output (a client: its line) */
+#define INPUT_MAX   4096u
+#define CLIENT_MAX  8
+#define PIECE       4096u /* a pipe that polls writable takes this much without blocking */
+#define RETRY_NS    INT64_C(1000000)
+#define ESCAPE      0x01 /* Ctrl-A */
 
 struct sink {
     int fd;
@@ -41,6 +41,7 @@ struct serial {
     int notify_fd;    /* wakes the device thread when there is output */
     int listen_fd, stdin_fd;
     char *socket_path;
+    bool is_logged; /* clients can read what was before in the log */
     uint8_t replay[REPLAY_SIZE];
     uint64_t replay_total; /* bytes ever put into it */
     GByteArray *input;     /* not yet taken by the guest */
@@ -49,7 +50,7 @@ struct serial {
     struct termios saved;
 };
 
-/* ---- output ----------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------ */
 
 static void send_bytes(void *opaque, const uint8_t *bytes, size_t count)
 {
@@ -138,7 +139,7 @@ static void notified(void *opaque, int fd, short events)
     board_unlock(&serial->machine->board);
 }
 
-/* ---- input ------------------------------------------------------------------------------------ */
+/* ---- input ------------------------------------------------------------------------------- */
 
 static void feed(void *opaque)
 {
@@ -147,8 +148,7 @@ static void feed(void *opaque)
     if (taken)
         g_byte_array_remove_range(serial->input, 0, (guint)taken);
     if (serial->input->len)
-        timer_arm(&serial->retry,
-                  guest_clock_now(serial->machine->board.clock) + RETRY_NS);
+        timer_arm(&serial->retry, guest_clock_now(serial->machine->board.clock) + RETRY_NS);
 }
 
 /* Ctrl-A x at the terminal ends the machine, Ctrl-A Ctrl-A is one Ctrl-A for the guest. */
@@ -230,6 +230,8 @@ static void accept_client(void *opaque, int fd, short events)
     } else {
         struct sink *sink = add_sink(serial, client, true);
         uint64_t from = serial->replay_total > REPLAY_SIZE ? serial->replay_total - REPLAY_SIZE : 0;
+        if (serial->is_logged)
+            from = serial->replay_total;
         for (uint64_t at = from; at < serial->replay_total; at++)
             g_byte_array_append(sink->queue, &serial->replay[at % REPLAY_SIZE], 1);
         drain_all(serial);
@@ -237,7 +239,7 @@ static void accept_client(void *opaque, int fd, short events)
     board_unlock(&serial->machine->board);
 }
 
-/* ---- kinds ------------------------------------------------------------------------------------ */
+/* ---- kinds ------------------------------------------------------------------------------- */
 
 static bool open_stdio(struct serial *serial, const char *argument, GError **error)
 {
@@ -254,9 +256,9 @@ static bool open_stdio(struct serial *serial, const char *argument, GError **err
     return true;
 }
 
-static bool open_file(struct serial *serial, const char *path, GError **error)
+static bool open_file_with(struct serial *serial, const char *path, int flag, GError **error)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    int fd = open(path, O_WRONLY | O_CREAT | flag | O_CLOEXEC, 0644);
     if (fd < 0) {
         g_set_error(error, G_IO_ERROR, g_io_error_from_errno(errno),
                     "serial port: cannot write %s: %s", path, g_strerror(errno));
@@ -264,6 +266,11 @@ static bool open_file(struct serial *serial, const char *path, GError **error)
     }
     add_sink(serial, fd, false);
     return true;
+}
+
+static bool open_file(struct serial *serial, const char *path, GError **error)
+{
+    return open_file_with(serial, path, O_TRUNC, error);
 }
 
 static bool open_socket(struct serial *serial, const char *path, GError **error)
@@ -307,10 +314,10 @@ static const struct {
     bool has_path;
     bool (*open)(struct serial *serial, const char *path, GError **error);
 } kinds[] = {
-    {"stdio", false, open_stdio},
-    {"none", false, open_none},
-    {"file:", true, open_file},
-    {"unix:", true, open_socket},
+    {"stdio", false, open_stdio },
+    {"none",  false, open_none  },
+    {"file:", true,  open_file  },
+    {"unix:", true,  open_socket},
 };
 
 static bool connect_line(struct serial *serial, const char *specification, GError **error)
@@ -326,9 +333,10 @@ static bool connect_line(struct serial *serial, const char *specification, GErro
     return false;
 }
 
-/* ---- life ------------------------------------------------------------------------------------- */
+/* ---- life -------------------------------------------------------------------------------- */
 
-struct serial *serial_new(struct machine *machine, const char *specification, GError **error)
+struct serial *serial_new(struct machine *machine, const char *specification, const char *log,
+                          GError **error)
 {
     struct serial *serial = g_new0(struct serial, 1);
     serial->machine = machine;
@@ -339,7 +347,9 @@ struct serial *serial_new(struct machine *machine, const char *specification, GE
     serial->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     timer_init(&serial->retry, machine->board.clock, feed, serial);
     machine_watch(machine, serial->notify_fd, POLLIN, notified, serial);
-    if (!connect_line(serial, specification, error)) {
+    serial->is_logged = log != NULL;
+    if (!connect_line(serial, specification, error) ||
+        (log && !open_file_with(serial, log, O_APPEND, error))) {
         serial_free(serial);
         return NULL;
     }

@@ -1,7 +1,7 @@
 #include "emu/cpu/cpu.h"
 #include "emu/machine/machine_internal.h"
 
-/* ---- the CPU's wires -------------------------------------------------------------------------- */
+/* ---- the CPU's wires --------------------------------------------------------------------- */
 
 static int acknowledge(void *opaque)
 {
@@ -60,7 +60,7 @@ static void send_sipi(void *opaque, uint8_t vector)
 static const struct lapic_cpu lapic_wires = {set_interrupt, send_nmi, send_smi, send_init,
                                              send_sipi};
 
-/* ---- threads ---------------------------------------------------------------------------------- */
+/* ---- threads ----------------------------------------------------------------------------- */
 
 /* Stays here while the CPUs are held; false when the thread is to end. */
 static bool park(struct vcpu *vcpu)
@@ -106,8 +106,8 @@ bool vcpus_new(struct machine *machine, GError **error)
         vcpu->lapic = device_new(&lapic_ops, &machine->board);
         lapic_connect(vcpu->lapic, &machine->lapic_bus, i, &lapic_wires, vcpu);
         machine->vcpu_count = i + 1;
-        vcpu->cpu = cpu_new(&machine->board, i, config->engine, config->cpu_model, &cpu_wires, vcpu,
-                            error);
+        vcpu->cpu =
+            cpu_new(&machine->board, i, config->engine, config->cpu_model, &cpu_wires, vcpu, error);
         if (!vcpu->cpu || !vcpu->lapic->ops->realize(vcpu->lapic, error))
             return false;
     }

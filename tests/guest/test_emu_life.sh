@@ -137,6 +137,23 @@ wait $pid || fail "after the second SIGTERM the status is not 0"
 [ -e pid ] && fail "the pidfile is left behind"
 [ -e serial ] && fail "the serial socket is left behind"
 
+# At a terminal: raw while it runs, Ctrl-A x ends it, and the terminal is as before.
+python3 - "$emu" <<'END' || fail "the terminal"
+import os, pty, subprocess, sys, termios, time
+ours, theirs = pty.openpty()
+before = termios.tcgetattr(theirs)
+machine = subprocess.Popen([sys.argv[1], "--memory", "32M", "--serial", "stdio",
+                            "--disk", "file=stay.img,bus=ide,format=raw"], stdin=theirs, stdout=theirs)
+got = b""
+while b"hello from the boot sector" not in got:
+    got += os.read(ours, 4096)
+raw = termios.tcgetattr(theirs)
+os.write(ours, b"abc\x01\x01\x01x")
+status = machine.wait(60)
+after = termios.tcgetattr(theirs)
+sys.exit(status != 0 or after != before or raw[3] & termios.ICANON != 0)
+END
+
 # quit.
 "$emu" --memory 32M --control "ipc://$tmp/control" &
 pid=$!

@@ -3,18 +3,19 @@
  */
 #pragma once
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <string.h>
-#include <unistd.h>
-#include <cmocka.h>
-#include <glib/gstdio.h>
 #include "emu/core/board.h"
 #include "emu/core/clock.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/machine/machine.h"
+#include <glib/gstdio.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
 
 #define FIXTURE_DISK_SIZE (8u << 20)
 
@@ -29,8 +30,11 @@ static inline struct fixture *fixture_new(bool with_disk)
 {
     struct fixture *f = g_new0(struct fixture, 1);
     g_autoptr(GError) error = NULL;
-    f->config = (struct machine_config){.memory = 16 << 20, .cpus = 2, .engine = "interp",
-                                        .cpu_model = "x86-64-v2", .serial = "none"};
+    f->config = (struct machine_config){.memory = 16 << 20,
+                                        .cpus = 2,
+                                        .engine = "interp",
+                                        .cpu_model = "x86-64-v2",
+                                        .serial = "none"};
     f->directory = g_dir_make_tmp("drover-emu-XXXXXX", NULL);
     if (with_disk) {
         g_autofree char *bytes = g_malloc(FIXTURE_DISK_SIZE);
@@ -79,9 +83,18 @@ static inline void advance(struct fixture *f, int64_t ns)
 /* Sets the 8259s up as the PC's firmware does: vectors 8 and 0x70, all unmasked. */
 static inline void init_pics(struct fixture *f)
 {
-    static const uint8_t words[][3] = {{0x20, 0x11, 0}, {0x21, 8, 0}, {0x21, 4, 0}, {0x21, 1, 0},
-                                       {0xa0, 0x11, 0}, {0xa1, 0x70, 0}, {0xa1, 2, 0},
-                                       {0xa1, 1, 0}, {0x21, 0, 0}, {0xa1, 0, 0}};
+    static const uint8_t words[][3] = {
+        {0x20, 0x11, 0},
+        {0x21, 8,    0},
+        {0x21, 4,    0},
+        {0x21, 1,    0},
+        {0xa0, 0x11, 0},
+        {0xa1, 0x70, 0},
+        {0xa1, 2,    0},
+        {0xa1, 1,    0},
+        {0x21, 0,    0},
+        {0xa1, 0,    0}
+    };
     for (unsigned i = 0; i < G_N_ELEMENTS(words); i++)
         out8(f, words[i][0], words[i][1]);
 }

@@ -1,6 +1,6 @@
-#include "tests/unit/emu/fixture.h"
 #include "emu/control/server.h"
 #include "proto/emu.pb-c.h"
+#include "tests/unit/emu/fixture.h"
 
 static Emu__Reply *ask(struct fixture *f, const void *bytes, size_t size)
 {

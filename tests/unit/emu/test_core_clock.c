@@ -1,9 +1,10 @@
+#include "emu/core/board.h"
+#include "emu/core/clock.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
-#include "emu/core/board.h"
-#include "emu/core/clock.h"
 
 static void count_fire(void *opaque)
 {

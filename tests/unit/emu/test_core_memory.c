@@ -1,10 +1,11 @@
+#include "emu/core/board.h"
+#include "emu/core/memory.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <string.h>
+
 #include <cmocka.h>
-#include "emu/core/board.h"
-#include "emu/core/memory.h"
 
 static struct board *new_board(uint64_t size)
 {
@@ -82,8 +83,7 @@ static void test_mmio_priority_and_split(void **state)
     struct memory_map *map = board->memory;
     struct probe low = {0}, high = {0};
     uint32_t version = *memory_version(map);
-    struct memory_region *a =
-        memory_add_mmio(map, "low", 0x100000, 0x1000, 1, &probe_ops, &low);
+    struct memory_region *a = memory_add_mmio(map, "low", 0x100000, 0x1000, 1, &probe_ops, &low);
     struct memory_region *b = memory_add_mmio(map, "high", 0x100800, 0x100, 2, &probe_ops, &high);
     assert_int_not_equal(version, *memory_version(map));
     assert_null(memory_find_page(map, 0x100000).read);
@@ -174,9 +174,12 @@ static void test_refused_size(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ram_and_holes), cmocka_unit_test(test_ram_above_4g),
-        cmocka_unit_test(test_mmio_priority_and_split), cmocka_unit_test(test_shadow),
-        cmocka_unit_test(test_code_marks), cmocka_unit_test(test_a20),
+        cmocka_unit_test(test_ram_and_holes),
+        cmocka_unit_test(test_ram_above_4g),
+        cmocka_unit_test(test_mmio_priority_and_split),
+        cmocka_unit_test(test_shadow),
+        cmocka_unit_test(test_code_marks),
+        cmocka_unit_test(test_a20),
         cmocka_unit_test(test_refused_size),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

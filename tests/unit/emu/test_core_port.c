@@ -1,9 +1,10 @@
+#include "emu/core/board.h"
+#include "emu/core/port.h"
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
-#include "emu/core/board.h"
-#include "emu/core/port.h"
 
 struct probe {
     uint32_t value;

@@ -1,17 +1,19 @@
 /*
- * A hostile guest: random port, memory and configuration accesses at every device. Nothing may crash,
- * hang or grow; the sanitizer build tells more. The seed is fixed, the count can be raised:
+ * A hostile guest: random port, memory and configuration accesses at every device. Nothing may
+ * crash, hang or grow; the sanitizer build tells more. The seed is fixed, the count can be raised:
  * DROVER_FUZZ_ROUNDS.
  */
 #include "tests/unit/emu/fixture.h"
 
 #define ROUNDS 60000
 
-static const uint16_t ports[] = {
-    0x00, 0x20, 0x40, 0x60, 0x70, 0x80, 0x90, 0xa0, 0xb0, 0xc0, 0xe0, 0xf0, 0x170, 0x1c8, 0x1f0,
-    0x370, 0x3b0, 0x3c0, 0x3d0, 0x3f0, 0x3f8, 0x400, 0x4d0, 0x510, 0x600, 0x608, 0xafe0, 0xc000, 0xcf8};
-static const uint64_t addresses[] = {0xa0000, 0xb8000, 0xc0000, 0xf0000, 0xfec00000, 0xfee00000,
-                                     0xfd000000, 0xfffc0000, 0x1000, 0xfffff0, 0x100000000};
+static const uint16_t ports[] = {0x00,  0x20,  0x40,   0x60,   0x70,  0x80,  0x90,  0xa0,
+                                 0xb0,  0xc0,  0xe0,   0xf0,   0x170, 0x1c8, 0x1f0, 0x370,
+                                 0x3b0, 0x3c0, 0x3d0,  0x3f0,  0x3f8, 0x400, 0x4d0, 0x510,
+                                 0x600, 0x608, 0xafe0, 0xc000, 0xcf8};
+static const uint64_t addresses[] = {0xa0000,    0xb8000,    0xc0000,    0xf0000,
+                                     0xfec00000, 0xfee00000, 0xfd000000, 0xfffc0000,
+                                     0x1000,     0xfffff0,   0x100000000};
 
 static void poke_port(struct fixture *f, GRand *random)
 {
@@ -61,8 +63,8 @@ static void poke_config(struct fixture *f, GRand *random)
 /* Sets an ATA command going with plausible registers, else nearly all end as refused. */
 static void poke_disk(struct fixture *f, GRand *random)
 {
-    static const uint8_t codes[] = {0x20, 0x24, 0x25, 0x30, 0x34, 0x35, 0xc4, 0xc5, 0xc6, 0xc8,
-                                    0xca, 0xe7, 0xec, 0xef, 0x90, 0x10};
+    static const uint8_t codes[] = {0x20, 0x24, 0x25, 0x30, 0x34, 0x35, 0xc4, 0xc5,
+                                    0xc6, 0xc8, 0xca, 0xe7, 0xec, 0xef, 0x90, 0x10};
     for (unsigned reg = 1; reg < 6; reg++)
         out8(f, (uint16_t)(0x1f0 + reg), (uint8_t)g_rand_int_range(random, 0, 20));
     out8(f, 0x1f6, 0xe0);

@@ -1,5 +1,5 @@
-#include "tests/unit/emu/fixture.h"
 #include "emu/device/i8259.h"
+#include "tests/unit/emu/fixture.h"
 
 struct pic {
     struct board board;
@@ -15,8 +15,18 @@ static void set_output(void *receiver, int input, int level)
 
 static struct pic *new_pic(void)
 {
-    static const uint8_t words[][2] = {{0x20, 0x11}, {0x21, 8}, {0x21, 4}, {0x21, 1}, {0xa0, 0x11},
-                                       {0xa1, 0x70}, {0xa1, 2}, {0xa1, 1}, {0x21, 0}, {0xa1, 0}};
+    static const uint8_t words[][2] = {
+        {0x20, 0x11},
+        {0x21, 8   },
+        {0x21, 4   },
+        {0x21, 1   },
+        {0xa0, 0x11},
+        {0xa1, 0x70},
+        {0xa1, 2   },
+        {0xa1, 1   },
+        {0x21, 0   },
+        {0xa1, 0   }
+    };
     struct pic *pic = g_new0(struct pic, 1);
     assert_true(board_init(&pic->board, 1 << 20, NULL));
     pic->output = (struct irq){set_output, pic, 0};
@@ -48,8 +58,8 @@ static void test_priorities(void **state)
     irq_pulse(i8259_input(pic->device, 1));
     irq_pulse(i8259_input(pic->device, 12));
     assert_int_equal(pic->level, 1);
-    assert_int_equal(i8259_acknowledge(pic->device), 9);    /* 1 before the slave before 4 */
-    assert_int_equal(pic->level, 0);                        /* 1 is in service */
+    assert_int_equal(i8259_acknowledge(pic->device), 9); /* 1 before the slave before 4 */
+    assert_int_equal(pic->level, 0);                     /* 1 is in service */
     eoi(pic, 0x20);
     assert_int_equal(pic->level, 1);
     assert_int_equal(i8259_acknowledge(pic->device), 0x74); /* 12, through the cascade */

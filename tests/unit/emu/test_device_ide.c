@@ -201,8 +201,9 @@ static void test_empty_channel(void **state)
 int main(void)
 {
 #define PC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-    const struct CMUnitTest tests[] = {
-        PC_TEST(test_identify), PC_TEST(test_pio_read), PC_TEST(test_pio_write), PC_TEST(test_dma),
-        PC_TEST(test_dma_short_table), PC_TEST(test_errors), PC_TEST(test_empty_channel)};
+    const struct CMUnitTest tests[] = {PC_TEST(test_identify),        PC_TEST(test_pio_read),
+                                       PC_TEST(test_pio_write),       PC_TEST(test_dma),
+                                       PC_TEST(test_dma_short_table), PC_TEST(test_errors),
+                                       PC_TEST(test_empty_channel)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

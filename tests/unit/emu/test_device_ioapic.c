@@ -1,6 +1,6 @@
-#include "tests/unit/emu/fixture.h"
 #include "emu/device/ioapic.h"
 #include "emu/device/lapic.h"
+#include "tests/unit/emu/fixture.h"
 
 struct apics {
     struct board board;
@@ -157,7 +157,7 @@ static void test_interprocessor(void **state)
 static void test_timer(void **state)
 {
     struct apics *a = *state;
-    write32(a, LAPIC_BASE + 0x3e0, 0x0b); /* by one */
+    write32(a, LAPIC_BASE + 0x3e0, 0x0b);    /* by one */
     write32(a, LAPIC_BASE + 0x320, 0x20060); /* periodic, vector 0x60 */
     write32(a, LAPIC_BASE + 0x380, 1000000);
     guest_clock_set(a->board.clock, 400000);

@@ -1,5 +1,5 @@
-#include "tests/unit/emu/fixture.h"
 #include "emu/device/uart.h"
+#include "tests/unit/emu/fixture.h"
 
 struct line {
     struct board board;

@@ -1,0 +1,118 @@
+/*
+ * Runs the micro-guests of tests/guest on a board with nothing but memory, a ROM and two ports, and
+ * compares what they print with what is expected of them. That QEMU prints the same is checked by
+ * tests/guest/test_cpu_system.sh.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include "emu/core/board.h"
+#include "emu/core/memory.h"
+#include "emu/core/port.h"
+#include "emu/cpu/cpu.h"
+
+#define ROM_SIZE 0x10000
+
+struct guest {
+    struct board board;
+    struct cpu *cpu;
+    GString *output;
+    int status; /* what was written to port 0xf4, or -1 */
+};
+
+static int acknowledge(void *opaque)
+{
+    return -1;
+}
+static unsigned read_tpr(void *opaque)
+{
+    return 0;
+}
+static void write_tpr(void *opaque, unsigned value)
+{
+}
+static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
+{
+    *ret_value = 0xfee00900;
+    return index == 0x1b;
+}
+static bool write_msr(void *opaque, uint32_t index, uint64_t value)
+{
+    return index == 0x1b;
+}
+
+static void print(void *opaque, uint16_t offset, uint32_t value, unsigned size)
+{
+    struct guest *guest = opaque;
+    if (guest->output->len < 100000)
+        g_string_append_c(guest->output, (char)value);
+    else
+        cpu_kick(guest->cpu);
+}
+static void leave(void *opaque, uint16_t offset, uint32_t value, unsigned size)
+{
+    struct guest *guest = opaque;
+    guest->status = (int)value;
+    cpu_kick(guest->cpu);
+}
+
+static void run_guest(struct guest *guest, const char *name)
+{
+    static const struct cpu_ops ops = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
+    static const struct port_ops console = {NULL, print, 1}, end = {NULL, leave, 1};
+    const char *build = getenv("BUILD");
+    g_autofree char *path = g_strdup_printf("%s/tests/guest/%s.bin", build ? build : "build", name);
+    g_autofree char *rom = NULL;
+    gsize length;
+
+    if (!g_file_get_contents(path, &rom, &length, NULL))
+        fail_msg("cannot read %s", path);
+    assert_int_equal(length, ROM_SIZE);
+    uint8_t *aligned = g_aligned_alloc0(1, ROM_SIZE, 4096);
+    memcpy(aligned, rom, ROM_SIZE);
+    assert_true(board_init(&guest->board, 16 << 20, NULL));
+    memory_add_host(guest->board.memory, "rom", 0xffff0000, ROM_SIZE, 1, aligned, false);
+    memory_add_host(guest->board.memory, "low rom", 0xf0000, ROM_SIZE, 1, aligned, false);
+    port_add(guest->board.ports, "console", 0xe9, 1, &console, guest);
+    port_add(guest->board.ports, "end", 0xf4, 1, &end, guest);
+    guest->status = -1;
+    guest->output = g_string_new(NULL);
+    guest->cpu = cpu_new(&guest->board, 0, "interp", "x86-64-v2", &ops, NULL, NULL);
+    assert_non_null(guest->cpu);
+    enum cpu_exit exit = cpu_run(guest->cpu);
+    if (exit != CPU_EXIT_KICKED)
+        print_message("%s\n%s\n", guest->output->str, cpu_shutdown_reason(guest->cpu));
+    assert_int_equal(exit, CPU_EXIT_KICKED);
+    cpu_free(guest->cpu);
+    board_finish(&guest->board);
+    g_aligned_free(aligned);
+}
+
+static void test_system(void **state)
+{
+    struct guest guest;
+    g_autofree char *expected = NULL;
+    run_guest(&guest, "cpu_system");
+    assert_int_equal(guest.status, 0x10);
+    if (getenv("TEST_PRINT"))
+        fputs(guest.output->str, stdout);
+    assert_true(g_file_get_contents("tests/guest/cpu_system.expected", &expected, NULL, NULL));
+    g_auto(GStrv) want = g_strsplit(expected, "\n", -1);
+    g_auto(GStrv) have = g_strsplit(guest.output->str, "\n", -1);
+    for (unsigned i = 0; want[i] && have[i]; i++)
+        assert_string_equal(have[i], want[i]);
+    assert_int_equal(g_strv_length(have), g_strv_length(want));
+    g_string_free(guest.output, TRUE);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_system),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
