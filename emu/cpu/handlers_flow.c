@@ -51,13 +51,14 @@ static inline uint64_t direct_target(struct cpu *cpu, const struct insn *insn)
     {                                                                                              \
         TAKE_IF(condition(cpu, 0x##code));                                                         \
     }
-JCC(0)
-JCC(1) JCC(2) JCC(3) JCC(4) JCC(5) JCC(6) JCC(7) JCC(8) JCC(9) JCC(a) JCC(b) JCC(c) JCC(d) JCC(e)
-    JCC(f)
+/* clang-format off */
+JCC(0) JCC(1) JCC(2) JCC(3) JCC(4) JCC(5) JCC(6) JCC(7)
+JCC(8) JCC(9) JCC(a) JCC(b) JCC(c) JCC(d) JCC(e) JCC(f)
+    /* clang-format on */
 
-        static insn_handler *const jcc_handlers[16] = {
-            jcc_0, jcc_1, jcc_2, jcc_3, jcc_4, jcc_5, jcc_6, jcc_7,
-            jcc_8, jcc_9, jcc_a, jcc_b, jcc_c, jcc_d, jcc_e, jcc_f,
+    static insn_handler *const jcc_handlers[16] = {
+        jcc_0, jcc_1, jcc_2, jcc_3, jcc_4, jcc_5, jcc_6, jcc_7,
+        jcc_8, jcc_9, jcc_a, jcc_b, jcc_c, jcc_d, jcc_e, jcc_f,
 };
 
 insn_handler *interp_jcc_handler(unsigned code)

@@ -1,15 +1,17 @@
 /* The decoder against Zydis, byte string by byte string, and the opcode tables against themselves.
  */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
 #include "emu/core/state.h"
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/decode.h"
 #include "emu/cpu/opcodes.h"
 #include "emu/cpu/state.h"
 #include <Zydis/Zydis.h>
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,14 +3,16 @@
  * compares what they print with what is expected of them. That QEMU prints the same is checked by
  * tests/guest/test_cpu_system.sh.
  */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
 #include "emu/core/board.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/cpu/cpu.h"
-#include <cmocka.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -6,6 +6,12 @@
  * addresses as in this process. INT3 ends a case; every vector's handler is a HLT that tells it
  * apart.
  */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
 #include "emu/core/board.h"
 #include "emu/core/clock.h"
 #include "emu/core/memory.h"
@@ -13,11 +19,7 @@
 #include "emu/cpu/decode.h"
 #include "emu/cpu/opcodes.h"
 #include "emu/cpu/state.h"
-#include <cmocka.h>
-#include <setjmp.h>
 #include <signal.h>
-#include <stdarg.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
