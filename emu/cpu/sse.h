@@ -136,6 +136,7 @@ static inline uint64_t source_mm(struct cpu *cpu, const struct insn *insn)
  * An immediate is part of the instruction's encoding, so there is a little function for each of its
  * 256 values: STUBS(name, mnemonic, operands) makes the table, stub_at() finds one.
  */
+/* clang-format off */
 #define STUB(mn, ops, hi, lo) mn " $0x" #hi #lo ops "\n\tret\n\t.balign 16\n\t"
 #define STUB_ROW(mn, ops, hi)                                                                      \
     STUB(mn, ops, hi, 0)                                                                           \
@@ -151,6 +152,8 @@ static inline uint64_t source_mm(struct cpu *cpu, const struct insn *insn)
                     STUB_ROW(mn, ops, 8) STUB_ROW(mn, ops, 9) STUB_ROW(mn, ops, a)                 \
                         STUB_ROW(mn, ops, b) STUB_ROW(mn, ops, c) STUB_ROW(mn, ops, d)             \
                             STUB_ROW(mn, ops, e) STUB_ROW(mn, ops, f) ".popsection");
+/* clang-format on */
+
 static inline const uint8_t *stub_at(const uint8_t *stubs, unsigned imm)
 {
     return stubs + 16 * (imm & 0xff);
