@@ -752,8 +752,9 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
         x87_##name(cpu, insn);                                                                     \
         NEXT();                                                                                    \
     }
-X87(d8)
-X87(d9) X87(da) X87(db) X87(dc) X87(dd) X87(de) X87(df)
+/* clang-format off */
+X87(d8) X87(d9) X87(da) X87(db) X87(dc) X87(dd) X87(de) X87(df)
+    /* clang-format on */
 
     HANDLER(fwait)
 {
