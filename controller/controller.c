@@ -10,7 +10,8 @@
 #include <signal.h>
 #include <string.h>
 
-#define FIRST_TOKEN_HOURS 24
+#define FIRST_TOKEN_HOURS      24
+#define RECONCILE_PAUSE_MAX_US 500000
 
 struct controller {
     struct event_base *base;
@@ -21,6 +22,7 @@ struct controller {
     struct message_server *messages;
     struct api *api;
     struct event *tick, *messages_readable, *reconcile_soon, *terminate, *interrupt;
+    int64_t reconcile_after; /* g_get_monotonic_time() */
     char *address;
 };
 
@@ -36,11 +38,28 @@ static void fail(GError **error, const char *format, ...)
 
 /* ---- the loop's events ----------------------------------------------------------------------- */
 
+/* Called from inside of handlers: reconciling is left to the loop, and done once for many calls. */
+static void on_changed(void *opaque)
+{
+    struct controller *self = opaque;
+    int64_t wait = MAX(self->reconcile_after - g_get_monotonic_time(), 0);
+    const struct timeval delay = {.tv_sec = wait / G_USEC_PER_SEC,
+                                  .tv_usec = wait % G_USEC_PER_SEC};
+    if (self->reconcile_soon)
+        event_add(self->reconcile_soon, &delay);
+}
+
+/* However fast changes come, requests get two thirds of the time. */
 static void reconcile(struct controller *self)
 {
+    int64_t begin = g_get_monotonic_time();
     reconcile_run(self->cluster);
     agents_answer(self->cluster);
     api_store_changed(self->api);
+    int64_t end = g_get_monotonic_time();
+    self->reconcile_after = end + MIN(2 * (end - begin), RECONCILE_PAUSE_MAX_US);
+    if (self->cluster->changed)
+        on_changed(self);
 }
 
 static void on_reconcile(evutil_socket_t fd, short what, void *opaque)
@@ -65,14 +84,6 @@ static void on_signal(evutil_socket_t fd, short what, void *opaque)
 {
     g_message("%s: ending", strsignal((int)fd));
     controller_stop(opaque);
-}
-
-/* Called from inside of handlers: reconciling is left to the loop, and done once for many calls. */
-static void on_changed(void *opaque)
-{
-    struct controller *self = opaque;
-    if (self->reconcile_soon)
-        event_active(self->reconcile_soon, EV_TIMEOUT, 0);
 }
 
 static void forget_host(const char *host, void *opaque)

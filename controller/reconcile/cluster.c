@@ -78,6 +78,7 @@ void cluster_free(struct cluster *cluster)
     g_ptr_array_unref(cluster->streams);
     g_hash_table_unref(cluster->hosts);
     g_hash_table_unref(cluster->pending);
+    g_clear_pointer(&cluster->facts, g_array_unref);
     g_bytes_unref(cluster->secret);
     g_free(cluster->id);
     g_free(cluster);

@@ -60,6 +60,8 @@ struct cluster {
     void *wake_data;
     void (*forget_host)(const char *host, void *user_data); /* ends its session; may be NULL */
     void *forget_data;
+    GArray *facts; /* placement.c's, of all hosts, as of facts_revision and this pass; or NULL */
+    uint64_t facts_revision;
     struct metrics_histogram scheduling; /* seconds from being wanted to having a host */
     uint64_t reconciles, store_errors, scheduled, unschedulable;
 };

@@ -60,6 +60,19 @@ GArray *placement_hosts(struct cluster *cluster, const char *except_uid)
     return hosts;
 }
 
+/* The same for machines that use nothing yet. Many of them may wait in one pass, and between two
+ * writes they all see the same hosts. */
+static GArray *shared_hosts(struct cluster *cluster)
+{
+    uint64_t revision = store_revision(registry_store(cluster->registry));
+    if (!cluster->facts || cluster->facts_revision != revision) {
+        g_clear_pointer(&cluster->facts, g_array_unref);
+        cluster->facts = placement_hosts(cluster, NULL);
+        cluster->facts_revision = revision;
+    }
+    return g_array_ref(cluster->facts);
+}
+
 /* ---- disks ----------------------------------------------------------------------------------- */
 
 bool placement_claims(const json_t *machine, const json_t *disk)
@@ -175,7 +188,8 @@ bool placement_place(struct cluster *cluster, json_t *draft, GPtrArray *ret_draf
     }
     if (!gather_disks(cluster, draft, &needs, &why, ret_reason))
         return false;
-    g_autoptr(GArray) hosts = placement_hosts(cluster, object_uid(draft));
+    g_autoptr(GArray) hosts =
+        machine_host(draft) ? placement_hosts(cluster, object_uid(draft)) : shared_hosts(cluster);
     int chosen =
         scheduler_choose((struct scheduler_host *)hosts->data, hosts->len, &needs, &reason);
     if (chosen < 0) {

@@ -21,6 +21,7 @@ static void pass(struct cluster *cluster)
 {
     GHashTableIter iterator;
     struct host_state *state;
+    g_clear_pointer(&cluster->facts, g_array_unref); /* time has gone on */
     g_hash_table_iter_init(&iterator, cluster->hosts);
     while (g_hash_table_iter_next(&iterator, NULL, (void **)&state))
         disk_usage_tick(cluster, state);

@@ -404,18 +404,28 @@ static void test_one_machine_for_a_disk(void **state)
 
 /* ---- moves ----------------------------------------------------------------------------------- */
 
-static void start_move(struct fixture *f, const char *target)
+static void run_web(struct fixture *f)
 {
     step(f, 1);
     create(f, "VirtualMachine", "web", WEB);
     step(f, 4);
     assert_phase(vm(f, "web"), "Running");
+}
+
+static void ask_move(struct fixture *f, const char *target)
+{
     f->now += 30 * G_USEC_PER_SEC;
     for (int a = 0; a < 2; a++)
         fake_agent_step(&f->agents[a], f->cluster);
     g_autofree char *spec =
         g_strdup_printf("{\"machine\": \"web\", \"targetHost\": \"%s\"}", target);
     create(f, "Migration", "move", spec);
+}
+
+static void start_move(struct fixture *f, const char *target)
+{
+    run_web(f);
+    ask_move(f, target);
 }
 
 static void assert_moved(struct fixture *f, uint8_t content)
@@ -517,9 +527,12 @@ static void test_move_with_one_crash(void **state)
 static void test_move_of_a_failing_machine(void **state)
 {
     struct fixture *f = *state;
-    start_move(f, "beta");
+    run_web(f);
     f->agents[0].fail_starts = f->agents[1].fail_starts = true;
     end_guest(f, "web", CLUSTER__MACHINE_EXIT__EXIT_CRASHED);
+    step(f, 4);
+    assert_phase(vm(f, "web"), "Failed");
+    ask_move(f, "beta");
     step(f, 14);
     assert_phase(migration(f), "Succeeded");
     assert_phase(vm(f, "web"), "Failed");
