@@ -120,14 +120,14 @@ static void test_wrong_usage(void **state)
     static const struct {
         const char *line, *words;
     } cases[] = {
-        {"drover get", "drover get takes KIND [NAME], as in: drover get vm"},
-        {"drover get a b c", "\"c\" is too much for drover get"},
-        {"drover get vm --force", "--force"},
-        {"drover get vm --no-such", "see drover get --help"},
-        {"drover get vm -o", "see drover get --help"},
-        {"drover wait vm/x Running --timeout soon", "see drover wait --help"},
-        {"drover wait vm/x", "drover wait takes"},
-        {"drover logs x --tail 99999999999999", "see drover logs --help"},
+        {"drover get",                              "drover get takes KIND [NAME], as in: drover get vm"},
+        {"drover get a b c",                        "\"c\" is too much for drover get"                  },
+        {"drover get vm --force",                   "--force"                                           },
+        {"drover get vm --no-such",                 "see drover get --help"                             },
+        {"drover get vm -o",                        "see drover get --help"                             },
+        {"drover wait vm/x Running --timeout soon", "see drover wait --help"                            },
+        {"drover wait vm/x",                        "drover wait takes"                                 },
+        {"drover logs x --tail 99999999999999",     "see drover logs --help"                            },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -146,10 +146,8 @@ static void test_wrong_usage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_table_is_complete),
-        cmocka_unit_test(test_examples_parse),
-        cmocka_unit_test(test_option_letters),
-        cmocka_unit_test(test_values),
+        cmocka_unit_test(test_table_is_complete), cmocka_unit_test(test_examples_parse),
+        cmocka_unit_test(test_option_letters),    cmocka_unit_test(test_values),
         cmocka_unit_test(test_wrong_usage),
     };
 

@@ -52,41 +52,42 @@ static void refuse(const char *text, gssize length, const char *place, const cha
         fail_msg("\"%s\" does not begin with \"%s\" or lacks \"%s\"", error->message, start, words);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 static void test_scalars(void **state)
 {
     static const struct {
         const char *yaml, *json;
     } cases[] = {
-        {"x", "\"x\""},
-        {"", "null"},
-        {"~", "null"},
-        {"null", "null"},
-        {"'null'", "\"null\""},
-        {"true", "true"},
-        {"FALSE", "false"},
-        {"yes", "\"yes\""}, /* YAML 1.2 has two booleans, not eight */
-        {"\"true\"", "\"true\""},
-        {"12", "12"},
-        {"-7", "-7"},
-        {"+7", "7"},
-        {"010", "10"},
-        {"0x1F", "31"},
-        {"0x", "\"0x\""},
-        {"9223372036854775807", "9223372036854775807"},
-        {"1.5", "1.5"},
-        {"-2.5e3", "-2500.0"},
-        {".5", "0.5"},
-        {"1.2.3", "\"1.2.3\""},
-        {"2024-01-01", "\"2024-01-01\""},
-        {"1Gi", "\"1Gi\""},
-        {"50%", "\"50%\""},
-        {"'12'", "\"12\""},
-        {"|\n  one\n  two\n", "\"one\\ntwo\\n\""},
-        {">\n  one\n  two\n", "\"one two\\n\""},
-        {"gr\xc3\xbc\xc3\x9f", "\"gr\xc3\xbc\xc3\x9f\""},
-        {"1e400", "\"1e400\""}, /* no number that JSON could hold */
+        {"x",                   "\"x\""                 },
+        {"",                    "null"                  },
+        {"~",                   "null"                  },
+        {"null",                "null"                  },
+        {"'null'",              "\"null\""              },
+        {"true",                "true"                  },
+        {"FALSE",               "false"                 },
+        {"yes",                 "\"yes\""               }, /* YAML 1.2 has two booleans, not eight */
+        {"\"true\"",            "\"true\""              },
+        {"12",                  "12"                    },
+        {"-7",                  "-7"                    },
+        {"+7",                  "7"                     },
+        {"010",                 "10"                    },
+        {"0x1F",                "31"                    },
+        {"0x",                  "\"0x\""                },
+        {"9223372036854775807", "9223372036854775807"   },
+        {"1.5",                 "1.5"                   },
+        {"-2.5e3",              "-2500.0"               },
+        {".5",                  "0.5"                   },
+        {"1.2.3",               "\"1.2.3\""             },
+        {"2024-01-01",          "\"2024-01-01\""        },
+        {"1Gi",                 "\"1Gi\""               },
+        {"50%",                 "\"50%\""               },
+        {"'12'",                "\"12\""                },
+        {"|\n  one\n  two\n",   "\"one\\ntwo\\n\""      },
+        {">\n  one\n  two\n",   "\"one two\\n\""        },
+        {"gr\xc3\xbc\xc3\x9f",  "\"gr\xc3\xbc\xc3\x9f\""},
+        {"1e400",               "\"1e400\""             }, /* no number that JSON could hold */
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -115,14 +116,14 @@ static void test_documents_and_places(void **state)
         unsigned document;
         const char *path, *place;
     } cases[] = {
-        {0, "kind", ":2:1"},
-        {0, "spec", ":3:1"},
-        {0, "spec.disks[0].bus", ":5:20"},
-        {0, "spec.disks[1].name", ":6:7"},
-        {0, "spec.disks[1].bus", ":6:7"},   /* absent: where it would be */
-        {0, "spec.disks[7]", ":4:3"},
-        {0, "metadata.name", ":2:1"},
-        {1, "kind", ":9:1"},
+        {0, "kind",               ":2:1" },
+        {0, "spec",               ":3:1" },
+        {0, "spec.disks[0].bus",  ":5:20"},
+        {0, "spec.disks[1].name", ":6:7" },
+        {0, "spec.disks[1].bus",  ":6:7" }, /* absent: where it would be */
+        {0, "spec.disks[7]",      ":4:3" },
+        {0, "metadata.name",      ":2:1" },
+        {1, "kind",               ":9:1" },
     };
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) documents = load(text, -1, &error);
@@ -131,8 +132,7 @@ static void test_documents_and_places(void **state)
     assert_non_null(documents);
     assert_int_equal(documents->len, 2); /* the empty one is left out */
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
-        g_autofree char *place =
-            manifest_place(documents->pdata[cases[i].document], cases[i].path);
+        g_autofree char *place = manifest_place(documents->pdata[cases[i].document], cases[i].path);
         g_autofree char *wanted = g_strconcat(path, cases[i].place, NULL);
 
         assert_string_equal(place, wanted);
@@ -196,7 +196,8 @@ static void test_files(void **state)
     g_unlink(path);
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 static char *printed(void (*print)(const json_t *), const json_t *value)
 {
@@ -229,23 +230,89 @@ static void round_trip(const json_t *object)
 static void test_yaml_round_trip(void **state)
 {
     static const char *const texts[] = {
-        "",         "x",         "no",          "yes",        "on",        "y",
-        "true",     "Null",      "~",           "1.0",        "12",        "-1",
-        "+1",       "0x10",      ".5",          ".inf",       "1e3",       "2024-01-01",
-        " x",       "x ",        "a: b",        "a #b",       "#a",        "- a",
-        "-",        "---",       "...",         "? a",        "a:",        ":a",
-        "[a]",      "{a}",       "*a",          "&a",         "!a",        "%a",
-        "@a",       "`a",        "'a'",         "\"a\"",      "a'b\"c",    "a\\nb",
-        "|",        ">",         "<<",          "=",          "a\tb",      "\t",
-        "\n",       "\n\n",      "a\n",         "a\n\n",      "a\nb",      "a\nb\n",
-        "\na",      " a\nb",     "  a\n b\n",   "a \nb",      "a\n \nb",   "a\r\nb",
-        "\r",       "a\n\tb",    "\x01\x7f",    "\x1b[31m",   "\xc3\xbc",  "\xe2\x82\xac\n\xc3\x9f",
-        "\xf0\x9f\x90\x91",      "\xc2\x85",    "\xe2\x80\xa8", "\xef\xbb\xbf" "a", "a, b",  "a,b",
-        "tag:yaml.org,2002:str", "50%",         "default/web-1",
-        "# comment\nnot: one\n", "- a\n- b\n",  "---\na\n...\n",
+        "",
+        "x",
+        "no",
+        "yes",
+        "on",
+        "y",
+        "true",
+        "Null",
+        "~",
+        "1.0",
+        "12",
+        "-1",
+        "+1",
+        "0x10",
+        ".5",
+        ".inf",
+        "1e3",
+        "2024-01-01",
+        " x",
+        "x ",
+        "a: b",
+        "a #b",
+        "#a",
+        "- a",
+        "-",
+        "---",
+        "...",
+        "? a",
+        "a:",
+        ":a",
+        "[a]",
+        "{a}",
+        "*a",
+        "&a",
+        "!a",
+        "%a",
+        "@a",
+        "`a",
+        "'a'",
+        "\"a\"",
+        "a'b\"c",
+        "a\\nb",
+        "|",
+        ">",
+        "<<",
+        "=",
+        "a\tb",
+        "\t",
+        "\n",
+        "\n\n",
+        "a\n",
+        "a\n\n",
+        "a\nb",
+        "a\nb\n",
+        "\na",
+        " a\nb",
+        "  a\n b\n",
+        "a \nb",
+        "a\n \nb",
+        "a\r\nb",
+        "\r",
+        "a\n\tb",
+        "\x01\x7f",
+        "\x1b[31m",
+        "\xc3\xbc",
+        "\xe2\x82\xac\n\xc3\x9f",
+        "\xf0\x9f\x90\x91",
+        "\xc2\x85",
+        "\xe2\x80\xa8",
+        "\xef\xbb\xbf"
+        "a",
+        "a, b",
+        "a,b",
+        "tag:yaml.org,2002:str",
+        "50%",
+        "default/web-1",
+        "# comment\nnot: one\n",
+        "- a\n- b\n",
+        "---\na\n...\n",
         "a long text of many words that goes on and on, well past the hundred columns at which the "
         "emitter likes to fold it, and then  some,  with  double  spaces in it as well",
-        "a\nlong text of many words that goes on and on, well past the hundred columns at which the "
+        "a\nlong text of many words that goes on and on, well past the hundred columns at which "
+        "the "
         "emitter likes to fold it, and then some\n",
     };
     json_auto_t *all = json_object(), *list = json_array();
@@ -275,7 +342,8 @@ static void test_yaml_values(void **state)
         "{\"a\": 9223372036854775807, \"b\": -9223372036854775808}",
         "{\"a\": null, \"b\": true, \"c\": false}",
         "{\"apiVersion\": \"drover/v1\", \"kind\": \"VirtualMachine\", \"metadata\": {\"name\": "
-        "\"web-1\", \"labels\": {\"app\": \"no\", \"1\": \"1\"}}, \"spec\": {\"disks\": [{\"name\": "
+        "\"web-1\", \"labels\": {\"app\": \"no\", \"1\": \"1\"}}, \"spec\": {\"disks\": "
+        "[{\"name\": "
         "\"root\", \"size\": \"20Gi\"}], \"cpu\": {\"cores\": 2}}}",
     };
 
@@ -296,7 +364,8 @@ static void test_json(void **state)
     assert_true(json_equal(object, again));
 }
 
-/* ---- tables ----------------------------------------------------------------------------------- */
+/* ---- tables -----------------------------------------------------------------------------------
+ */
 
 static void print_table(const json_t *unused)
 {
@@ -341,9 +410,9 @@ static void print_names(const json_t *list)
 static void test_kinds_with_little(void **state)
 {
     static const char *const names[] = {"vm", "disk", "host", "migration", "event"};
-    json_auto_t *list = json_pack("{s:[{s:{s:s}}, {s:{s:s, s:s}, s:i, s:[]}]}", "items", "metadata",
-                                  "name", "one", "metadata", "name", "two", "creationTimestamp",
-                                  "no time", "spec", 5, "status");
+    json_auto_t *list =
+        json_pack("{s:[{s:{s:s}}, {s:{s:s, s:s}, s:i, s:[]}]}", "items", "metadata", "name", "one",
+                  "metadata", "name", "two", "creationTimestamp", "no time", "spec", 5, "status");
 
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
         g_autofree char *wide = NULL, *references = NULL;
@@ -359,18 +428,18 @@ static void test_kinds_with_little(void **state)
 
 static void test_values(void **state)
 {
-    json_auto_t *object = json_pack(
-        "{s:{s:I, s:i, s:s, s:s, s:b, s:{}}}", "status", "memoryBytes", (json_int_t)1 << 30,
-        "restarts", 3, "startTime", "2001-01-01T00:00:00Z", "empty", "", "ready", 1, "object");
+    json_auto_t *object = json_pack("{s:{s:I, s:i, s:s, s:s, s:b, s:{}}}", "status", "memoryBytes",
+                                    (json_int_t)1 << 30, "restarts", 3, "startTime",
+                                    "2001-01-01T00:00:00Z", "empty", "", "ready", 1, "object");
     static const struct {
         const char *path, *text;
     } cases[] = {
-        {"status.memoryBytes", "1Gi"},
-        {"status.restarts", "3"},
-        {"status.empty", NULL},
-        {"status.ready", "true"},
-        {"status.object", NULL},
-        {"status.absent", NULL},
+        {"status.memoryBytes", "1Gi" },
+        {"status.restarts",    "3"   },
+        {"status.empty",       NULL  },
+        {"status.ready",       "true"},
+        {"status.object",      NULL  },
+        {"status.absent",      NULL  },
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -390,16 +459,11 @@ static void test_values(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_scalars),
-        cmocka_unit_test(test_documents_and_places),
-        cmocka_unit_test(test_refusals),
-        cmocka_unit_test(test_all_or_nothing),
-        cmocka_unit_test(test_files),
-        cmocka_unit_test(test_yaml_round_trip),
-        cmocka_unit_test(test_yaml_values),
-        cmocka_unit_test(test_json),
-        cmocka_unit_test(test_table),
-        cmocka_unit_test(test_kinds_with_little),
+        cmocka_unit_test(test_scalars),     cmocka_unit_test(test_documents_and_places),
+        cmocka_unit_test(test_refusals),    cmocka_unit_test(test_all_or_nothing),
+        cmocka_unit_test(test_files),       cmocka_unit_test(test_yaml_round_trip),
+        cmocka_unit_test(test_yaml_values), cmocka_unit_test(test_json),
+        cmocka_unit_test(test_table),       cmocka_unit_test(test_kinds_with_little),
         cmocka_unit_test(test_values),
     };
 
