@@ -18,7 +18,8 @@ export PATH=$BUILD:$PATH
 
 begin=$(date +%s)
 current="starting"
-log=
+log=  # where the current step's trouble would be written
+peek= # a command that tells how far it is
 
 say() { printf '%4d s  %s\n' $(($(date +%s) - begin)) "$*"; }
 step() { current=$1 log=${2:-}; say "$1"; }
@@ -37,7 +38,7 @@ await() {
         [ $(($(date +%s) - start)) -lt "$limit" ] || fail "$what: not after $limit s"
         if [ $(($(date +%s) - shown)) -ge 15 ]; then
             shown=$(date +%s)
-            say "  … $what"
+            say "  … $what${peek:+: $($peek)}"
         fi
         sleep 0.3
     done
@@ -111,6 +112,7 @@ host_ready() {
 
 vm_field() { drover get vm "$1" -o json | jq -r "$2"; }
 vm_runs() { [ "$(vm_field "$1" .status.phase)" = Running ]; }
+last_line() { drover logs "$machine" --tail 300 2>/dev/null | tr -d '\r' | grep . | tail -n 1 | cut -c1-70; }
 said_hello() { drover logs "$1" 2>/dev/null | grep -q "hello from drover: boot $2"; }
 
 # What a command in the guest prints, by way of the console.
@@ -157,9 +159,10 @@ up() {
     for machine in hello-1 hello-2; do
         step "waiting for $machine to boot Linux and say hello" \
             "$demo/$(vm_field $machine .status.host)/machines/$(vm_field $machine .metadata.uid)/serial.log"
-        await 300 "$machine is booting: $(drover logs $machine --tail 200 2>/dev/null | tail -n 1 | cut -c1-60)" \
-            said_hello $machine 1
-        say "  $machine: $(drover logs $machine | grep -o 'hello from drover: boot [0-9]*' | tail -n 1), $(($(date +%s) - booted)) s after apply"
+        peek=last_line
+        await 300 "$machine is booting" said_hello $machine 1
+        peek=
+        say "  $machine: hello from drover: boot 1 ($(($(date +%s) - booted)) s after apply)"
     done
 
     machine=$(drover get vm -o json | jq -r '[.items[] | select(.status.host == "alpha")][0].metadata.name')
@@ -169,7 +172,10 @@ up() {
     step "waiting for $machine to say hello on beta" "$demo/beta.log"
     await 60 "waiting for $machine to run" vm_runs "$machine"
     [ "$(vm_field "$machine" .status.host)" = beta ] || fail "$machine is not on beta"
+    peek=last_line
     await 300 "$machine is booting on beta" said_hello "$machine" 2
+    peek=
+    say "  $machine: hello from drover: boot 2"
     step "reading $machine's disk: what it wrote before the move"
     in_guest "$machine" 'cat /var/log/boots' >"$demo/boots.txt"
     sed 's/^/          /' "$demo/boots.txt"

@@ -28,14 +28,20 @@ static char *title_of(const char *key)
     return g_string_free(title, FALSE);
 }
 
-static void print_members(const json_t *object, int depth)
+static void print_members_but(const json_t *object, const char *left_out, int depth)
 {
     const char *key;
     json_t *value;
 
     json_object_foreach ((json_t *)object, key, value)
-        if (strcmp(key, "conditions") != 0)
+        if (strcmp(key, left_out) != 0)
             print_value(key, value, depth);
+}
+
+/* Conditions have a table of their own. */
+static void print_members(const json_t *object, int depth)
+{
+    print_members_but(object, "conditions", depth);
 }
 
 static void print_items(const json_t *array, int depth)
@@ -47,12 +53,22 @@ static void print_items(const json_t *array, int depth)
         const char *name = json_string_value(json_object_get(item, "name"));
 
         if (json_is_object(item)) {
-            printf("%*s%s%s\n", depth * INDENT, "", name ? name : "-", ":");
-            print_members(item, depth + 1);
+            printf("%*s%s:\n", depth * INDENT, "", name ? name : "-");
+            print_members_but(item, "name", depth + 1);
         } else {
             print_value("-", item, depth);
         }
     }
+}
+
+/* A label's key is a person's own word, and stays as it is. */
+static void print_labels(const json_t *labels, int depth)
+{
+    const char *key;
+    json_t *value;
+
+    json_object_foreach ((json_t *)labels, key, value)
+        printf("%*s%s=%s\n", depth * INDENT, "", key, json_string_value(value));
 }
 
 static void print_value(const char *key, const json_t *value, int depth)
@@ -65,7 +81,9 @@ static void print_value(const char *key, const json_t *value, int depth)
         if (json_object_size(value) + json_array_size(value) == 0)
             return;
         printf("%*s%s:\n", depth * INDENT, "", title);
-        if (json_is_object(value))
+        if (strcmp(key, "labels") == 0 || strcmp(key, "hostSelector") == 0)
+            print_labels(value, depth + 1);
+        else if (json_is_object(value))
             print_members(value, depth + 1);
         else
             print_items(value, depth + 1);

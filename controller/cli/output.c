@@ -74,6 +74,34 @@ void output_json(const json_t *value)
     putchar('\n');
 }
 
+/* The server lists by name; what has happened is read in the order it did. */
+static int compare_events(const void *a, const void *b)
+{
+    const json_t *left = *(json_t *const *)a, *right = *(json_t *const *)b;
+    int order = strcmp(object_string(left, "lastTime", ""), object_string(right, "lastTime", ""));
+    gint64 left_revision, right_revision;
+
+    if (order != 0)
+        return order;
+    left_revision = g_ascii_strtoll(object_string(left, "metadata.resourceVersion", ""), NULL, 10);
+    right_revision = g_ascii_strtoll(object_string(right, "metadata.resourceVersion", ""), NULL, 10);
+    return left_revision < right_revision ? -1 : left_revision > right_revision;
+}
+
+static json_t *sort_events(const json_t *items)
+{
+    size_t n = json_array_size(items);
+    g_autofree json_t **array = g_new(json_t *, MAX(n, 1));
+    json_t *sorted = json_array();
+
+    for (size_t i = 0; i < n; i++)
+        array[i] = json_array_get(items, i);
+    qsort(array, n, sizeof(*array), compare_events);
+    for (size_t i = 0; i < n; i++)
+        json_array_append(sorted, array[i]);
+    return sorted;
+}
+
 /* ---- lists and objects ------------------------------------------------------------------------ */
 
 static void print_name(const struct kind *kind, const json_t *object)
@@ -86,12 +114,13 @@ static void print_name(const struct kind *kind, const json_t *object)
 static void print_table(const struct kind *kind, const json_t *items, bool wide,
                         bool with_namespace)
 {
+    json_auto_t *sorted = kind == &kind_event ? sort_events(items) : NULL;
     struct table *table = table_new(true);
     const json_t *item;
     size_t i;
 
     table_kind_columns(table, kind, wide, with_namespace);
-    json_array_foreach ((json_t *)items, i, item)
+    json_array_foreach (sorted ? sorted : (json_t *)items, i, item)
         table_kind_row(table, kind, item, wide, with_namespace);
     table_flush(table);
     table_free(table);

@@ -1,8 +1,8 @@
 /* The block cache. */
 #include "emu/cpu/block.h"
-#include <sys/mman.h>
 #include "emu/cpu/interp.h"
 #include "emu/cpu/mmu.h"
+#include <sys/mman.h>
 
 #define ARENA_SIZE (48u << 20)
 #define HASH_SIZE  (1u << 16)
@@ -61,7 +61,8 @@ static struct block **hash_head(struct block_cache *cache, uint64_t phys, uint32
 void block_page_written(struct cpu *cpu, uint64_t phys)
 {
     struct block *block = cpu->block;
-    if (!block || !cpu->insn || cpu->insn < block->insns || cpu->insn >= block->insns + block->count)
+    if (!block || !cpu->insn || cpu->insn < block->insns ||
+        cpu->insn >= block->insns + block->count)
         return;
     bool second = block->crossing && (block->phys2 ^ phys) < 0x1000;
     if ((block->phys ^ phys) >= 0x1000 && !second)

@@ -35,10 +35,11 @@ struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, con
     const struct cpu_model *cpu_model = cpu_model_find(model);
 
     if (!engine_ops || !cpu_model) {
-        g_autofree char *known = g_strjoinv(
-            ", ", (char **)(engine_ops ? cpu_models() : cpu_engines()));
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, "there is no CPU %s \"%s\"; there are: %s",
-                    engine_ops ? "model" : "engine", engine_ops ? model : engine, known);
+        g_autofree char *known =
+            g_strjoinv(", ", (char **)(engine_ops ? cpu_models() : cpu_engines()));
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
+                    "there is no CPU %s \"%s\"; there are: %s", engine_ops ? "model" : "engine",
+                    engine_ops ? model : engine, known);
         return NULL;
     }
     struct cpu *cpu = g_aligned_alloc0(1, sizeof(struct cpu), 64);
@@ -77,7 +78,8 @@ void system_reset(struct cpu *cpu, bool init)
     struct cpu_state *s = &cpu->s;
     struct cpu_state old = *s;
 
-    memset(s, 0, offsetof(struct cpu_state, sipi_vector)); /* another CPU may be writing the vector */
+    memset(s, 0,
+           offsetof(struct cpu_state, sipi_vector)); /* another CPU may be writing the vector */
     s->shutdown = false;
     s->rip = 0xfff0;
     s->rflags = 2;
@@ -211,8 +213,8 @@ void cpu_request_smi(struct cpu *cpu)
 }
 void cpu_request_init(struct cpu *cpu)
 {
-    /* A SIPI from before is void; one that follows at once must outlive the reset this CPU has yet to
-     * do. */
+    /* A SIPI from before is void; one that follows at once must outlive the reset this CPU has yet
+     * to do. */
     atomic_fetch_and(&cpu->requests, ~(unsigned)REQUEST_SIPI);
     request(cpu, REQUEST_INIT);
 }

@@ -12,11 +12,11 @@
  */
 #pragma once
 
+#include "emu/core/board.h"
+#include "emu/core/state.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
-#include "emu/core/board.h"
-#include "emu/core/state.h"
 
 struct cpu;
 
@@ -46,7 +46,7 @@ enum cpu_exit {
 struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, const char *model,
                     const struct cpu_ops *ops, void *opaque, GError **error);
 void cpu_free(struct cpu *cpu);
-void cpu_reset(struct cpu *cpu); /* as the RESET# pin; index 0 is the boot processor */
+void cpu_reset(struct cpu *cpu);      /* as the RESET# pin; index 0 is the boot processor */
 const char *const *cpu_models(void);  /* NULL-ended names */
 const char *const *cpu_engines(void); /* NULL-ended names */
 

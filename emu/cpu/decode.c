@@ -1,7 +1,7 @@
 /* The instruction decoder. */
 #include "emu/cpu/decode.h"
-#include <string.h>
 #include "emu/cpu/opcodes.h"
+#include <string.h>
 
 struct cursor {
     const uint8_t *bytes;
@@ -79,11 +79,15 @@ static void read_prefixes(struct cursor *c, struct insn *insn)
             c->prefix = (c->prefix & ~PREFIX_REPNE) | PREFIX_REP;
             c->mandatory = 2;
             break;
-        case 0x26: case 0x2e: case 0x36: case 0x3e:
+        case 0x26:
+        case 0x2e:
+        case 0x36:
+        case 0x3e:
             if (c->mode != DECODE_64)
                 c->segment = (byte >> 3) & 3;
             break;
-        case 0x64: case 0x65:
+        case 0x64:
+        case 0x65:
             c->segment = byte - 0x64 + SEG_FS;
             break;
         default:
@@ -93,7 +97,7 @@ static void read_prefixes(struct cursor *c, struct insn *insn)
                 continue;
             }
             c->at--;
-            insn->addr_size = c->mode == DECODE_64 ? (address ? SIZE_32 : SIZE_64)
+            insn->addr_size = c->mode == DECODE_64                ? (address ? SIZE_32 : SIZE_64)
                               : (c->mode == DECODE_32) != address ? SIZE_32
                                                                   : SIZE_16;
             if (c->rex & 8)
@@ -195,8 +199,20 @@ static bool needs_modrm(const struct opcode *e)
 {
     for (int i = 0; i < 3; i++) {
         switch (e->operand[i]) {
-        case O_E: case O_M: case O_R: case O_G: case O_S: case O_C: case O_D:
-        case O_V: case O_W: case O_U: case O_P: case O_Q: case O_N: case O_F:
+        case O_E:
+        case O_M:
+        case O_R:
+        case O_G:
+        case O_S:
+        case O_C:
+        case O_D:
+        case O_V:
+        case O_W:
+        case O_U:
+        case O_P:
+        case O_Q:
+        case O_N:
+        case O_F:
             return true;
         }
     }
@@ -219,7 +235,9 @@ static void read_operand(struct cursor *c, struct insn *insn, unsigned kind, uin
     case O_S:
         insn->reg = reg;
         break;
-    case O_C: case O_D: case O_V:
+    case O_C:
+    case O_D:
+    case O_V:
         insn->reg = reg | (c->rex & 4) << 1;
         break;
     case O_P:
@@ -231,7 +249,8 @@ static void read_operand(struct cursor *c, struct insn *insn, unsigned kind, uin
     case O_IV:
         insn->imm = fetch_signed(c, size);
         break;
-    case O_IB: case O_JB:
+    case O_IB:
+    case O_JB:
         insn->imm = fetch_signed(c, 1);
         break;
     case O_IU:
@@ -256,7 +275,12 @@ static void read_operand(struct cursor *c, struct insn *insn, unsigned kind, uin
         insn->imm = fetch(c, size);
         insn->imm |= fetch(c, 2) << 32;
         break;
-    case O_SES: case O_SCS: case O_SSS: case O_SDS: case O_SFS: case O_SGS:
+    case O_SES:
+    case O_SCS:
+    case O_SSS:
+    case O_SDS:
+    case O_SFS:
+    case O_SGS:
         insn->reg = kind - O_SES;
         break;
     }
@@ -310,8 +334,14 @@ static const struct opcode *pick_by_hand(struct cursor *c, const struct opcode *
 
 static const struct opcode *find_opcode(struct cursor *c, uint8_t *ret_opcode)
 {
-    static const struct opcode movsxd = {OP_MOVSXD, {O_G, O_E}, S_V, 0};
-    static const struct opcode arpl = {OP_ARPL, {O_E, O_G}, S_W, 0};
+    static const struct opcode movsxd = {
+        OP_MOVSXD, {O_G, O_E},
+         S_V, 0
+    };
+    static const struct opcode arpl = {
+        OP_ARPL, {O_E, O_G},
+         S_W, 0
+    };
     static const struct opcode pause = {OP_PAUSE, {0}, S_B, 0};
     static const struct opcode nop = {OP_NOP, {0}, S_B, 0};
     const struct opcode *e;
@@ -382,8 +412,9 @@ enum decode_result decode(struct insn *ret_insn, const uint8_t *bytes, size_t av
         bool control = e->op >= OP_MOV_FROM_CR && e->op <= OP_MOV_TO_DR;
         memory = insn.modrm < 0xc0 && !control;
         if (memory) {
-            set_segment(&c, &insn, insn.addr_size == SIZE_16 ? read_memory16(&c, &insn)
-                                                             : read_memory(&c, &insn));
+            set_segment(&c, &insn,
+                        insn.addr_size == SIZE_16 ? read_memory16(&c, &insn)
+                                                  : read_memory(&c, &insn));
         } else {
             unsigned number = (insn.modrm & 7) | (c.rex & 1) << 3;
             bool byte = insn.size == SIZE_8 || e->attributes & A_E8;
@@ -398,8 +429,7 @@ enum decode_result decode(struct insn *ret_insn, const uint8_t *bytes, size_t av
     }
     for (int i = 0; i < 3; i++) {
         unsigned kind = e->operand[i];
-        if ((kind == O_M && !memory) ||
-            ((kind == O_R || kind == O_U || kind == O_N) && memory))
+        if ((kind == O_M && !memory) || ((kind == O_R || kind == O_U || kind == O_N) && memory))
             goto invalid;
         read_operand(&c, &insn, kind, opcode);
     }

@@ -8,11 +8,11 @@
  */
 #pragma once
 
+#include "emu/cpu/ops.h"
+#include "emu/cpu/state.h"
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
-#include "emu/cpu/ops.h"
-#include "emu/cpu/state.h"
 
 struct cpu;
 struct insn;
@@ -51,7 +51,8 @@ enum insn_prefix {
  */
 struct insn {
     insn_handler *handler;
-    uint64_t imm; /* sign-extended; a near branch's displacement; a far pointer as seg << 32 | offset */
+    uint64_t
+        imm; /* sign-extended; a near branch's displacement; a far pointer as seg << 32 | offset */
     int64_t disp;
     uint16_t op;     /* enum op */
     uint16_t offset; /* of the first byte, from the start of the block */

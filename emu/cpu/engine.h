@@ -1,12 +1,13 @@
 /*
- * The seam between a virtual CPU and what executes its instructions. An engine keeps what it derives
- * from the architectural state to itself and brings struct cpu_state up to date before run returns.
+ * The seam between a virtual CPU and what executes its instructions. An engine keeps what it
+ * derives from the architectural state to itself and brings struct cpu_state up to date before run
+ * returns.
  */
 #pragma once
 
-#include <stdbool.h>
-#include <glib.h>
 #include "emu/cpu/cpu.h"
+#include <glib.h>
+#include <stdbool.h>
 
 struct engine_ops {
     const char *name;

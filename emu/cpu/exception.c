@@ -1,10 +1,10 @@
 /* Faults, and the delivery of events through the interrupt table (SDM volume 3, chapter 6). */
-#include <inttypes.h>
 #include "emu/cpu/block.h"
 #include "emu/cpu/interp.h"
 #include "emu/cpu/mmu.h"
 #include "emu/cpu/stack.h"
 #include "emu/cpu/system.h"
+#include <inttypes.h>
 
 /* ---- raising --------------------------------------------------------------------------------- */
 
@@ -37,10 +37,10 @@ void cpu_raise_error(struct cpu *cpu, int vector, uint32_t error)
 void cpu_shutdown(struct cpu *cpu, const char *why)
 {
     g_free(cpu->shutdown_reason);
-    cpu->shutdown_reason = g_strdup_printf(
-        "%s: vectors %d, %d, %d at %04x:%" PRIx64 ", cr2 %" PRIx64 ", error %x", why,
-        cpu->fault_chain[0], cpu->fault_chain[1], cpu->fault_chain[2], cpu->s.seg[SEG_CS].selector,
-        cpu->s.rip, cpu->s.cr2, cpu->fault.error);
+    cpu->shutdown_reason =
+        g_strdup_printf("%s: vectors %d, %d, %d at %04x:%" PRIx64 ", cr2 %" PRIx64 ", error %x",
+                        why, cpu->fault_chain[0], cpu->fault_chain[1], cpu->fault_chain[2],
+                        cpu->s.seg[SEG_CS].selector, cpu->s.rip, cpu->s.cr2, cpu->fault.error);
     cpu->s.shutdown = true;
     cpu->delivering = -1;
     atomic_store(&cpu->attention, 1);
@@ -63,8 +63,9 @@ void cpu_deliver_fault(struct cpu *cpu)
         cpu_shutdown(cpu, "triple fault");
         return;
     }
-    bool twice = before >= 0 && ((is_contributory(before) && is_contributory(vector)) ||
-                                 (before == VEC_PF && (vector == VEC_PF || is_contributory(vector))));
+    bool twice =
+        before >= 0 && ((is_contributory(before) && is_contributory(vector)) ||
+                        (before == VEC_PF && (vector == VEC_PF || is_contributory(vector))));
     if (twice) {
         cpu->fault_chain[0] = before;
         cpu->fault_chain[1] = vector;
@@ -170,7 +171,8 @@ static struct gate fetch_gate(struct cpu *cpu, const struct event *event, uint32
         .offset = (raw & 0xffff) | (raw >> 48) << 16 | upper << 32,
     };
     bool task = gate.type == 5 && !wide;
-    bool known = gate.type == 14 || gate.type == 15 || (!wide && (gate.type == 6 || gate.type == 7));
+    bool known =
+        gate.type == 14 || gate.type == 15 || (!wide && (gate.type == 6 || gate.type == 7));
     if (!known && !task)
         cpu_raise_error(cpu, VEC_GP, error);
     if (event->software && gate.dpl < cpu->s.cpl)

@@ -60,8 +60,8 @@ static void through_gate(struct cpu *cpu, const struct insn *insn, uint16_t sele
     struct descriptor d = segment_fetch(cpu, target, VEC_GP);
     unsigned a = d.high >> 8;
     bool conforming = a & SEG_EXPAND;
-    bool wrong_level = call || conforming ? descriptor_dpl(&d) > cpu->s.cpl
-                                          : descriptor_dpl(&d) != cpu->s.cpl;
+    bool wrong_level =
+        call || conforming ? descriptor_dpl(&d) > cpu->s.cpl : descriptor_dpl(&d) != cpu->s.cpl;
     if (!descriptor_is_segment(&d) || !(a & SEG_CODE) || wrong_level ||
         (wide && (a & (SEG_L | SEG_DB)) != SEG_L))
         cpu_raise_error(cpu, VEC_GP, target_error);
@@ -208,8 +208,12 @@ HANDLER(iret)
 }
 
 const struct handler_row handlers_far[] = {
-    {OP_JMP_FAR, ALL_SHAPES(jmp_far)},     {OP_JMP_FAR_M, ALL_SHAPES(jmp_far_m)},
-    {OP_CALL_FAR, ALL_SHAPES(call_far)},   {OP_CALL_FAR_M, ALL_SHAPES(call_far_m)},
-    {OP_RET_FAR, ALL_SHAPES(ret_far)},     {OP_RETI_FAR, ALL_SHAPES(ret_far)},
-    {OP_IRET, ALL_SHAPES(iret)},           {0},
+    {OP_JMP_FAR,              ALL_SHAPES(jmp_far)},
+    {OP_JMP_FAR_M,                       ALL_SHAPES(jmp_far_m)},
+    {OP_CALL_FAR,ALL_SHAPES(call_far)},
+    {OP_CALL_FAR_M,             ALL_SHAPES(call_far_m)},
+    {OP_RET_FAR,                       ALL_SHAPES(ret_far)},
+    {OP_RETI_FAR,ALL_SHAPES(ret_far)},
+    {OP_IRET,              ALL_SHAPES(iret)},
+    {0                      },
 };

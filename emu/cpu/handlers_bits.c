@@ -28,7 +28,8 @@ static uint64_t bit_address(struct cpu *cpu, const struct insn *insn, int64_t bi
             SET_REG_##bits(insn->rm, a);                                                           \
         NEXT();                                                                                    \
     }
-/* In memory the bit's number is taken modulo the operand size; with an immediate that does it all. */
+/* In memory the bit's number is taken modulo the operand size; with an immediate that does it all.
+ */
 #define BIT_MEMORY(name, form, source, address, bits, suffix)                                      \
     HANDLER(name##_##form##_##bits)                                                                \
     {                                                                                              \
@@ -197,7 +198,10 @@ HANDLER(cmpxchg8b)
     uint64_t expected = (uint64_t)REG(cpu, uint32_t, RDX * 8) << 32 | REG(cpu, uint32_t, RAX * 8);
     uint64_t wanted = (uint64_t)REG(cpu, uint32_t, RCX * 8) << 32 | REG(cpu, uint32_t, RBX * 8);
     uint64_t old = expected;
-    asm volatile("lock cmpxchgq %[b], %[a]" : [a] "+m"(*a), "+a"(old) : [b] "r"(wanted) : "cc", "memory");
+    asm volatile("lock cmpxchgq %[b], %[a]"
+                 : [a] "+m"(*a), "+a"(old)
+                 : [b] "r"(wanted)
+                 : "cc", "memory");
     cpu->flags &= ~0x4000;
     if (old == expected) {
         cpu->flags |= 0x4000;
@@ -258,24 +262,32 @@ HANDLER(crc32_v)
     NEXT();
 }
 
-#define SIZES(f) {f##_8, f##_16, f##_32, f##_64}
-#define WIDER(f) {NULL, f##_16, f##_32, f##_64}
+#define SIZES(f)                                                                                   \
+    {                                                                                              \
+        f##_8, f##_16, f##_32, f##_64                                                              \
+    }
+#define WIDER(f)                                                                                   \
+    {                                                                                              \
+        NULL, f##_16, f##_32, f##_64                                                               \
+    }
 #define BIT_FORMS(f)                                                                               \
-    {[SHAPE_R] = WIDER(f##_r), [SHAPE_M] = WIDER(f##_m), [SHAPE_RI] = WIDER(f##_ri),               \
-     [SHAPE_MI] = WIDER(f##_mi)}
+    {                                                                                              \
+        [SHAPE_R] = WIDER(f##_r), [SHAPE_M] = WIDER(f##_m), [SHAPE_RI] = WIDER(f##_ri),            \
+        [SHAPE_MI] = WIDER(f##_mi)                                                                 \
+    }
 
 const struct handler_row handlers_bits[] = {
-    {OP_BT, BIT_FORMS(bt)},
-    {OP_BTS, BIT_FORMS(bts)},
-    {OP_BTR, BIT_FORMS(btr)},
-    {OP_BTC, BIT_FORMS(btc)},
-    {OP_BSF, {[SHAPE_R] = WIDER(bsf_r), [SHAPE_GM] = WIDER(bsf_m)}},
-    {OP_BSR, {[SHAPE_R] = WIDER(bsr_r), [SHAPE_GM] = WIDER(bsr_m)}},
-    {OP_POPCNT, {[SHAPE_R] = WIDER(popcnt_r), [SHAPE_GM] = WIDER(popcnt_m)}},
-    {OP_CMPXCHG, {SIZES(cmpxchg_r), SIZES(cmpxchg_m)}},
-    {OP_XADD, {SIZES(xadd_r), SIZES(xadd_m)}},
-    {OP_CMPXCHG8B, {[SHAPE_M] = {NULL, NULL, cmpxchg8b, cmpxchg16b}}},
-    {OP_CRC32_8, {[SHAPE_R] = ALL_SIZES(crc32_8), [SHAPE_GM] = ALL_SIZES(crc32_8)}},
-    {OP_CRC32, {[SHAPE_R] = ALL_SIZES(crc32_v), [SHAPE_GM] = ALL_SIZES(crc32_v)}},
-    {0},
+    {OP_BT,                                                  BIT_FORMS(bt)},
+    {OP_BTS,                                                      BIT_FORMS(bts)},
+    {OP_BTR,BIT_FORMS(btr)},
+    {OP_BTC,                                                 BIT_FORMS(btc)},
+    {OP_BSF,                                                      {[SHAPE_R] = WIDER(bsf_r), [SHAPE_GM] = WIDER(bsf_m)}},
+    {OP_BSR,{[SHAPE_R] = WIDER(bsr_r), [SHAPE_GM] = WIDER(bsr_m)}},
+    {OP_POPCNT,                                                 {[SHAPE_R] = WIDER(popcnt_r), [SHAPE_GM] = WIDER(popcnt_m)}},
+    {OP_CMPXCHG,                                                      {SIZES(cmpxchg_r), SIZES(cmpxchg_m)}},
+    {OP_XADD,          {SIZES(xadd_r), SIZES(xadd_m)}},
+    {OP_CMPXCHG8B,                                              {[SHAPE_M] = {NULL, NULL, cmpxchg8b, cmpxchg16b}}},
+    {OP_CRC32_8,                                                      {[SHAPE_R] = ALL_SIZES(crc32_8), [SHAPE_GM] = ALL_SIZES(crc32_8)}},
+    {OP_CRC32,{[SHAPE_R] = ALL_SIZES(crc32_v), [SHAPE_GM] = ALL_SIZES(crc32_v)}},
+    {0                                               },
 };

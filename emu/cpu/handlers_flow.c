@@ -51,12 +51,14 @@ static inline uint64_t direct_target(struct cpu *cpu, const struct insn *insn)
     {                                                                                              \
         TAKE_IF(condition(cpu, 0x##code));                                                         \
     }
+/* clang-format off */
 JCC(0) JCC(1) JCC(2) JCC(3) JCC(4) JCC(5) JCC(6) JCC(7)
 JCC(8) JCC(9) JCC(a) JCC(b) JCC(c) JCC(d) JCC(e) JCC(f)
+    /* clang-format on */
 
-static insn_handler *const jcc_handlers[16] = {
-    jcc_0, jcc_1, jcc_2, jcc_3, jcc_4, jcc_5, jcc_6, jcc_7,
-    jcc_8, jcc_9, jcc_a, jcc_b, jcc_c, jcc_d, jcc_e, jcc_f,
+    static insn_handler *const jcc_handlers[16] = {
+        jcc_0, jcc_1, jcc_2, jcc_3, jcc_4, jcc_5, jcc_6, jcc_7,
+        jcc_8, jcc_9, jcc_a, jcc_b, jcc_c, jcc_d, jcc_e, jcc_f,
 };
 
 insn_handler *interp_jcc_handler(unsigned code)
@@ -80,7 +82,9 @@ HANDLER(jmp_m)
 {
     unsigned bytes = 1u << insn->size;
     uint64_t at = ea(cpu, insn, bytes, false);
-    uint64_t target = bytes == 8 ? load64(cpu, insn, at) : bytes == 4 ? load32(cpu, insn, at) : load16(cpu, insn, at);
+    uint64_t target = bytes == 8   ? load64(cpu, insn, at)
+                      : bytes == 4 ? load32(cpu, insn, at)
+                                   : load16(cpu, insn, at);
     return interp_jump(cpu, branch_target(cpu, insn, target));
 }
 
@@ -111,7 +115,9 @@ HANDLER(call_m)
 {
     unsigned bytes = 1u << insn->size;
     uint64_t at = ea(cpu, insn, bytes, false);
-    uint64_t target = bytes == 8 ? load64(cpu, insn, at) : bytes == 4 ? load32(cpu, insn, at) : load16(cpu, insn, at);
+    uint64_t target = bytes == 8   ? load64(cpu, insn, at)
+                      : bytes == 4 ? load32(cpu, insn, at)
+                                   : load16(cpu, insn, at);
     target = branch_target(cpu, insn, target);
     push_return(cpu, insn);
     return interp_jump(cpu, target);
@@ -205,8 +211,10 @@ HANDLER(bound)
     unsigned bytes = 1u << insn->size;
     uint64_t at = ea(cpu, insn, 2 * bytes, false);
     cpu->insn = insn;
-    int32_t low = bytes == 2 ? (int16_t)mmu_load_slow(cpu, at, 2) : (int32_t)mmu_load_slow(cpu, at, 4);
-    int32_t high = bytes == 2 ? (int16_t)mmu_load_slow(cpu, at + 2, 2) : (int32_t)mmu_load_slow(cpu, at + 4, 4);
+    int32_t low =
+        bytes == 2 ? (int16_t)mmu_load_slow(cpu, at, 2) : (int32_t)mmu_load_slow(cpu, at, 4);
+    int32_t high = bytes == 2 ? (int16_t)mmu_load_slow(cpu, at + 2, 2)
+                              : (int32_t)mmu_load_slow(cpu, at + 4, 4);
     int32_t index = bytes == 2 ? REG(cpu, int16_t, insn->reg) : REG(cpu, int32_t, insn->reg);
     if (index < low || index > high)
         cpu_raise(cpu, VEC_BR);
@@ -223,23 +231,23 @@ HANDLER(hlt)
 }
 
 const struct handler_row handlers_flow[] = {
-    {OP_JCC, ALL_SHAPES(jcc)},
-    {OP_JMP, ALL_SHAPES(jmp)},
-    {OP_JMP_E, {ALL_SIZES(jmp_r), ALL_SIZES(jmp_m)}},
-    {OP_CALL, ALL_SHAPES(call)},
-    {OP_CALL_E, {ALL_SIZES(call_r), ALL_SIZES(call_m)}},
-    {OP_RET, {{NULL, ret, ret, ret_64}}},
-    {OP_RETI, {{NULL, ret, ret, ret_64}}},
-    {OP_LOOP, ALL_SHAPES(loop)},
-    {OP_LOOPE, ALL_SHAPES(loope)},
-    {OP_LOOPNE, ALL_SHAPES(loopne)},
-    {OP_JCXZ, ALL_SHAPES(jcxz)},
-    {OP_INT, ALL_SHAPES(int_n)},
-    {OP_INT3, ALL_SHAPES(int3)},
-    {OP_INT1, ALL_SHAPES(int1)},
-    {OP_INTO, ALL_SHAPES(into)},
-    {OP_UD, ALL_SHAPES(ud)},
-    {OP_BOUND, ALL_SHAPES(bound)},
-    {OP_HLT, ALL_SHAPES(hlt)},
-    {0},
+    {OP_JCC,                      ALL_SHAPES(jcc)},
+    {OP_JMP,                           ALL_SHAPES(jmp)},
+    {OP_JMP_E,{ALL_SIZES(jmp_r), ALL_SIZES(jmp_m)}},
+    {OP_CALL,                    ALL_SHAPES(call)},
+    {OP_CALL_E,                           {ALL_SIZES(call_r), ALL_SIZES(call_m)}},
+    {OP_RET,{{NULL, ret, ret, ret_64}}},
+    {OP_RETI,                   {{NULL, ret, ret, ret_64}}},
+    {OP_LOOP,                           ALL_SHAPES(loop)},
+    {OP_LOOPE,          ALL_SHAPES(loope)},
+    {OP_LOOPNE,                     ALL_SHAPES(loopne)},
+    {OP_JCXZ,                           ALL_SHAPES(jcxz)},
+    {OP_INT,ALL_SHAPES(int_n)},
+    {OP_INT3,                    ALL_SHAPES(int3)},
+    {OP_INT1,                           ALL_SHAPES(int1)},
+    {OP_INTO,ALL_SHAPES(into)},
+    {OP_UD,                     ALL_SHAPES(ud)},
+    {OP_BOUND,                           ALL_SHAPES(bound)},
+    {OP_HLT,                          ALL_SHAPES(hlt)},
+    {0                    },
 };

@@ -36,7 +36,8 @@ static void output(struct cpu *cpu, const struct insn *insn, uint16_t port)
     unsigned bytes = port_bytes(insn);
     check_port(cpu, insn, port, bytes);
     uint32_t value = REG(cpu, uint32_t, RAX * 8);
-    port_write(cpu->board->ports, port, bytes == 4 ? value : value & ((1u << 8 * bytes) - 1), bytes);
+    port_write(cpu->board->ports, port, bytes == 4 ? value : value & ((1u << 8 * bytes) - 1),
+               bytes);
     mmu_check_version(cpu);
 }
 
@@ -65,7 +66,9 @@ HANDLER(out_dx)
 
 static uint64_t address_mask(const struct insn *insn)
 {
-    return insn->addr_size == SIZE_64 ? UINT64_MAX : insn->addr_size == SIZE_32 ? UINT32_MAX : UINT16_MAX;
+    return insn->addr_size == SIZE_64   ? UINT64_MAX
+           : insn->addr_size == SIZE_32 ? UINT32_MAX
+                                        : UINT16_MAX;
 }
 
 /* The elements one call moves: those that fit into the rest of the page, at least one. */
@@ -77,7 +80,8 @@ static unsigned string_chunk(const struct cpu *cpu, const struct insn *insn, uin
         /* Legacy segments could end inside the page: only flat ones run ahead. */
         const struct segment *s = &cpu->s.seg[insn->op == OP_INS ? SEG_ES : SEG_DS];
         bool ample = insn->addr_size == SIZE_32 && s->limit == UINT32_MAX;
-        ample |= insn->addr_size == SIZE_16 && (cpu->s.gpr[insn->op == OP_INS ? RDI : RSI] & 0xffff) < 0xe000 &&
+        ample |= insn->addr_size == SIZE_16 &&
+                 (cpu->s.gpr[insn->op == OP_INS ? RDI : RSI] & 0xffff) < 0xe000 &&
                  s->limit >= 0xffff;
         if (!ample || cpu->s.rflags & FLAG_DF || cpu->mode & MODE_SINGLE)
             return 1;
@@ -142,7 +146,11 @@ HANDLER(string)
 }
 
 const struct handler_row handlers_io[] = {
-    {OP_IN, ALL_SHAPES(in_i)},   {OP_IN_DX, ALL_SHAPES(in_dx)}, {OP_OUT, ALL_SHAPES(out_i)},
-    {OP_OUT_DX, ALL_SHAPES(out_dx)}, {OP_INS, ALL_SHAPES(string)}, {OP_OUTS, ALL_SHAPES(string)},
-    {0},
+    {OP_IN,               ALL_SHAPES(in_i)},
+    {OP_IN_DX,                   ALL_SHAPES(in_dx)},
+    {OP_OUT,ALL_SHAPES(out_i)},
+    {OP_OUT_DX,              ALL_SHAPES(out_dx)},
+    {OP_INS,                   ALL_SHAPES(string)},
+    {OP_OUTS,ALL_SHAPES(string)},
+    {0             },
 };

@@ -9,7 +9,8 @@
     }                                                                                              \
     HANDLER(mov_m_##bits)                                                                          \
     {                                                                                              \
-        store##bits(cpu, insn, ea(cpu, insn, bits / 8, true), REG(cpu, uint##bits##_t, insn->reg)); \
+        store##bits(cpu, insn, ea(cpu, insn, bits / 8, true),                                      \
+                    REG(cpu, uint##bits##_t, insn->reg));                                          \
         NEXT();                                                                                    \
     }                                                                                              \
     HANDLER(mov_gm_##bits)                                                                         \
@@ -193,26 +194,32 @@ HANDLER(xlat)
     NEXT();
 }
 
-#define SIZES(f)  {f##_8, f##_16, f##_32, f##_64}
-#define WIDER(f)  {NULL, f##_16, f##_32, f##_64}
+#define SIZES(f)                                                                                   \
+    {                                                                                              \
+        f##_8, f##_16, f##_32, f##_64                                                              \
+    }
+#define WIDER(f)                                                                                   \
+    {                                                                                              \
+        NULL, f##_16, f##_32, f##_64                                                               \
+    }
 
 const struct handler_row handlers_move[] = {
-    {OP_MOV, {SIZES(mov_r), SIZES(mov_m), SIZES(mov_gm), SIZES(mov_ri), SIZES(mov_mi)}},
-    {OP_MOV_LOAD, {SIZES(mov_load)}},
-    {OP_MOV_STORE, {SIZES(mov_store)}},
-    {OP_MOVNTI, {[SHAPE_M] = WIDER(mov_m)}},
-    {OP_XCHG, {SIZES(xchg_r), SIZES(xchg_m)}},
-    {OP_MOVZX8, {[SHAPE_R] = WIDER(movzx8_r), [SHAPE_GM] = WIDER(movzx8_m)}},
-    {OP_MOVZX16, {[SHAPE_R] = WIDER(movzx16_r), [SHAPE_GM] = WIDER(movzx16_m)}},
-    {OP_MOVSX8, {[SHAPE_R] = WIDER(movsx8_r), [SHAPE_GM] = WIDER(movsx8_m)}},
-    {OP_MOVSX16, {[SHAPE_R] = WIDER(movsx16_r), [SHAPE_GM] = WIDER(movsx16_m)}},
-    {OP_MOVSXD, {[SHAPE_R] = WIDER(movsxd_r), [SHAPE_GM] = WIDER(movsxd_m)}},
-    {OP_LEA, {[SHAPE_GM] = WIDER(lea)}},
-    {OP_CMOVCC, {[SHAPE_R] = WIDER(cmov_r), [SHAPE_GM] = WIDER(cmov_m)}},
-    {OP_SETCC, {[SHAPE_R] = ALL_SIZES(setcc_r), [SHAPE_M] = ALL_SIZES(setcc_m)}},
-    {OP_BSWAP, {WIDER(bswap)}},
-    {OP_CBW, {WIDER(cbw)}},
-    {OP_CWD, {WIDER(cwd)}},
-    {OP_XLAT, {ALL_SIZES(xlat)}},
-    {0},
+    {OP_MOV,                                                       {SIZES(mov_r), SIZES(mov_m), SIZES(mov_gm), SIZES(mov_ri), SIZES(mov_mi)}},
+    {OP_MOV_LOAD,                                                            {SIZES(mov_load)}},
+    {OP_MOV_STORE,{SIZES(mov_store)}},
+    {OP_MOVNTI,                                                 {[SHAPE_M] = WIDER(mov_m)}},
+    {OP_XCHG,                                                            {SIZES(xchg_r), SIZES(xchg_m)}},
+    {OP_MOVZX8,{[SHAPE_R] = WIDER(movzx8_r), [SHAPE_GM] = WIDER(movzx8_m)}},
+    {OP_MOVZX16,                                                      {[SHAPE_R] = WIDER(movzx16_r), [SHAPE_GM] = WIDER(movzx16_m)}},
+    {OP_MOVSX8,                                                            {[SHAPE_R] = WIDER(movsx8_r), [SHAPE_GM] = WIDER(movsx8_m)}},
+    {OP_MOVSX16,                {[SHAPE_R] = WIDER(movsx16_r), [SHAPE_GM] = WIDER(movsx16_m)}},
+    {OP_MOVSXD,                                                   {[SHAPE_R] = WIDER(movsxd_r), [SHAPE_GM] = WIDER(movsxd_m)}},
+    {OP_LEA,                                                            {[SHAPE_GM] = WIDER(lea)}},
+    {OP_CMOVCC,{[SHAPE_R] = WIDER(cmov_r), [SHAPE_GM] = WIDER(cmov_m)}},
+    {OP_SETCC,                                                   {[SHAPE_R] = ALL_SIZES(setcc_r), [SHAPE_M] = ALL_SIZES(setcc_m)}},
+    {OP_BSWAP,                                                            {WIDER(bswap)}},
+    {OP_CBW,{WIDER(cbw)}},
+    {OP_CWD,                                                       {WIDER(cwd)}},
+    {OP_XLAT,                                                            {ALL_SIZES(xlat)}},
+    {0                                                               },
 };

@@ -8,7 +8,7 @@
         uint##bits##_t low = REG(cpu, uint##bits##_t, RAX * 8), high;                              \
         uint16_t flags;                                                                            \
         asm(mnemonic suffix " %[b]\n\tmov %%rax, %%r8\n\t" FLAGS_SAVE                              \
-            "movw %%ax, %[flags]\n\tmov %%r8, %%rax"                                               \
+                            "movw %%ax, %[flags]\n\tmov %%r8, %%rax"                               \
             : "+&a"(low), "=&d"(high), [flags] "=&r"(flags)                                        \
             : [b] "r"(b)                                                                           \
             : "cc", "r8");                                                                         \
@@ -72,10 +72,12 @@ BYTE_MULTIPLY(imul, "imul")
         NEXT();                                                                                    \
     }
 #define MULTIPLY_SIZED(bits, suffix)                                                               \
-    MULTIPLY_TWO(imul2, r, REG(cpu, uint##bits##_t, insn->reg), REG(cpu, uint##bits##_t, insn->rm), bits, suffix) \
+    MULTIPLY_TWO(imul2, r, REG(cpu, uint##bits##_t, insn->reg),                                    \
+                 REG(cpu, uint##bits##_t, insn->rm), bits, suffix)                                 \
     MULTIPLY_TWO(imul2, m, REG(cpu, uint##bits##_t, insn->reg),                                    \
                  load##bits(cpu, insn, ea(cpu, insn, bits / 8, false)), bits, suffix)              \
-    MULTIPLY_TWO(imul3, r, (uint##bits##_t)insn->imm, REG(cpu, uint##bits##_t, insn->rm), bits, suffix) \
+    MULTIPLY_TWO(imul3, r, (uint##bits##_t)insn->imm, REG(cpu, uint##bits##_t, insn->rm), bits,    \
+                 suffix)                                                                           \
     MULTIPLY_TWO(imul3, m, (uint##bits##_t)insn->imm,                                              \
                  load##bits(cpu, insn, ea(cpu, insn, bits / 8, false)), bits, suffix)
 MULTIPLY_SIZED(16, "w")
@@ -166,15 +168,21 @@ HANDLER(idiv_any)
     NEXT();
 }
 
-#define SIZES(f) {f##_8, f##_16, f##_32, f##_64}
-#define WIDER(f) {NULL, f##_16, f##_32, f##_64}
+#define SIZES(f)                                                                                   \
+    {                                                                                              \
+        f##_8, f##_16, f##_32, f##_64                                                              \
+    }
+#define WIDER(f)                                                                                   \
+    {                                                                                              \
+        NULL, f##_16, f##_32, f##_64                                                               \
+    }
 
 const struct handler_row handlers_multiply[] = {
-    {OP_MUL, {SIZES(mul_r), SIZES(mul_m)}},
-    {OP_IMUL1, {SIZES(imul_r), SIZES(imul_m)}},
-    {OP_IMUL2, {[SHAPE_R] = WIDER(imul2_r), [SHAPE_GM] = WIDER(imul2_m)}},
-    {OP_IMUL3, {[SHAPE_RI] = WIDER(imul3_r), [SHAPE_MI] = WIDER(imul3_m)}},
-    {OP_DIV, {ALL_SIZES(div_any), ALL_SIZES(div_any)}},
-    {OP_IDIV, {ALL_SIZES(idiv_any), ALL_SIZES(idiv_any)}},
-    {0},
+    {OP_MUL,                                                      {SIZES(mul_r), SIZES(mul_m)}},
+    {OP_IMUL1,                                                           {SIZES(imul_r), SIZES(imul_m)}},
+    {OP_IMUL2,{[SHAPE_R] = WIDER(imul2_r), [SHAPE_GM] = WIDER(imul2_m)}},
+    {OP_IMUL3,                                                    {[SHAPE_RI] = WIDER(imul3_r), [SHAPE_MI] = WIDER(imul3_m)}},
+    {OP_DIV,                                                           {ALL_SIZES(div_any), ALL_SIZES(div_any)}},
+    {OP_IDIV,{ALL_SIZES(idiv_any), ALL_SIZES(idiv_any)}},
+    {0                                                     },
 };

@@ -150,7 +150,8 @@ HANDLER(ltr)
 
 static bool visible(const struct cpu *cpu, uint16_t selector, const struct descriptor *d)
 {
-    bool conforming = descriptor_is_segment(d) && (d->high >> 8 & (SEG_CODE | SEG_EXPAND)) == (SEG_CODE | SEG_EXPAND);
+    bool conforming = descriptor_is_segment(d) &&
+                      (d->high >> 8 & (SEG_CODE | SEG_EXPAND)) == (SEG_CODE | SEG_EXPAND);
     return conforming || (descriptor_dpl(d) >= cpu->s.cpl && descriptor_dpl(d) >= (selector & 3u));
 }
 
@@ -164,8 +165,8 @@ static bool known_system_type(const struct cpu *cpu, unsigned type, bool with_li
     return types >> type & 1;
 }
 
-static bool look(struct cpu *cpu, const struct insn *insn, bool with_limit, struct descriptor *ret_d,
-                 uint16_t *ret_selector)
+static bool look(struct cpu *cpu, const struct insn *insn, bool with_limit,
+                 struct descriptor *ret_d, uint16_t *ret_selector)
 {
     require_protected(cpu, insn);
     uint16_t selector = interp_read_rm(cpu, insn, SIZE_16);
@@ -173,7 +174,8 @@ static bool look(struct cpu *cpu, const struct insn *insn, bool with_limit, stru
     if (!(selector & 0xfffc) || !segment_try_fetch(cpu, selector, ret_d) ||
         !visible(cpu, selector, ret_d))
         return false;
-    return descriptor_is_segment(ret_d) || known_system_type(cpu, descriptor_type(ret_d), with_limit);
+    return descriptor_is_segment(ret_d) ||
+           known_system_type(cpu, descriptor_type(ret_d), with_limit);
 }
 HANDLER(lar)
 {
@@ -230,7 +232,8 @@ HANDLER(arpl)
 
 /* ---- descriptor tables ----------------------------------------------------------------------- */
 
-static void store_table(struct cpu *cpu, const struct insn *insn, const struct descriptor_table *table)
+static void store_table(struct cpu *cpu, const struct insn *insn,
+                        const struct descriptor_table *table)
 {
     uint8_t bytes[10];
     unsigned width = cpu_code64(cpu) ? 8 : 4;
@@ -261,7 +264,8 @@ static void load_table(struct cpu *cpu, const struct insn *insn, struct descript
     uint64_t base = mmu_load_slow(cpu, at + 2, width);
     if (width == 8 && !canonical(base))
         cpu_raise_error(cpu, VEC_GP, 0);
-    bool short_base = !cpu_code64(cpu) && !(cpu->mode & MODE_CODE32) == !(insn->prefix & PREFIX_OPSIZE);
+    bool short_base =
+        !cpu_code64(cpu) && !(cpu->mode & MODE_CODE32) == !(insn->prefix & PREFIX_OPSIZE);
     table->base = short_base ? base & 0xffffff : base;
     table->limit = limit;
 }
@@ -277,14 +281,25 @@ HANDLER(lidt)
 }
 
 const struct handler_row handlers_segment[] = {
-    {OP_MOV_FROM_SEG, ALL_SHAPES(mov_from_seg)},
-    {OP_MOV_TO_SEG, ALL_SHAPES(mov_to_seg)},
-    {OP_LES, ALL_SHAPES(les)}, {OP_LDS, ALL_SHAPES(lds)}, {OP_LFS, ALL_SHAPES(lfs)},
-    {OP_LGS, ALL_SHAPES(lgs)}, {OP_LSS, ALL_SHAPES(lss)},
-    {OP_SLDT, ALL_SHAPES(sldt)}, {OP_STR, ALL_SHAPES(str)}, {OP_LLDT, ALL_SHAPES(lldt)},
-    {OP_LTR, ALL_SHAPES(ltr)}, {OP_LAR, ALL_SHAPES(lar)}, {OP_LSL, ALL_SHAPES(lsl)},
-    {OP_VERR, ALL_SHAPES(verr)}, {OP_VERW, ALL_SHAPES(verw)}, {OP_ARPL, ALL_SHAPES(arpl)},
-    {OP_SGDT, ALL_SHAPES(sgdt)}, {OP_SIDT, ALL_SHAPES(sidt)}, {OP_LGDT, ALL_SHAPES(lgdt)},
-    {OP_LIDT, ALL_SHAPES(lidt)},
+    {OP_MOV_FROM_SEG,         ALL_SHAPES(mov_from_seg)},
+    {OP_MOV_TO_SEG,                       ALL_SHAPES(mov_to_seg)},
+    {OP_LES,ALL_SHAPES(les)},
+    {OP_LDS,                  ALL_SHAPES(lds)},
+    {OP_LFS,                       ALL_SHAPES(lfs)},
+    {OP_LGS,ALL_SHAPES(lgs)},
+    {OP_LSS,                  ALL_SHAPES(lss)},
+    {OP_SLDT,                       ALL_SHAPES(sldt)},
+    {OP_STR,                  ALL_SHAPES(str)},
+    {OP_LLDT,                  ALL_SHAPES(lldt)},
+    {OP_LTR,                       ALL_SHAPES(ltr)},
+    {OP_LAR,ALL_SHAPES(lar)},
+    {OP_LSL,                  ALL_SHAPES(lsl)},
+    {OP_VERR,                       ALL_SHAPES(verr)},
+    {OP_VERW,ALL_SHAPES(verw)},
+    {OP_ARPL,                  ALL_SHAPES(arpl)},
+    {OP_SGDT,                       ALL_SHAPES(sgdt)},
+    {OP_SIDT,                        ALL_SHAPES(sidt)},
+    {OP_LGDT,                  ALL_SHAPES(lgdt)},
+    {OP_LIDT,                       ALL_SHAPES(lidt)},
     {0},
 };

@@ -92,15 +92,29 @@ SHIFT(sar)
 DOUBLE(shld)
 DOUBLE(shrd)
 
-#define SIZES(f) {f##_8, f##_16, f##_32, f##_64}
-#define WIDER(f) {NULL, f##_16, f##_32, f##_64}
+#define SIZES(f)                                                                                   \
+    {                                                                                              \
+        f##_8, f##_16, f##_32, f##_64                                                              \
+    }
+#define WIDER(f)                                                                                   \
+    {                                                                                              \
+        NULL, f##_16, f##_32, f##_64                                                               \
+    }
 #define FORMS(sizes, f)                                                                            \
-    {[SHAPE_R] = sizes(f##_r), [SHAPE_M] = sizes(f##_m), [SHAPE_RI] = sizes(f##_ri),               \
-     [SHAPE_MI] = sizes(f##_mi)}
+    {                                                                                              \
+        [SHAPE_R] = sizes(f##_r), [SHAPE_M] = sizes(f##_m), [SHAPE_RI] = sizes(f##_ri),            \
+        [SHAPE_MI] = sizes(f##_mi)                                                                 \
+    }
 
 const struct handler_row handlers_shift[] = {
-    {OP_ROL, FORMS(SIZES, rol)},   {OP_ROR, FORMS(SIZES, ror)},   {OP_RCL, FORMS(SIZES, rcl)},
-    {OP_RCR, FORMS(SIZES, rcr)},   {OP_SHL, FORMS(SIZES, shl)},   {OP_SHR, FORMS(SIZES, shr)},
-    {OP_SAR, FORMS(SIZES, sar)},   {OP_SHLD, FORMS(WIDER, shld)}, {OP_SHRD, FORMS(WIDER, shrd)},
-    {0},
+    {OP_ROL, FORMS(SIZES, rol)},
+    {OP_ROR,  FORMS(SIZES, ror)},
+    {OP_RCL, FORMS(SIZES, rcl)},
+    {OP_RCR,  FORMS(SIZES, rcr)},
+    {OP_SHL, FORMS(SIZES, shl)},
+    {OP_SHR,  FORMS(SIZES, shr)},
+    {OP_SAR, FORMS(SIZES, sar)},
+    {OP_SHLD,  FORMS(WIDER, shld)},
+    {OP_SHRD, FORMS(WIDER, shrd)},
+    {0 },
 };

@@ -232,6 +232,6 @@ SHIFT_BYTES(PSLLDQ_I, "pslldq")
 #define ROW_X_PU(id)
 #define ROW_X_PN(id)
 #define SSE(id, mn, map, prefix, opcode, kind) ROW_##kind(id)
-#define SHIFT(id, ...) {OP_##id, ALL_SHAPES(do_##id)},
+#define SHIFT(id, ...)                         {OP_##id, ALL_SHAPES(do_##id)},
 
 const struct handler_row handlers_sse[] = {SSE_TABLE_OPS(SSE) SSE_SHIFT_OPS(SHIFT){0}};

@@ -78,7 +78,8 @@ TO_MMX(cvttps2pi, "cvttps2pi", source8)
 TO_MMX(cvtpd2pi, "cvtpd2pi", source16)
 TO_MMX(cvttpd2pi, "cvttpd2pi", source16)
 
-/* ---- compares that set flags ------------------------------------------------------------------ */
+/* ---- compares that set flags ------------------------------------------------------------------
+ */
 
 #define COMPARE(name, mn, fetch)                                                                   \
     HANDLER(name)                                                                                  \
@@ -141,15 +142,17 @@ HANDLER(pextrw_p)
 HANDLER(pextrd)
 {
     const struct vector *v = &cpu->s.vec[insn->reg];
-    uint64_t value = insn->size == SIZE_64 ? v->q[insn->imm & 1]
-                                           : (uint32_t)(v->q[insn->imm >> 1 & 1] >> 32 * (insn->imm & 1));
+    uint64_t value = insn->size == SIZE_64
+                         ? v->q[insn->imm & 1]
+                         : (uint32_t)(v->q[insn->imm >> 1 & 1] >> 32 * (insn->imm & 1));
     interp_write_rm(cpu, insn, insn->size, value);
     NEXT();
 }
 HANDLER(extractps)
 {
     const struct vector *v = &cpu->s.vec[insn->reg];
-    interp_write_rm(cpu, insn, SIZE_32, (uint32_t)(v->q[insn->imm >> 1 & 1] >> 32 * (insn->imm & 1)));
+    interp_write_rm(cpu, insn, SIZE_32,
+                    (uint32_t)(v->q[insn->imm >> 1 & 1] >> 32 * (insn->imm & 1)));
     NEXT();
 }
 /* A register source is a doubleword of which the low bits count. */
@@ -184,7 +187,8 @@ HANDLER(pinsrd)
 {
     uint64_t value = element_source(cpu, insn, insn->size);
     unsigned bytes = insn->size == SIZE_64 ? 8 : 4;
-    memcpy((uint8_t *)cpu->s.vec[insn->reg].q + bytes * (insn->imm & (16 / bytes - 1)), &value, bytes);
+    memcpy((uint8_t *)cpu->s.vec[insn->reg].q + bytes * (insn->imm & (16 / bytes - 1)), &value,
+           bytes);
     NEXT();
 }
 STUBS(stubs_insertps, "insertps", ", %xmm1, %xmm0")
@@ -207,7 +211,8 @@ STUBS(stubs_istrm, "pcmpistrm", ", %xmm1, %xmm0")
 /* Explicit lengths saturate at the vector's 16 elements, so 32 bits carry any of them. */
 static uint32_t text_length(const struct cpu *cpu, const struct insn *insn, unsigned reg)
 {
-    int64_t value = insn->prefix & PREFIX_REX_W ? (int64_t)cpu->s.gpr[reg] : (int32_t)cpu->s.gpr[reg];
+    int64_t value =
+        insn->prefix & PREFIX_REX_W ? (int64_t)cpu->s.gpr[reg] : (int32_t)cpu->s.gpr[reg];
     if (value > 16)
         value = 16;
     return (uint32_t)(value < -16 ? -16 : value);
@@ -254,18 +259,21 @@ HANDLER(pcmpistrm)
     NEXT();
 }
 
-#define ROW(op, f) {OP_##op, ALL_SHAPES(f)}
+#define ROW(op, f)                                                                                 \
+    {                                                                                              \
+        OP_##op, ALL_SHAPES(f)                                                                     \
+    }
 
 const struct handler_row handlers_sse_misc[] = {
-    ROW(CVTSI2SS, cvtsi2ss), ROW(CVTSI2SD, cvtsi2sd), ROW(CVTSS2SI, cvtss2si),
-    ROW(CVTSD2SI, cvtsd2si), ROW(CVTTSS2SI, cvttss2si), ROW(CVTTSD2SI, cvttsd2si),
-    ROW(CVTPI2PS, cvtpi2ps), ROW(CVTPI2PD, cvtpi2pd), ROW(CVTPS2PI, cvtps2pi),
-    ROW(CVTTPS2PI, cvttps2pi), ROW(CVTPD2PI, cvtpd2pi), ROW(CVTTPD2PI, cvttpd2pi),
-    ROW(UCOMISS, ucomiss), ROW(UCOMISD, ucomisd), ROW(COMISS, comiss), ROW(COMISD, comisd),
-    ROW(PTEST, ptest), ROW(PEXTRB, pextrb), ROW(PEXTRW_E, pextrw_e), ROW(PEXTRW, pextrw),
-    ROW(PEXTRW_P, pextrw_p), ROW(PEXTRD, pextrd), ROW(EXTRACTPS, extractps), ROW(PINSRB, pinsrb),
-    ROW(PINSRW, pinsrw), ROW(PINSRW_P, pinsrw_p), ROW(PINSRD, pinsrd), ROW(INSERTPS, insertps),
-    ROW(PCMPESTRI, pcmpestri), ROW(PCMPISTRI, pcmpistri), ROW(PCMPESTRM, pcmpestrm),
-    ROW(PCMPISTRM, pcmpistrm),
-    {0},
+    ROW(CVTSI2SS, cvtsi2ss),   ROW(CVTSI2SD, cvtsi2sd),   ROW(CVTSS2SI, cvtss2si),
+    ROW(CVTSD2SI, cvtsd2si),   ROW(CVTTSS2SI, cvttss2si), ROW(CVTTSD2SI, cvttsd2si),
+    ROW(CVTPI2PS, cvtpi2ps),   ROW(CVTPI2PD, cvtpi2pd),   ROW(CVTPS2PI, cvtps2pi),
+    ROW(CVTTPS2PI, cvttps2pi), ROW(CVTPD2PI, cvtpd2pi),   ROW(CVTTPD2PI, cvttpd2pi),
+    ROW(UCOMISS, ucomiss),     ROW(UCOMISD, ucomisd),     ROW(COMISS, comiss),
+    ROW(COMISD, comisd),       ROW(PTEST, ptest),         ROW(PEXTRB, pextrb),
+    ROW(PEXTRW_E, pextrw_e),   ROW(PEXTRW, pextrw),       ROW(PEXTRW_P, pextrw_p),
+    ROW(PEXTRD, pextrd),       ROW(EXTRACTPS, extractps), ROW(PINSRB, pinsrb),
+    ROW(PINSRW, pinsrw),       ROW(PINSRW_P, pinsrw_p),   ROW(PINSRD, pinsrd),
+    ROW(INSERTPS, insertps),   ROW(PCMPESTRI, pcmpestri), ROW(PCMPISTRI, pcmpistri),
+    ROW(PCMPESTRM, pcmpestrm), ROW(PCMPISTRM, pcmpistrm), {0},
 };

@@ -71,8 +71,8 @@ HANDLER(movsd_store)
 /* F3 0F 7E and 66 0F D6 clear the upper half. */
 HANDLER(movq_load)
 {
-    uint64_t value = insn_has_memory(insn) ? load64(cpu, insn, ea(cpu, insn, 8, false))
-                                           : low(cpu, insn->rm);
+    uint64_t value =
+        insn_has_memory(insn) ? load64(cpu, insn, ea(cpu, insn, 8, false)) : low(cpu, insn->rm);
     cpu->s.vec[insn->reg].q[0] = value;
     cpu->s.vec[insn->reg].q[1] = 0;
     NEXT();
@@ -96,8 +96,8 @@ HANDLER(movlps_load)
 }
 HANDLER(movhps_load)
 {
-    cpu->s.vec[insn->reg].q[1] = insn_has_memory(insn) ? load64(cpu, insn, ea(cpu, insn, 8, false))
-                                                       : low(cpu, insn->rm);
+    cpu->s.vec[insn->reg].q[1] =
+        insn_has_memory(insn) ? load64(cpu, insn, ea(cpu, insn, 8, false)) : low(cpu, insn->rm);
     NEXT();
 }
 HANDLER(movlps_store)
@@ -221,29 +221,57 @@ HANDLER(maskmovq)
     NEXT();
 }
 
-#define ROW(op, f) {OP_##op, ALL_SHAPES(f)}
+#define ROW(op, f)                                                                                 \
+    {                                                                                              \
+        OP_##op, ALL_SHAPES(f)                                                                     \
+    }
 
 const struct handler_row handlers_sse_move[] = {
-    ROW(MOVUPS_LOAD, unaligned_load), ROW(MOVUPD_LOAD, unaligned_load),
-    ROW(MOVDQU_LOAD, unaligned_load), ROW(LDDQU, unaligned_load),
-    ROW(MOVUPS_STORE, unaligned_store), ROW(MOVUPD_STORE, unaligned_store),
+    ROW(MOVUPS_LOAD, unaligned_load),
+    ROW(MOVUPD_LOAD, unaligned_load),
+    ROW(MOVDQU_LOAD, unaligned_load),
+    ROW(LDDQU, unaligned_load),
+    ROW(MOVUPS_STORE, unaligned_store),
+    ROW(MOVUPD_STORE, unaligned_store),
     ROW(MOVDQU_STORE, unaligned_store),
-    ROW(MOVAPS_LOAD, aligned_load), ROW(MOVAPD_LOAD, aligned_load), ROW(MOVDQA_LOAD, aligned_load),
+    ROW(MOVAPS_LOAD, aligned_load),
+    ROW(MOVAPD_LOAD, aligned_load),
+    ROW(MOVDQA_LOAD, aligned_load),
     ROW(MOVNTDQA, aligned_load),
-    ROW(MOVAPS_STORE, aligned_store), ROW(MOVAPD_STORE, aligned_store),
-    ROW(MOVDQA_STORE, aligned_store), ROW(MOVNTPS, aligned_store), ROW(MOVNTPD, aligned_store),
+    ROW(MOVAPS_STORE, aligned_store),
+    ROW(MOVAPD_STORE, aligned_store),
+    ROW(MOVDQA_STORE, aligned_store),
+    ROW(MOVNTPS, aligned_store),
+    ROW(MOVNTPD, aligned_store),
     ROW(MOVNTDQ, aligned_store),
-    ROW(MOVSS_LOAD, movss_load), ROW(MOVSS_STORE, movss_store),
-    ROW(MOVSD_LOAD, movsd_load), ROW(MOVSD_STORE, movsd_store),
-    ROW(MOVQ_VW, movq_load), ROW(MOVQ_WV, movq_store),
-    ROW(MOVLPS_LOAD, movlps_load), ROW(MOVLPD_LOAD, movlps_load),
-    ROW(MOVLPS_STORE, movlps_store), ROW(MOVLPD_STORE, movlps_store),
-    ROW(MOVHPS_LOAD, movhps_load), ROW(MOVHPD_LOAD, movhps_load),
-    ROW(MOVHPS_STORE, movhps_store), ROW(MOVHPD_STORE, movhps_store),
-    ROW(MOVD_VE, movd_ve), ROW(MOVD_EV, movd_ev), ROW(MOVD_PE, movd_pe), ROW(MOVD_EP, movd_ep),
-    ROW(MOVMSKPS, movmskps), ROW(MOVMSKPD, movmskpd), ROW(PMOVMSKB, pmovmskb),
-    ROW(PMOVMSKB_P, pmovmskb_p), ROW(MOVQ_PQ, movq_pq), ROW(MOVQ_QP, movq_qp),
-    ROW(MOVNTQ, movq_qp), ROW(MOVQ2DQ, movq2dq), ROW(MOVDQ2Q, movdq2q),
-    ROW(MASKMOVDQU, maskmovdqu), ROW(MASKMOVQ, maskmovq),
+    ROW(MOVSS_LOAD, movss_load),
+    ROW(MOVSS_STORE, movss_store),
+    ROW(MOVSD_LOAD, movsd_load),
+    ROW(MOVSD_STORE, movsd_store),
+    ROW(MOVQ_VW, movq_load),
+    ROW(MOVQ_WV, movq_store),
+    ROW(MOVLPS_LOAD, movlps_load),
+    ROW(MOVLPD_LOAD, movlps_load),
+    ROW(MOVLPS_STORE, movlps_store),
+    ROW(MOVLPD_STORE, movlps_store),
+    ROW(MOVHPS_LOAD, movhps_load),
+    ROW(MOVHPD_LOAD, movhps_load),
+    ROW(MOVHPS_STORE, movhps_store),
+    ROW(MOVHPD_STORE, movhps_store),
+    ROW(MOVD_VE, movd_ve),
+    ROW(MOVD_EV, movd_ev),
+    ROW(MOVD_PE, movd_pe),
+    ROW(MOVD_EP, movd_ep),
+    ROW(MOVMSKPS, movmskps),
+    ROW(MOVMSKPD, movmskpd),
+    ROW(PMOVMSKB, pmovmskb),
+    ROW(PMOVMSKB_P, pmovmskb_p),
+    ROW(MOVQ_PQ, movq_pq),
+    ROW(MOVQ_QP, movq_qp),
+    ROW(MOVNTQ, movq_qp),
+    ROW(MOVQ2DQ, movq2dq),
+    ROW(MOVDQ2Q, movdq2q),
+    ROW(MASKMOVDQU, maskmovdqu),
+    ROW(MASKMOVQ, maskmovq),
     {0},
 };

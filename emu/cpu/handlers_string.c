@@ -111,8 +111,8 @@ static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t co
         unsigned segment = insn->seg == SEG_NONE ? SEG_DS : insn->seg;
         uint64_t n = elements_in_page(cpu, insn, from, mask_address(insn, cpu->s.gpr[RSI]), segment,
                                       MMU_READ, count, &source);
-        uint64_t m = n ? elements_in_page(cpu, insn, to, mask_address(insn, cpu->s.gpr[RDI]), SEG_ES,
-                                          MMU_WRITE, n, &target)
+        uint64_t m = n ? elements_in_page(cpu, insn, to, mask_address(insn, cpu->s.gpr[RDI]),
+                                          SEG_ES, MMU_WRITE, n, &target)
                        : 0;
         if (m > 1) {
             uint64_t bytes = m << insn->size;
@@ -299,6 +299,10 @@ COMPARING_STRING(scas)
 COMPARING_STRING(cmps)
 
 const struct handler_row handlers_string[] = {
-    {OP_MOVS, ALL_SHAPES(movs)}, {OP_STOS, ALL_SHAPES(stos)}, {OP_LODS, ALL_SHAPES(lods)},
-    {OP_SCAS, ALL_SHAPES(scas)}, {OP_CMPS, ALL_SHAPES(cmps)}, {0},
+    {OP_MOVS,           ALL_SHAPES(movs)},
+    {OP_STOS,                 ALL_SHAPES(stos)},
+    {OP_LODS,ALL_SHAPES(lods)},
+    {OP_SCAS,           ALL_SHAPES(scas)},
+    {OP_CMPS,                 ALL_SHAPES(cmps)},
+    {0},
 };

@@ -188,7 +188,8 @@ HANDLER(cache_control)
     NEXT();
 }
 
-/* ---- system calls (SDM volume 2, SYSCALL to SYSEXIT) ------------------------------------------ */
+/* ---- system calls (SDM volume 2, SYSCALL to SYSEXIT) ------------------------------------------
+ */
 
 static struct segment flat(uint16_t selector, unsigned attributes)
 {
@@ -224,11 +225,12 @@ HANDLER(sysret)
     bool to64 = insn->size == SIZE_64;
     if (to64 && !canonical(cpu->s.gpr[RCX]))
         cpu_raise_error(cpu, VEC_GP, 0);
-    cpu->s.seg[SEG_CS] = flat((selector + (to64 ? 16 : 0)) | 3,
-                              FLAT_CODE | LEVEL3 | (to64 ? SEG_L : SEG_DB));
+    cpu->s.seg[SEG_CS] =
+        flat((selector + (to64 ? 16 : 0)) | 3, FLAT_CODE | LEVEL3 | (to64 ? SEG_L : SEG_DB));
     cpu->s.seg[SEG_SS] = flat((selector + 8) | 3, FLAT_DATA | LEVEL3);
     cpu->s.cpl = 3;
-    uint64_t may = FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_AC | FLAG_ID;
+    uint64_t may =
+        FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_AC | FLAG_ID;
     cpu_set_rflags(cpu, (cpu->s.gpr[R11] & may) | 2);
     cpu->insn = NULL;
     return interp_jump(cpu, to64 ? cpu->s.gpr[RCX] : (uint32_t)cpu->s.gpr[RCX]);
@@ -395,17 +397,33 @@ HANDLER(rsm)
 }
 
 const struct handler_row handlers_system[] = {
-    {OP_MOV_TO_CR, ALL_SHAPES(mov_to_cr)}, {OP_MOV_FROM_CR, ALL_SHAPES(mov_from_cr)},
-    {OP_MOV_TO_DR, ALL_SHAPES(mov_to_dr)}, {OP_MOV_FROM_DR, ALL_SHAPES(mov_from_dr)},
-    {OP_CLTS, ALL_SHAPES(clts)}, {OP_LMSW, ALL_SHAPES(lmsw)}, {OP_SMSW, ALL_SHAPES(smsw)},
-    {OP_INVLPG, ALL_SHAPES(invlpg)}, {OP_INVD, ALL_SHAPES(cache_control)},
-    {OP_WBINVD, ALL_SHAPES(cache_control)}, {OP_SYSCALL, ALL_SHAPES(syscall_64)},
-    {OP_SYSRET, ALL_SHAPES(sysret)}, {OP_SYSENTER, ALL_SHAPES(sysenter)},
-    {OP_SYSEXIT, ALL_SHAPES(sysexit)}, {OP_RDMSR, ALL_SHAPES(rdmsr)}, {OP_WRMSR, ALL_SHAPES(wrmsr)},
-    {OP_RDTSC, ALL_SHAPES(rdtsc)}, {OP_RDTSCP, ALL_SHAPES(rdtscp)}, {OP_RDPMC, ALL_SHAPES(rdpmc)},
-    {OP_CPUID, ALL_SHAPES(cpuid)}, {OP_SWAPGS, ALL_SHAPES(swapgs)}, {OP_CLAC, ALL_SHAPES(clac)},
-    {OP_STAC, ALL_SHAPES(stac)}, {OP_RDFSBASE, ALL_SHAPES(rdfsbase)},
-    {OP_RDGSBASE, ALL_SHAPES(rdgsbase)}, {OP_WRFSBASE, ALL_SHAPES(wrfsbase)},
-    {OP_WRGSBASE, ALL_SHAPES(wrgsbase)}, {OP_RSM, ALL_SHAPES(rsm)},
-    {0},
+    {OP_MOV_TO_CR,               ALL_SHAPES(mov_to_cr)},
+    {OP_MOV_FROM_CR,                          ALL_SHAPES(mov_from_cr)},
+    {OP_MOV_TO_DR,ALL_SHAPES(mov_to_dr)},
+    {OP_MOV_FROM_DR,               ALL_SHAPES(mov_from_dr)},
+    {OP_CLTS,                          ALL_SHAPES(clts)},
+    {OP_LMSW,ALL_SHAPES(lmsw)},
+    {OP_SMSW,                    ALL_SHAPES(smsw)},
+    {OP_INVLPG,                          ALL_SHAPES(invlpg)},
+    {OP_INVD,                      ALL_SHAPES(cache_control)},
+    {OP_WBINVD,                    ALL_SHAPES(cache_control)},
+    {OP_SYSCALL,                          ALL_SHAPES(syscall_64)},
+    {OP_SYSRET,ALL_SHAPES(sysret)},
+    {OP_SYSENTER,                    ALL_SHAPES(sysenter)},
+    {OP_SYSEXIT,                          ALL_SHAPES(sysexit)},
+    {OP_RDMSR,ALL_SHAPES(rdmsr)},
+    {OP_WRMSR,                 ALL_SHAPES(wrmsr)},
+    {OP_RDTSC,                          ALL_SHAPES(rdtsc)},
+    {OP_RDTSCP,                          ALL_SHAPES(rdtscp)},
+    {OP_RDPMC,                ALL_SHAPES(rdpmc)},
+    {OP_CPUID,                          ALL_SHAPES(cpuid)},
+    {OP_SWAPGS,ALL_SHAPES(swapgs)},
+    {OP_CLAC,                   ALL_SHAPES(clac)},
+    {OP_STAC,                          ALL_SHAPES(stac)},
+    {OP_RDFSBASE,ALL_SHAPES(rdfsbase)},
+    {OP_RDGSBASE,                   ALL_SHAPES(rdgsbase)},
+    {OP_WRFSBASE,                          ALL_SHAPES(wrfsbase)},
+    {OP_WRGSBASE,ALL_SHAPES(wrgsbase)},
+    {OP_RSM,                   ALL_SHAPES(rsm)},
+    {0                         },
 };

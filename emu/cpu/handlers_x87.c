@@ -112,9 +112,15 @@ static bool compare_flags(struct cpu *cpu, unsigned i, bool quiet)
     long double a = x87_get(cpu, 0), b = x87_get(cpu, i);
     x87_begin(cpu);
     if (quiet)
-        asm volatile("xorl %%eax, %%eax\n\tfucomi %%st(1), %%st\n\t" FLAGS_SAVE "fnstsw %1" : "=&a"(flags), "=m"(status) : "t"(a), "u"(b) : "cc");
+        asm volatile("xorl %%eax, %%eax\n\tfucomi %%st(1), %%st\n\t" FLAGS_SAVE "fnstsw %1"
+                     : "=&a"(flags), "=m"(status)
+                     : "t"(a), "u"(b)
+                     : "cc");
     else
-        asm volatile("xorl %%eax, %%eax\n\tfcomi %%st(1), %%st\n\t" FLAGS_SAVE "fnstsw %1" : "=&a"(flags), "=m"(status) : "t"(a), "u"(b) : "cc");
+        asm volatile("xorl %%eax, %%eax\n\tfcomi %%st(1), %%st\n\t" FLAGS_SAVE "fnstsw %1"
+                     : "=&a"(flags), "=m"(status)
+                     : "t"(a), "u"(b)
+                     : "cc");
     x87_end();
     cpu->flags = (uint16_t)flags;
     return x87_note(cpu, (status & ~X87_C1) | (cpu->s.fpu.status & X87_C1));
@@ -198,7 +204,7 @@ static long double load_memory(struct cpu *cpu, const struct insn *insn, enum me
 }
 
 /* The operation takes its operand from memory itself: which exceptions win depends on both. */
-#define FROM_MEMORY(mn, suffix)                                                        \
+#define FROM_MEMORY(mn, suffix)                                                                    \
     switch (operation) {                                                                           \
     case 0:                                                                                        \
         asm volatile(mn "add" suffix " %2" X87_STATUS : "+t"(a), "=a"(status) : "m"(b));           \
@@ -277,31 +283,58 @@ static uint16_t convert(struct cpu *cpu, long double value, enum memory_kind kin
     x87_begin(cpu);
     switch (kind) {
     case M_F32:
-        asm volatile("fstps %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+        asm volatile("fstps %0" X87_STATUS
+                     : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                     : "t"(value)
+                     : "st");
         break;
     case M_F64:
-        asm volatile("fstpl %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+        asm volatile("fstpl %0" X87_STATUS
+                     : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                     : "t"(value)
+                     : "st");
         break;
     case M_I16:
         if (truncate)
-            asm volatile("fisttps %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+            asm volatile("fisttps %0" X87_STATUS
+                         : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                         : "t"(value)
+                         : "st");
         else
-            asm volatile("fistps %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+            asm volatile("fistps %0" X87_STATUS
+                         : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                         : "t"(value)
+                         : "st");
         break;
     case M_I32:
         if (truncate)
-            asm volatile("fisttpl %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+            asm volatile("fisttpl %0" X87_STATUS
+                         : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                         : "t"(value)
+                         : "st");
         else
-            asm volatile("fistpl %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+            asm volatile("fistpl %0" X87_STATUS
+                         : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                         : "t"(value)
+                         : "st");
         break;
     case M_I64:
         if (truncate)
-            asm volatile("fisttpll %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+            asm volatile("fisttpll %0" X87_STATUS
+                         : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                         : "t"(value)
+                         : "st");
         else
-            asm volatile("fistpll %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+            asm volatile("fistpll %0" X87_STATUS
+                         : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                         : "t"(value)
+                         : "st");
         break;
     case M_BCD:
-        asm volatile("fbstp %0" X87_STATUS : "=m"(*(uint8_t(*)[16])b), "=a"(status) : "t"(value) : "st");
+        asm volatile("fbstp %0" X87_STATUS
+                     : "=m"(*(uint8_t(*)[16])b), "=a"(status)
+                     : "t"(value)
+                     : "st");
         break;
     default:
         memcpy(b, &value, 10);
@@ -364,8 +397,8 @@ static _Noreturn void undefined(struct cpu *cpu, const struct insn *insn)
     cpu_raise(cpu, VEC_UD);
 }
 
-#define FIELD(insn) ((insn)->modrm >> 3 & 7)
-#define STI(insn)   ((insn)->modrm & 7)
+#define FIELD(insn)     ((insn)->modrm >> 3 & 7)
+#define STI(insn)       ((insn)->modrm & 7)
 #define IN_MEMORY(insn) ((insn)->modrm < 0xc0)
 
 static void register_arithmetic(struct cpu *cpu, const struct insn *insn, bool into_sti, bool pop)
@@ -449,7 +482,8 @@ static void x87_d9_memory(struct cpu *cpu, const struct insn *insn)
         begin(cpu, insn);
         load_push(cpu, insn, M_F32);
         break;
-    case 2: case 3:
+    case 2:
+    case 3:
         begin(cpu, insn);
         store_memory(cpu, insn, M_F32, false, FIELD(insn) == 3);
         break;
@@ -548,7 +582,8 @@ static void x87_db_memory(struct cpu *cpu, const struct insn *insn)
     case 1:
         store_memory(cpu, insn, M_I32, true, true);
         break;
-    case 2: case 3:
+    case 2:
+    case 3:
         store_memory(cpu, insn, M_I32, false, FIELD(insn) == 3);
         break;
     case 5:
@@ -568,7 +603,10 @@ static void x87_db(struct cpu *cpu, const struct insn *insn)
         return;
     }
     switch (FIELD(insn)) {
-    case 0: case 1: case 2: case 3:
+    case 0:
+    case 1:
+    case 2:
+    case 3:
         begin(cpu, insn);
         conditional_move(cpu, STI(insn), move_conditions[FIELD(insn)] + 1u);
         break;
@@ -580,7 +618,8 @@ static void x87_db(struct cpu *cpu, const struct insn *insn)
         else if (insn->modrm > 0xe4)
             undefined(cpu, insn);
         break;
-    case 5: case 6:
+    case 5:
+    case 6:
         begin(cpu, insn);
         compare_flags(cpu, STI(insn), FIELD(insn) == 5);
         break;
@@ -600,7 +639,8 @@ static void x87_dd_memory(struct cpu *cpu, const struct insn *insn)
         begin(cpu, insn);
         store_memory(cpu, insn, M_I64, true, true);
         break;
-    case 2: case 3:
+    case 2:
+    case 3:
         begin(cpu, insn);
         store_memory(cpu, insn, M_F64, false, FIELD(insn) == 3);
         break;
@@ -634,10 +674,12 @@ static void x87_dd(struct cpu *cpu, const struct insn *insn)
     case 1:
         exchange(cpu, i);
         break;
-    case 2: case 3:
+    case 2:
+    case 3:
         store_register(cpu, i, FIELD(insn) == 3);
         break;
-    case 4: case 5: {
+    case 4:
+    case 5: {
         bool missing = x87_empty(cpu, i);
         if (compare(cpu, missing, missing ? 0 : x87_get(cpu, i), true) && FIELD(insn) == 5)
             x87_pop(cpu);
@@ -654,9 +696,14 @@ static void x87_df_memory(struct cpu *cpu, const struct insn *insn)
         uint8_t kind;
         bool load, truncate, pop;
     } how[8] = {
-        {M_I16, true, false, false}, {M_I16, false, true, true}, {M_I16, false, false, false},
-        {M_I16, false, false, true}, {M_BCD, true, false, false}, {M_I64, true, false, false},
-        {M_BCD, false, false, true}, {M_I64, false, false, true},
+        {M_I16, true,  false, false},
+        {M_I16, false, true,  true },
+        {M_I16, false, false, false},
+        {M_I16, false, false, true },
+        {M_BCD, true,  false, false},
+        {M_I64, true,  false, false},
+        {M_BCD, false, false, true },
+        {M_I64, false, false, true },
     };
     begin(cpu, insn);
     unsigned field = FIELD(insn);
@@ -685,10 +732,12 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
     case 1:
         exchange(cpu, STI(insn));
         break;
-    case 2: case 3:
+    case 2:
+    case 3:
         store_register(cpu, STI(insn), true);
         break;
-    case 5: case 6:
+    case 5:
+    case 6:
         if (compare_flags(cpu, STI(insn), FIELD(insn) == 5))
             x87_pop(cpu);
         break;
@@ -703,9 +752,11 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
         x87_##name(cpu, insn);                                                                     \
         NEXT();                                                                                    \
     }
+/* clang-format off */
 X87(d8) X87(d9) X87(da) X87(db) X87(dc) X87(dd) X87(de) X87(df)
+    /* clang-format on */
 
-HANDLER(fwait)
+    HANDLER(fwait)
 {
     cpu->insn = insn;
     if ((cpu->s.cr0 & (CR0_MP | CR0_TS)) == (CR0_MP | CR0_TS))
@@ -715,8 +766,14 @@ HANDLER(fwait)
 }
 
 const struct handler_row handlers_x87[] = {
-    {OP_X87_D8, ALL_SHAPES(do_d8)}, {OP_X87_D9, ALL_SHAPES(do_d9)}, {OP_X87_DA, ALL_SHAPES(do_da)},
-    {OP_X87_DB, ALL_SHAPES(do_db)}, {OP_X87_DC, ALL_SHAPES(do_dc)}, {OP_X87_DD, ALL_SHAPES(do_dd)},
-    {OP_X87_DE, ALL_SHAPES(do_de)}, {OP_X87_DF, ALL_SHAPES(do_df)}, {OP_FWAIT, ALL_SHAPES(fwait)},
-    {0},
+    {OP_X87_D8,          ALL_SHAPES(do_d8)},
+    {OP_X87_D9,                  ALL_SHAPES(do_d9)},
+    {OP_X87_DA,ALL_SHAPES(do_da)},
+    {OP_X87_DB,          ALL_SHAPES(do_db)},
+    {OP_X87_DC,                  ALL_SHAPES(do_dc)},
+    {OP_X87_DD,ALL_SHAPES(do_dd)},
+    {OP_X87_DE,          ALL_SHAPES(do_de)},
+    {OP_X87_DF,                  ALL_SHAPES(do_df)},
+    {OP_FWAIT,          ALL_SHAPES(fwait)},
+    {0         },
 };

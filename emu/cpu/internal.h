@@ -3,32 +3,50 @@
  */
 #pragma once
 
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdatomic.h>
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/decode.h"
 #include "emu/cpu/state.h"
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdatomic.h>
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 enum vector_number {
-    VEC_DE, VEC_DB, VEC_NMI, VEC_BP, VEC_OF, VEC_BR, VEC_UD, VEC_NM, VEC_DF, VEC_RESERVED9, VEC_TS,
-    VEC_NP, VEC_SS, VEC_GP, VEC_PF, VEC_RESERVED15, VEC_MF, VEC_AC, VEC_MC, VEC_XM,
+    VEC_DE,
+    VEC_DB,
+    VEC_NMI,
+    VEC_BP,
+    VEC_OF,
+    VEC_BR,
+    VEC_UD,
+    VEC_NM,
+    VEC_DF,
+    VEC_RESERVED9,
+    VEC_TS,
+    VEC_NP,
+    VEC_SS,
+    VEC_GP,
+    VEC_PF,
+    VEC_RESERVED15,
+    VEC_MF,
+    VEC_AC,
+    VEC_MC,
+    VEC_XM,
 };
 
 /* What decides how bytes are decoded and which handlers they get: part of a block's key. */
 enum cpu_mode {
-    MODE_CODE32 = 1,   /* CS.D */
-    MODE_LONG = 2,     /* 64-bit code (CS.L in long mode) */
-    MODE_STACK32 = 4,  /* SS.B */
-    MODE_USER = 8,     /* CPL 3 */
-    MODE_NO_FPU = 16,  /* CR0.EM or CR0.TS: x87 and MMX fault */
-    MODE_NO_SSE = 32,  /* CR0.EM, CR0.TS or no CR4.OSFXSR: SSE faults */
-    MODE_SINGLE = 64,  /* one instruction per block: TF, interrupt shadow */
+    MODE_CODE32 = 1,  /* CS.D */
+    MODE_LONG = 2,    /* 64-bit code (CS.L in long mode) */
+    MODE_STACK32 = 4, /* SS.B */
+    MODE_USER = 8,    /* CPL 3 */
+    MODE_NO_FPU = 16, /* CR0.EM or CR0.TS: x87 and MMX fault */
+    MODE_NO_SSE = 32, /* CR0.EM, CR0.TS or no CR4.OSFXSR: SSE faults */
+    MODE_SINGLE = 64, /* one instruction per block: TF, interrupt shadow */
 };
 
 /* Requests from other threads (struct cpu.requests). */
@@ -88,7 +106,7 @@ struct cpu {
     /* Hot derived state. `flags` holds the arithmetic flags as LAHF and SETO give them: OF in bit
      * 0, SF ZF AF PF CF in the high byte. */
     uint16_t flags;
-    uint32_t mode; /* enum cpu_mode */
+    uint32_t mode;         /* enum cpu_mode */
     atomic_uint attention; /* look at `requests` before the next block */
     struct tlb_entry *tlb; /* the current kind's entries */
     struct block *block;
@@ -111,7 +129,7 @@ struct cpu {
         bool has_error, software;
         uint32_t error;
     } fault;
-    int delivering; /* vector being delivered, or -1 */
+    int delivering;         /* vector being delivered, or -1 */
     bool instructions_exit; /* leave cpu_run's loop with `exit` */
     enum cpu_exit exit;
     bool flush_single; /* run one instruction, then look at attention again */

@@ -92,10 +92,10 @@ HANDLER(unavailable)
 }
 
 static const struct handler_row *const all_rows[] = {
-    handlers_alu,    handlers_move,      handlers_shift, handlers_multiply, handlers_bits,
-    handlers_misc,   handlers_stack,     handlers_flow,  handlers_string,   handlers_io,
-    handlers_far,    handlers_segment,   handlers_system, handlers_x87,     handlers_fpu_state,
-    handlers_sse,    handlers_sse_move,  handlers_sse_misc,
+    handlers_alu,  handlers_move,     handlers_shift,    handlers_multiply, handlers_bits,
+    handlers_misc, handlers_stack,    handlers_flow,     handlers_string,   handlers_io,
+    handlers_far,  handlers_segment,  handlers_system,   handlers_x87,      handlers_fpu_state,
+    handlers_sse,  handlers_sse_move, handlers_sse_misc,
 };
 
 /* Instructions after which what was decoded or looked up may no longer hold. */
@@ -105,59 +105,72 @@ static bool ends_block(const struct insn *insn)
     case OP_INVALID:
     case OP_JCC ... OP_SYSEXIT:
     case OP_POPF:
-    case OP_INS: case OP_OUTS: case OP_IN: case OP_OUT: case OP_IN_DX: case OP_OUT_DX:
-    case OP_LSS: case OP_LMSW: case OP_CLTS: case OP_INVLPG:
-    case OP_MOV_TO_CR: case OP_MOV_TO_DR: case OP_WRMSR: case OP_RSM: case OP_LTR:
+    case OP_INS:
+    case OP_OUTS:
+    case OP_IN:
+    case OP_OUT:
+    case OP_IN_DX:
+    case OP_OUT_DX:
+    case OP_LSS:
+    case OP_LMSW:
+    case OP_CLTS:
+    case OP_INVLPG:
+    case OP_MOV_TO_CR:
+    case OP_MOV_TO_DR:
+    case OP_WRMSR:
+    case OP_RSM:
+    case OP_LTR:
         return true;
-    case OP_MOV_TO_SEG: case OP_POP_SEG:
+    case OP_MOV_TO_SEG:
+    case OP_POP_SEG:
         return insn->reg == SEG_SS;
     default:
         return false;
     }
 }
 
-#define MMX_PQ 1
-#define MMX_PQ4 1
-#define MMX_PQI 1
-#define MMX_X_PE 1
-#define MMX_X_EP 1
-#define MMX_X_PQ 1
-#define MMX_X_QP 1
+#define MMX_PQ    1
+#define MMX_PQ4   1
+#define MMX_PQI   1
+#define MMX_X_PE  1
+#define MMX_X_EP  1
+#define MMX_X_PQ  1
+#define MMX_X_QP  1
 #define MMX_X_PEI 1
-#define MMX_X_GN 1
+#define MMX_X_GN  1
 #define MMX_X_GNI 1
-#define MMX_X_MP 1
-#define MMX_X_PN 1
-#define MMX_VW 0
-#define MMX_VWF 0
-#define MMX_VW0 0
-#define MMX_V8 0
-#define MMX_V4 0
-#define MMX_V2 0
-#define MMX_V8F 0
-#define MMX_V4F 0
-#define MMX_VWI 0
-#define MMX_VWIF 0
-#define MMX_V4IF 0
-#define MMX_V8IF 0
-#define MMX_X_VW 0
+#define MMX_X_MP  1
+#define MMX_X_PN  1
+#define MMX_VW    0
+#define MMX_VWF   0
+#define MMX_VW0   0
+#define MMX_V8    0
+#define MMX_V4    0
+#define MMX_V2    0
+#define MMX_V8F   0
+#define MMX_V4F   0
+#define MMX_VWI   0
+#define MMX_VWIF  0
+#define MMX_V4IF  0
+#define MMX_V8IF  0
+#define MMX_X_VW  0
 #define MMX_X_VWC 0
-#define MMX_X_VM 0
-#define MMX_X_WV 0
-#define MMX_X_MV 0
-#define MMX_X_VQ 0
-#define MMX_X_VE 0
-#define MMX_X_EV 0
-#define MMX_X_PW 0
-#define MMX_X_GW 0
-#define MMX_X_GU 0
+#define MMX_X_VM  0
+#define MMX_X_WV  0
+#define MMX_X_MV  0
+#define MMX_X_VQ  0
+#define MMX_X_VE  0
+#define MMX_X_EV  0
+#define MMX_X_PW  0
+#define MMX_X_GW  0
+#define MMX_X_GU  0
 #define MMX_X_GUI 0
 #define MMX_X_VEI 0
 #define MMX_X_EVI 0
 #define MMX_X_VWI 0
-#define MMX_X_VN 0
-#define MMX_X_VU 0
-#define MMX_X_PU 0
+#define MMX_X_VN  0
+#define MMX_X_VU  0
+#define MMX_X_PU  0
 
 static bool is_mmx(const struct insn *insn)
 {
@@ -190,7 +203,13 @@ bool interp_prepare(struct cpu *cpu, struct insn *insn)
         handler = unavailable;
     insn->handler = handler;
     switch (insn->op) {
-    case OP_JCC: case OP_JMP: case OP_CALL: case OP_LOOP: case OP_LOOPE: case OP_LOOPNE: case OP_JCXZ:
+    case OP_JCC:
+    case OP_JMP:
+    case OP_CALL:
+    case OP_LOOP:
+    case OP_LOOPE:
+    case OP_LOOPNE:
+    case OP_JCXZ:
         insn->imm += insn->offset + insn->length; /* the target, from the block's start */
         break;
     }
@@ -237,6 +256,11 @@ uint64_t interp_ea_slow(struct cpu *cpu, const struct insn *insn, unsigned size,
         (s->attributes & (SEG_P | SEG_CODE | SEG_WRITABLE | SEG_EXPAND)) == (SEG_P | SEG_WRITABLE))
         return (uint32_t)(s->base + offset);
     return interp_linear(cpu, insn, insn->seg, offset, size, write);
+}
+
+uint64_t interp_ea_cold(struct cpu *cpu, const struct insn *insn, unsigned size, bool write)
+{
+    return interp_ea_slow(cpu, insn, size, write);
 }
 
 uint64_t interp_read_rm(struct cpu *cpu, const struct insn *insn, unsigned size)

@@ -1,9 +1,10 @@
 /*
  * The interpreter: what handlers are made of.
  *
- * A handler does one instruction's work and calls the next handler in tail position, so a block runs
- * as a chain of jumps. Builds without sibling calls (-O0, sanitizers) return the next instruction to
- * the loop in interp.c instead; handlers are written with NEXT() and the like and do not care.
+ * A handler does one instruction's work and calls the next handler in tail position, so a block
+ * runs as a chain of jumps. Builds without sibling calls (-O0, sanitizers) return the next
+ * instruction to the loop in interp.c instead; handlers are written with NEXT() and the like and do
+ * not care.
  */
 #pragma once
 
@@ -18,8 +19,7 @@
 #define INTERP_THREADED 0
 #endif
 
-#define HANDLER(name)                                                                              \
-    static const struct insn *name(struct cpu *cpu, const struct insn *insn)
+#define HANDLER(name) static const struct insn *name(struct cpu *cpu, const struct insn *insn)
 
 #if INTERP_THREADED
 #define RUN(cpu, insn) (insn)->handler(cpu, insn)
@@ -52,13 +52,19 @@ struct handler_row {
     uint16_t op;
     insn_handler *by_shape[SHAPE_COUNT][4]; /* by operand size */
 };
-extern const struct handler_row handlers_alu[], handlers_move[], handlers_shift[], handlers_multiply[],
-    handlers_bits[], handlers_misc[], handlers_stack[], handlers_flow[], handlers_string[],
-    handlers_io[], handlers_far[], handlers_segment[], handlers_system[], handlers_x87[],
-    handlers_fpu_state[], handlers_sse[], handlers_sse_move[], handlers_sse_misc[];
+extern const struct handler_row handlers_alu[], handlers_move[], handlers_shift[],
+    handlers_multiply[], handlers_bits[], handlers_misc[], handlers_stack[], handlers_flow[],
+    handlers_string[], handlers_io[], handlers_far[], handlers_segment[], handlers_system[],
+    handlers_x87[], handlers_fpu_state[], handlers_sse[], handlers_sse_move[], handlers_sse_misc[];
 
-#define ALL_SIZES(f)    {f, f, f, f}
-#define ALL_SHAPES(f)   {ALL_SIZES(f), ALL_SIZES(f), ALL_SIZES(f), ALL_SIZES(f), ALL_SIZES(f)}
+#define ALL_SIZES(f)                                                                               \
+    {                                                                                              \
+        f, f, f, f                                                                                 \
+    }
+#define ALL_SHAPES(f)                                                                              \
+    {                                                                                              \
+        ALL_SIZES(f), ALL_SIZES(f), ALL_SIZES(f), ALL_SIZES(f), ALL_SIZES(f)                       \
+    }
 
 /* ---- operands -------------------------------------------------------------------------------- */
 
@@ -76,6 +82,8 @@ static inline uint64_t ea_offset(const struct cpu *cpu, const struct insn *insn)
 uint64_t interp_linear(struct cpu *cpu, const struct insn *insn, unsigned segment, uint64_t offset,
                        unsigned size, bool write);
 uint64_t interp_ea_slow(struct cpu *cpu, const struct insn *insn, unsigned size, bool write);
+uint64_t interp_ea_cold(struct cpu *cpu, const struct insn *insn, unsigned size,
+                        bool write) MMU_COLD;
 
 /* The linear address of a memory operand of `size` bytes. */
 static inline uint64_t ea(struct cpu *cpu, const struct insn *insn, unsigned size, bool write)
@@ -83,7 +91,7 @@ static inline uint64_t ea(struct cpu *cpu, const struct insn *insn, unsigned siz
     if (likely(insn->addr_size == SIZE_64))
         return REG(cpu, uint64_t, insn->base) + (REG(cpu, uint64_t, insn->index) << insn->scale) +
                (uint64_t)insn->disp + cpu->s.seg[insn->seg].base;
-    return interp_ea_slow(cpu, insn, size, write);
+    return interp_ea_cold(cpu, insn, size, write);
 }
 
 /* Writes a 32-bit register, clearing the upper half. */
@@ -166,7 +174,8 @@ static inline bool condition(const struct cpu *cpu, unsigned code)
 
 /* ---- the stack (stack.c) --------------------------------------------------------------------- */
 
-/* Linear address of `size` bytes at an offset from the stack pointer, checked outside 64-bit code. */
+/* Linear address of `size` bytes at an offset from the stack pointer, checked outside 64-bit code.
+ */
 static inline uint64_t stack_mask(const struct cpu *cpu)
 {
     return cpu->mode & MODE_LONG ? UINT64_MAX : cpu->mode & MODE_STACK32 ? UINT32_MAX : UINT16_MAX;

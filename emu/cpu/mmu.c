@@ -2,18 +2,18 @@
 #include "emu/cpu/mmu.h"
 #include "emu/cpu/block.h"
 
-#define PTE_P   UINT64_C(0x001)
-#define PTE_W   UINT64_C(0x002)
-#define PTE_U   UINT64_C(0x004)
-#define PTE_A   UINT64_C(0x020)
-#define PTE_D   UINT64_C(0x040)
-#define PTE_PS  UINT64_C(0x080)
-#define PTE_G   UINT64_C(0x100)
-#define PTE_NX  (UINT64_C(1) << 63)
+#define PTE_P         UINT64_C(0x001)
+#define PTE_W         UINT64_C(0x002)
+#define PTE_U         UINT64_C(0x004)
+#define PTE_A         UINT64_C(0x020)
+#define PTE_D         UINT64_C(0x040)
+#define PTE_PS        UINT64_C(0x080)
+#define PTE_G         UINT64_C(0x100)
+#define PTE_NX        (UINT64_C(1) << 63)
 #define PTE_PAT_LARGE UINT64_C(0x1000)
 #define PHYSICAL_BITS 40
-#define PTE_ADDRESS (((UINT64_C(1) << PHYSICAL_BITS) - 1) & PAGE_MASK)
-#define PTE_RESERVED ((UINT64_C(1) << 52) - (UINT64_C(1) << PHYSICAL_BITS))
+#define PTE_ADDRESS   (((UINT64_C(1) << PHYSICAL_BITS) - 1) & PAGE_MASK)
+#define PTE_RESERVED  ((UINT64_C(1) << 52) - (UINT64_C(1) << PHYSICAL_BITS))
 
 #define PF_P    1
 #define PF_W    2
@@ -75,8 +75,8 @@ struct level {
 };
 
 /*
- * Walks to the leaf. Returns false with the error code's P and RSVD bits. `levels` keeps the entries
- * on the way for their accessed bits.
+ * Walks to the leaf. Returns false with the error code's P and RSVD bits. `levels` keeps the
+ * entries on the way for their accessed bits.
  */
 static bool walk_tables(struct cpu *cpu, uint64_t va, struct walk *walk, struct level *levels,
                         unsigned *ret_count, uint32_t *ret_error)
@@ -373,6 +373,25 @@ uint64_t mmu_load_slow(struct cpu *cpu, uint64_t address, unsigned size)
 void mmu_store_slow(struct cpu *cpu, uint64_t address, uint64_t value, unsigned size)
 {
     write_any(cpu, address, &value, size, current_kind(cpu));
+}
+
+uint64_t mmu_load_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size)
+{
+    cpu->insn = insn;
+    return mmu_load_slow(cpu, address, size);
+}
+
+void *mmu_rmw_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size)
+{
+    cpu->insn = insn;
+    return mmu_rmw_slow(cpu, address, size);
+}
+
+void mmu_store_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, uint64_t value,
+                    unsigned size)
+{
+    cpu->insn = insn;
+    mmu_store_slow(cpu, address, value, size);
 }
 
 void mmu_write_bytes(struct cpu *cpu, uint64_t address, const void *bytes, unsigned size)

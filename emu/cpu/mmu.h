@@ -1,14 +1,14 @@
 /*
  * Memory as instructions see it: linear addresses through the software TLB.
  *
- * Every access has a short inline path, `host = entry.addend + address`, taken when the page is plain
- * RAM or ROM with the rights in question and the access stays inside it. All else goes to the slow
- * functions: walks, page crossings, MMIO, pages that hold translated code, faults.
+ * Every access has a short inline path, `host = entry.addend + address`, taken when the page is
+ * plain RAM or ROM with the rights in question and the access stays inside it. All else goes to the
+ * slow functions: walks, page crossings, MMIO, pages that hold translated code, faults.
  */
 #pragma once
 
-#include <string.h>
 #include "emu/cpu/internal.h"
+#include <string.h>
 
 enum mmu_access { MMU_READ, MMU_WRITE, MMU_EXEC };
 
@@ -30,16 +30,16 @@ void mmu_system_store(struct cpu *cpu, uint64_t address, uint64_t value, unsigne
 /* Physical address of the code byte at a linear address; raises #PF. */
 uint64_t mmu_translate_code(struct cpu *cpu, uint64_t address);
 
-/* The host bytes from `address` to the end of its page, at most `length`; NULL where accesses must go
- * the slow way. Raises nothing. Sets *ret_length. */
+/* The host bytes from `address` to the end of its page, at most `length`; NULL where accesses must
+ * go the slow way. Raises nothing. Sets *ret_length. */
 uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_access access,
                   uint64_t *ret_length);
 
-void mmu_flush(struct cpu *cpu);               /* everything */
-void mmu_flush_non_global(struct cpu *cpu);    /* CR3 load */
+void mmu_flush(struct cpu *cpu);                        /* everything */
+void mmu_flush_non_global(struct cpu *cpu);             /* CR3 load */
 void mmu_flush_page(struct cpu *cpu, uint64_t address); /* INVLPG */
-void mmu_code_marked(struct cpu *cpu, uint64_t phys); /* write tags of the page go the slow way */
-void mmu_check_version(struct cpu *cpu);       /* after the memory map may have changed */
+void mmu_code_marked(struct cpu *cpu, uint64_t phys);   /* write tags of the page go the slow way */
+void mmu_check_version(struct cpu *cpu);                /* after the memory map may have changed */
 /* Loads the four PAE page-directory pointers; raises #GP when reserved bits are set. */
 void mmu_load_pdptes(struct cpu *cpu, uint64_t cr3);
 
@@ -47,6 +47,18 @@ static inline struct tlb_entry *mmu_entry(struct cpu *cpu, uint64_t address)
 {
     return &cpu->tlb[(address >> 12) & (TLB_SIZE - 1)];
 }
+
+/* The slow ways as the inline paths call them: they preserve every general register, so that a
+ * handler has nothing to save on its fast path. Vector registers are not preserved, whatever the
+ * compiler thinks: none may be live across a call. */
+#define MMU_COLD                                                                                   \
+    __attribute__((noinline, cold, no_caller_saved_registers, target("general-regs-only")))
+uint64_t mmu_load_cold(struct cpu *cpu, const struct insn *insn, uint64_t address,
+                       unsigned size) MMU_COLD;
+void mmu_store_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, uint64_t value,
+                    unsigned size) MMU_COLD;
+void *mmu_rmw_cold(struct cpu *cpu, const struct insn *insn, uint64_t address,
+                   unsigned size) MMU_COLD;
 
 #define MMU_ACCESSORS(bits)                                                                        \
     static inline uint##bits##_t load##bits(struct cpu *cpu, const struct insn *insn,              \
@@ -58,8 +70,7 @@ static inline struct tlb_entry *mmu_entry(struct cpu *cpu, uint64_t address)
             memcpy(&value, (void *)(uintptr_t)(entry->addend + address), bits / 8);                \
             return value;                                                                          \
         }                                                                                          \
-        cpu->insn = insn;                                                                          \
-        return mmu_load_slow(cpu, address, bits / 8);                                              \
+        return mmu_load_cold(cpu, insn, address, bits / 8);                                        \
     }                                                                                              \
     static inline void store##bits(struct cpu *cpu, const struct insn *insn, uint64_t address,     \
                                    uint##bits##_t value)                                           \
@@ -69,8 +80,7 @@ static inline struct tlb_entry *mmu_entry(struct cpu *cpu, uint64_t address)
             memcpy((void *)(uintptr_t)(entry->addend + address), &value, bits / 8);                \
             return;                                                                                \
         }                                                                                          \
-        cpu->insn = insn;                                                                          \
-        mmu_store_slow(cpu, address, value, bits / 8);                                             \
+        mmu_store_cold(cpu, insn, address, value, bits / 8);                                       \
     }
 MMU_ACCESSORS(8)
 MMU_ACCESSORS(16)
@@ -79,18 +89,19 @@ MMU_ACCESSORS(64)
 #undef MMU_ACCESSORS
 
 /*
- * Read-modify-write: a pointer to the operand in host memory, or, where there is no plain memory, to
- * cpu->temp with the value loaded and the write checked. mmu_rmw_end() then writes it back.
+ * Read-modify-write: a pointer to the operand in host memory, or, where there is no plain memory,
+ * to cpu->temp with the value loaded and the write checked. mmu_rmw_end() then writes it back.
  */
-static inline void *mmu_rmw(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size)
+static inline void *mmu_rmw(struct cpu *cpu, const struct insn *insn, uint64_t address,
+                            unsigned size)
 {
     struct tlb_entry *entry = mmu_entry(cpu, address);
     if (likely(entry->write == ((address + size - 1) & PAGE_MASK)))
         return (void *)(uintptr_t)(entry->addend + address);
-    cpu->insn = insn;
-    return mmu_rmw_slow(cpu, address, size);
+    return mmu_rmw_cold(cpu, insn, address, size);
 }
-static inline void mmu_rmw_end(struct cpu *cpu, const void *operand, uint64_t address, unsigned size)
+static inline void mmu_rmw_end(struct cpu *cpu, const void *operand, uint64_t address,
+                               unsigned size)
 {
     if (unlikely(operand == cpu->temp))
         mmu_rmw_finish(cpu, address, size);

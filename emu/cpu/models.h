@@ -14,5 +14,6 @@ struct cpu_model {
     uint32_t extended1_ecx, extended1_edx;
 };
 
-extern const struct cpu_model cpu_model_table[]; /* ended by a NULL name; the first is the default */
+extern const struct cpu_model
+    cpu_model_table[]; /* ended by a NULL name; the first is the default */
 const struct cpu_model *cpu_model_find(const char *name);

@@ -29,16 +29,21 @@ enum operand {
     O_S,  /* segment register: ModRM.reg */
     O_C,  /* control register: ModRM.reg */
     O_D,  /* debug register: ModRM.reg */
-    O_SES, O_SCS, O_SSS, O_SDS, O_SFS, O_SGS, /* a fixed segment register */
-    O_X,  /* string source */
-    O_Y,  /* string destination */
-    O_V,  /* XMM: ModRM.reg */
-    O_W,  /* XMM or memory: ModRM.rm */
-    O_U,  /* XMM only: ModRM.rm */
-    O_P,  /* MMX: ModRM.reg */
-    O_Q,  /* MMX or memory: ModRM.rm */
-    O_N,  /* MMX only: ModRM.rm */
-    O_F,  /* x87: the whole ModRM byte */
+    O_SES,
+    O_SCS,
+    O_SSS,
+    O_SDS,
+    O_SFS,
+    O_SGS, /* a fixed segment register */
+    O_X,   /* string source */
+    O_Y,   /* string destination */
+    O_V,   /* XMM: ModRM.reg */
+    O_W,   /* XMM or memory: ModRM.rm */
+    O_U,   /* XMM only: ModRM.rm */
+    O_P,   /* MMX: ModRM.reg */
+    O_Q,   /* MMX or memory: ModRM.rm */
+    O_N,   /* MMX only: ModRM.rm */
+    O_F,   /* x87: the whole ModRM byte */
     O_COUNT,
 };
 
@@ -56,16 +61,16 @@ enum size_class {
 };
 
 enum opcode_attribute {
-    A_NO64 = 1,    /* invalid in 64-bit mode */
-    A_ONLY64 = 2,  /* invalid outside it */
-    A_LOCK = 4,    /* LOCK is allowed with a memory destination */
-    A_SWAP = 8,    /* register forms with the operands the other way round mean the same */
-    A_E8 = 16,     /* the rm operand is a byte, whatever the operand size */
-    A_GROUP = 32,  /* op is an index into opcode_groups */
-    A_COND = 64,   /* the opcode's low four bits are a condition */
-    A_SPECIAL = 128, /* decoded by hand */
+    A_NO64 = 1,       /* invalid in 64-bit mode */
+    A_ONLY64 = 2,     /* invalid outside it */
+    A_LOCK = 4,       /* LOCK is allowed with a memory destination */
+    A_SWAP = 8,       /* register forms with the operands the other way round mean the same */
+    A_E8 = 16,        /* the rm operand is a byte, whatever the operand size */
+    A_GROUP = 32,     /* op is an index into opcode_groups */
+    A_COND = 64,      /* the opcode's low four bits are a condition */
+    A_SPECIAL = 128,  /* decoded by hand */
     A_NOPREFIX = 256, /* 66, F3 and F2 are invalid */
-    A_REGW = 512,  /* memory operand is a word, the register has the operand size */
+    A_REGW = 512,     /* memory operand is a word, the register has the operand size */
 };
 
 struct opcode {
@@ -76,15 +81,42 @@ struct opcode {
 };
 
 enum opcode_group {
-    GROUP_1B, GROUP_1V, GROUP_1IB, GROUP_1A,
-    GROUP_2BI, GROUP_2VI, GROUP_2B1, GROUP_2V1, GROUP_2BC, GROUP_2VC,
-    GROUP_3B, GROUP_3V, GROUP_4, GROUP_5, GROUP_6, GROUP_7, GROUP_8, GROUP_9, GROUP_11B,
-    GROUP_11V, GROUP_15, GROUP_15_F3, GROUP_12, GROUP_12_P, GROUP_13, GROUP_13_P, GROUP_14, GROUP_14_P, GROUP_PREFETCH, GROUP_PREFETCHW, GROUP_COUNT,
+    GROUP_1B,
+    GROUP_1V,
+    GROUP_1IB,
+    GROUP_1A,
+    GROUP_2BI,
+    GROUP_2VI,
+    GROUP_2B1,
+    GROUP_2V1,
+    GROUP_2BC,
+    GROUP_2VC,
+    GROUP_3B,
+    GROUP_3V,
+    GROUP_4,
+    GROUP_5,
+    GROUP_6,
+    GROUP_7,
+    GROUP_8,
+    GROUP_9,
+    GROUP_11B,
+    GROUP_11V,
+    GROUP_15,
+    GROUP_15_F3,
+    GROUP_12,
+    GROUP_12_P,
+    GROUP_13,
+    GROUP_13_P,
+    GROUP_14,
+    GROUP_14_P,
+    GROUP_PREFETCH,
+    GROUP_PREFETCHW,
+    GROUP_COUNT,
 };
 
 enum opcode_map { MAP_0F, MAP_0F38, MAP_0F3A, MAP_COUNT };
 
 extern const struct opcode opcode_one[256];
-extern const struct opcode opcode_0f[256];                /* without mandatory prefix */
+extern const struct opcode opcode_0f[256];                     /* without mandatory prefix */
 extern const struct opcode opcode_prefixed[MAP_COUNT][256][4]; /* by none, 66, F3, F2 */
 extern const struct opcode opcode_groups[GROUP_COUNT][8];

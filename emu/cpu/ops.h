@@ -6,16 +6,16 @@
  */
 #pragma once
 
-#include <stdint.h>
 #include "emu/cpu/sse_ops.h"
+#include <stdint.h>
 
-#define FL_0 0
-#define FL_C 0x001
-#define FL_P 0x004
-#define FL_A 0x010
-#define FL_Z 0x040
-#define FL_S 0x080
-#define FL_O 0x800
+#define FL_0   0
+#define FL_C   0x001
+#define FL_P   0x004
+#define FL_A   0x010
+#define FL_Z   0x040
+#define FL_S   0x080
+#define FL_O   0x800
 #define FL_ALL (FL_C | FL_P | FL_A | FL_Z | FL_S | FL_O)
 
 /* clang-format off */
@@ -115,10 +115,10 @@ enum op {
     INTEGER_OPS(OP) STACK_OPS(OP) FLOW_OPS(OP) STRING_OPS(OP) SYSTEM_OPS(OP) X87_OPS(OP)
 #undef OP
 #define SSE(id, ...) OP_##id,
-    SSE_ALL_OPS(SSE)
+        SSE_ALL_OPS(SSE)
 #undef SSE
-    OP_BLOCK_END, /* the engine's: falls out of a block */
-    OP_UNAVAILABLE, /* the engine's: a unit that is switched off */
+            OP_BLOCK_END, /* the engine's: falls out of a block */
+    OP_UNAVAILABLE,       /* the engine's: a unit that is switched off */
     OP_COUNT,
 };
 

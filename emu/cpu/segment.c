@@ -88,7 +88,8 @@ struct segment segment_check_stack(struct cpu *cpu, uint16_t selector, unsigned 
     if (is_null(selector))
         cpu_raise_error(cpu, vector, 0);
     struct descriptor d = segment_fetch(cpu, selector, vector);
-    bool writable_data = descriptor_is_segment(&d) && (d.high >> 8 & (SEG_CODE | SEG_WRITABLE)) == SEG_WRITABLE;
+    bool writable_data =
+        descriptor_is_segment(&d) && (d.high >> 8 & (SEG_CODE | SEG_WRITABLE)) == SEG_WRITABLE;
     if ((selector & 3) != cpl || !writable_data || descriptor_dpl(&d) != cpl)
         cpu_raise_error(cpu, vector, error);
     if (!descriptor_present(&d))

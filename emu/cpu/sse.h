@@ -2,14 +2,14 @@
  * MMX and SSE: operands, MXCSR, and the trick for immediates.
  *
  * The host's own instruction does the work on the guest's operands. While the guest's MXCSR has its
- * default control bits (round to nearest, all exceptions masked), which is nearly always, the host's
- * MXCSR stays at its default too and collects the sticky flags; sse_sync_mxcsr() fetches them.
- * Otherwise each instruction runs with the guest's control bits and its flags are looked at.
+ * default control bits (round to nearest, all exceptions masked), which is nearly always, the
+ * host's MXCSR stays at its default too and collects the sticky flags; sse_sync_mxcsr() fetches
+ * them. Otherwise each instruction runs with the guest's control bits and its flags are looked at.
  */
 #pragma once
 
-#include <emmintrin.h>
 #include "emu/cpu/interp.h"
+#include <emmintrin.h>
 
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_FLAGS   0x3fu
@@ -71,9 +71,14 @@ static inline __m128i load128a(struct cpu *cpu, const struct insn *insn, uint64_
 }
 static inline void store128u(struct cpu *cpu, const struct insn *insn, uint64_t at, __m128i value)
 {
-    void *host = mmu_rmw(cpu, insn, at, 16);
-    _mm_storeu_si128(host, value);
-    mmu_rmw_end(cpu, host, at, 16);
+    struct tlb_entry *entry = mmu_entry(cpu, at);
+    if (likely(entry->write == ((at + 15) & PAGE_MASK))) {
+        _mm_storeu_si128((__m128i *)(uintptr_t)(entry->addend + at), value);
+        return;
+    }
+    /* Not mmu_rmw(): the value is in a vector register. */
+    cpu->insn = insn;
+    mmu_write_bytes(cpu, at, &value, 16);
 }
 
 /* The source operand W: a register, or `bytes` of memory with the rest zero. */
@@ -131,20 +136,24 @@ static inline uint64_t source_mm(struct cpu *cpu, const struct insn *insn)
  * An immediate is part of the instruction's encoding, so there is a little function for each of its
  * 256 values: STUBS(name, mnemonic, operands) makes the table, stub_at() finds one.
  */
+/* clang-format off */
 #define STUB(mn, ops, hi, lo) mn " $0x" #hi #lo ops "\n\tret\n\t.balign 16\n\t"
 #define STUB_ROW(mn, ops, hi)                                                                      \
-    STUB(mn, ops, hi, 0) STUB(mn, ops, hi, 1) STUB(mn, ops, hi, 2) STUB(mn, ops, hi, 3)            \
-    STUB(mn, ops, hi, 4) STUB(mn, ops, hi, 5) STUB(mn, ops, hi, 6) STUB(mn, ops, hi, 7)            \
-    STUB(mn, ops, hi, 8) STUB(mn, ops, hi, 9) STUB(mn, ops, hi, a) STUB(mn, ops, hi, b)            \
-    STUB(mn, ops, hi, c) STUB(mn, ops, hi, d) STUB(mn, ops, hi, e) STUB(mn, ops, hi, f)
+    STUB(mn, ops, hi, 0)                                                                           \
+    STUB(mn, ops, hi, 1) STUB(mn, ops, hi, 2) STUB(mn, ops, hi, 3) STUB(mn, ops, hi, 4)            \
+        STUB(mn, ops, hi, 5) STUB(mn, ops, hi, 6) STUB(mn, ops, hi, 7) STUB(mn, ops, hi, 8)        \
+            STUB(mn, ops, hi, 9) STUB(mn, ops, hi, a) STUB(mn, ops, hi, b) STUB(mn, ops, hi, c)    \
+                STUB(mn, ops, hi, d) STUB(mn, ops, hi, e) STUB(mn, ops, hi, f)
 #define STUBS(name, mn, ops)                                                                       \
     extern const uint8_t name[] __attribute__((visibility("hidden")));                             \
-    asm(".pushsection .text\n\t.balign 16\n" #name ":\n\t"                                         \
-        STUB_ROW(mn, ops, 0) STUB_ROW(mn, ops, 1) STUB_ROW(mn, ops, 2) STUB_ROW(mn, ops, 3)        \
-        STUB_ROW(mn, ops, 4) STUB_ROW(mn, ops, 5) STUB_ROW(mn, ops, 6) STUB_ROW(mn, ops, 7)        \
-        STUB_ROW(mn, ops, 8) STUB_ROW(mn, ops, 9) STUB_ROW(mn, ops, a) STUB_ROW(mn, ops, b)        \
-        STUB_ROW(mn, ops, c) STUB_ROW(mn, ops, d) STUB_ROW(mn, ops, e) STUB_ROW(mn, ops, f)        \
-        ".popsection");
+    asm(".pushsection .text\n\t.balign 16\n" #name ":\n\t" STUB_ROW(mn, ops, 0)                    \
+            STUB_ROW(mn, ops, 1) STUB_ROW(mn, ops, 2) STUB_ROW(mn, ops, 3) STUB_ROW(mn, ops, 4)    \
+                STUB_ROW(mn, ops, 5) STUB_ROW(mn, ops, 6) STUB_ROW(mn, ops, 7)                     \
+                    STUB_ROW(mn, ops, 8) STUB_ROW(mn, ops, 9) STUB_ROW(mn, ops, a)                 \
+                        STUB_ROW(mn, ops, b) STUB_ROW(mn, ops, c) STUB_ROW(mn, ops, d)             \
+                            STUB_ROW(mn, ops, e) STUB_ROW(mn, ops, f) ".popsection");
+/* clang-format on */
+
 static inline const uint8_t *stub_at(const uint8_t *stubs, unsigned imm)
 {
     return stubs + 16 * (imm & 0xff);

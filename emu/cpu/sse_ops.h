@@ -1,6 +1,6 @@
 /*
- * MMX and SSE to SSE4.2: one row per instruction, from which the enum of operations, the opcode maps
- * and the handlers are made.
+ * MMX and SSE to SSE4.2: one row per instruction, from which the enum of operations, the opcode
+ * maps and the handlers are made.
  *
  * SSE(id, mnemonic, map, prefix, opcode, kind)
  *   map     0: 0F, 1: 0F 38, 2: 0F 3A

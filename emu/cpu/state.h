@@ -10,7 +10,22 @@
 #include <stdint.h>
 
 enum gpr {
-    RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R11, R12, R13, R14, R15,
+    RAX,
+    RCX,
+    RDX,
+    RBX,
+    RSP,
+    RBP,
+    RSI,
+    RDI,
+    R8,
+    R9,
+    R10,
+    R11,
+    R12,
+    R13,
+    R14,
+    R15,
     GPR_COUNT,
     GPR_NONE = GPR_COUNT, /* always 0: stands for an absent base or index register */
     GPR_CODE,             /* engine's: RIP of the running block's first byte */
@@ -28,42 +43,42 @@ struct segment {
     uint16_t attributes;
 };
 
-#define SEG_TYPE       0x000f
-#define SEG_ACCESSED   0x0001
-#define SEG_WRITABLE   0x0002 /* data; for code: readable */
-#define SEG_EXPAND     0x0004 /* data: expand down; for code: conforming */
-#define SEG_CODE       0x0008
-#define SEG_S          0x0010 /* code or data, not a system descriptor */
-#define SEG_DPL_SHIFT  5
-#define SEG_DPL(attr)  (((attr) >> SEG_DPL_SHIFT) & 3)
-#define SEG_P          0x0080
-#define SEG_AVL        0x1000
-#define SEG_L          0x2000
-#define SEG_DB         0x4000
-#define SEG_G          0x8000
+#define SEG_TYPE      0x000f
+#define SEG_ACCESSED  0x0001
+#define SEG_WRITABLE  0x0002 /* data; for code: readable */
+#define SEG_EXPAND    0x0004 /* data: expand down; for code: conforming */
+#define SEG_CODE      0x0008
+#define SEG_S         0x0010 /* code or data, not a system descriptor */
+#define SEG_DPL_SHIFT 5
+#define SEG_DPL(attr) (((attr) >> SEG_DPL_SHIFT) & 3)
+#define SEG_P         0x0080
+#define SEG_AVL       0x1000
+#define SEG_L         0x2000
+#define SEG_DB        0x4000
+#define SEG_G         0x8000
 
 struct descriptor_table {
     uint64_t base;
     uint16_t limit;
 };
 
-#define FLAG_CF   UINT64_C(0x000001)
-#define FLAG_PF   UINT64_C(0x000004)
-#define FLAG_AF   UINT64_C(0x000010)
-#define FLAG_ZF   UINT64_C(0x000040)
-#define FLAG_SF   UINT64_C(0x000080)
-#define FLAG_TF   UINT64_C(0x000100)
-#define FLAG_IF   UINT64_C(0x000200)
-#define FLAG_DF   UINT64_C(0x000400)
-#define FLAG_OF   UINT64_C(0x000800)
-#define FLAG_IOPL UINT64_C(0x003000)
-#define FLAG_NT   UINT64_C(0x004000)
-#define FLAG_RF   UINT64_C(0x010000)
-#define FLAG_VM   UINT64_C(0x020000)
-#define FLAG_AC   UINT64_C(0x040000)
-#define FLAG_VIF  UINT64_C(0x080000)
-#define FLAG_VIP  UINT64_C(0x100000)
-#define FLAG_ID   UINT64_C(0x200000)
+#define FLAG_CF          UINT64_C(0x000001)
+#define FLAG_PF          UINT64_C(0x000004)
+#define FLAG_AF          UINT64_C(0x000010)
+#define FLAG_ZF          UINT64_C(0x000040)
+#define FLAG_SF          UINT64_C(0x000080)
+#define FLAG_TF          UINT64_C(0x000100)
+#define FLAG_IF          UINT64_C(0x000200)
+#define FLAG_DF          UINT64_C(0x000400)
+#define FLAG_OF          UINT64_C(0x000800)
+#define FLAG_IOPL        UINT64_C(0x003000)
+#define FLAG_NT          UINT64_C(0x004000)
+#define FLAG_RF          UINT64_C(0x010000)
+#define FLAG_VM          UINT64_C(0x020000)
+#define FLAG_AC          UINT64_C(0x040000)
+#define FLAG_VIF         UINT64_C(0x080000)
+#define FLAG_VIP         UINT64_C(0x100000)
+#define FLAG_ID          UINT64_C(0x200000)
 #define FLAGS_ARITHMETIC (FLAG_CF | FLAG_PF | FLAG_AF | FLAG_ZF | FLAG_SF | FLAG_OF)
 
 #define CR0_PE UINT64_C(0x00000001)
@@ -129,7 +144,7 @@ struct cpu_state {
     uint8_t cpl;
 
     uint64_t cr0, cr2, cr3, cr4, xcr0;
-    uint64_t dr[8]; /* 4 and 5 unused */
+    uint64_t dr[8];    /* 4 and 5 unused */
     uint64_t pdpte[4]; /* loaded with CR3 under PAE paging outside long mode */
 
     uint64_t efer, star, lstar, cstar, fmask, kernel_gs_base;

@@ -51,7 +51,8 @@ void segment_drop_privileged(struct cpu *cpu);
 void segment_tss_stack(struct cpu *cpu, unsigned level, uint16_t *ret_ss, uint64_t *ret_sp);
 uint64_t segment_tss_ist(struct cpu *cpu, unsigned ist);
 
-/* ---- control transfers (far.c, iret.c, task.c) ------------------------------------------------ */
+/* ---- control transfers (far.c, iret.c, task.c) ------------------------------------------------
+ */
 
 void system_far_jump(struct cpu *cpu, const struct insn *insn, uint16_t selector, uint64_t offset,
                      bool call);

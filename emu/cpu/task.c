@@ -35,7 +35,8 @@ static void load_ldt(struct cpu *cpu, uint16_t selector)
     if (!(selector & 0xfffc))
         return;
     struct descriptor d = segment_fetch(cpu, selector, VEC_TS);
-    if (selector & 4 || descriptor_is_segment(&d) || descriptor_type(&d) != 2 || !descriptor_present(&d))
+    if (selector & 4 || descriptor_is_segment(&d) || descriptor_type(&d) != 2 ||
+        !descriptor_present(&d))
         cpu_raise_error(cpu, VEC_TS, selector & 0xfffc);
     cpu->s.ldtr = segment_unpack(selector, &d);
 }

@@ -1,22 +1,23 @@
 /*
  * The x87 stack, and how the host's unit is borrowed for arithmetic: each operation runs on the
- * guest's 80-bit operands under the guest's control word with all exceptions masked; what the host's
- * status word then says decides about flags and about unmasked exceptions (SDM volume 1, chapter 8).
+ * guest's 80-bit operands under the guest's control word with all exceptions masked; what the
+ * host's status word then says decides about flags and about unmasked exceptions (SDM volume 1,
+ * chapter 8).
  */
 #pragma once
 
 #include "emu/cpu/interp.h"
 
-#define X87_IE 0x0001
-#define X87_ZE 0x0004
-#define X87_SF 0x0040
-#define X87_ES 0x0080
-#define X87_C0 0x0100
-#define X87_C1 0x0200
-#define X87_C2 0x0400
-#define X87_C3 0x4000
-#define X87_B  0x8000
-#define X87_CONDITION (X87_C0 | X87_C1 | X87_C2 | X87_C3)
+#define X87_IE              0x0001
+#define X87_ZE              0x0004
+#define X87_SF              0x0040
+#define X87_ES              0x0080
+#define X87_C0              0x0100
+#define X87_C1              0x0200
+#define X87_C2              0x0400
+#define X87_C3              0x4000
+#define X87_B               0x8000
+#define X87_CONDITION       (X87_C0 | X87_C1 | X87_C2 | X87_C3)
 #define X87_DEFAULT_CONTROL 0x37f
 
 static inline unsigned x87_index(const struct cpu *cpu, unsigned i)

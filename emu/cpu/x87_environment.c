@@ -106,7 +106,8 @@ void x87_load_environment(struct cpu *cpu, const struct insn *insn, bool registe
     for (unsigned i = 0; i < total; i++)
         area[i] = mmu_load_slow(cpu, at + i, 1);
     for (unsigned i = 0; i < 7; i++)
-        memcpy(&field[i], area + (insn->size == SIZE_16 ? 2 : 4) * i, insn->size == SIZE_16 ? 2 : 4);
+        memcpy(&field[i], area + (insn->size == SIZE_16 ? 2 : 4) * i,
+               insn->size == SIZE_16 ? 2 : 4);
     f->control = (field[0] & 0x1f3f) | 0x40;
     f->status = field[1] & ~(X87_ES | X87_B);
     if (f->status & ~f->control & 0x3f)

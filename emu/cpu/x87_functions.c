@@ -207,7 +207,13 @@ void x87_function(struct cpu *cpu, const struct insn *insn)
 {
     unsigned modrm = insn->modrm;
     switch (modrm) {
-    case 0xe0: case 0xe1: case 0xf0: case 0xfa: case 0xfc: case 0xfe: case 0xff:
+    case 0xe0:
+    case 0xe1:
+    case 0xf0:
+    case 0xfa:
+    case 0xfc:
+    case 0xfe:
+    case 0xff:
         one_operand(cpu, modrm);
         break;
     case 0xe4:
@@ -219,13 +225,19 @@ void x87_function(struct cpu *cpu, const struct insn *insn)
     case 0xe8 ... 0xee:
         push_constant(cpu, modrm - 0xe8);
         break;
-    case 0xf1: case 0xf3: case 0xf9:
+    case 0xf1:
+    case 0xf3:
+    case 0xf9:
         two_operands(cpu, modrm, true);
         break;
-    case 0xf5: case 0xf8: case 0xfd:
+    case 0xf5:
+    case 0xf8:
+    case 0xfd:
         two_operands(cpu, modrm, false);
         break;
-    case 0xf2: case 0xf4: case 0xfb:
+    case 0xf2:
+    case 0xf4:
+    case 0xfb:
         two_results(cpu, modrm);
         break;
     case 0xf6:

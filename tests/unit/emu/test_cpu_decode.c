@@ -1,17 +1,20 @@
-/* The decoder against Zydis, byte string by byte string, and the opcode tables against themselves. */
+/* The decoder against Zydis, byte string by byte string, and the opcode tables against themselves.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <Zydis/Zydis.h>
+
 #include "emu/core/state.h"
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/decode.h"
 #include "emu/cpu/opcodes.h"
 #include "emu/cpu/state.h"
+#include <Zydis/Zydis.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 static uint64_t seed = 88172645463325252u;
 static uint64_t random64(void)
@@ -22,7 +25,8 @@ static uint64_t random64(void)
     return seed;
 }
 
-/* Every row of the one-byte and two-byte maps decodes in some mode, with any ModRM byte's length. */
+/* Every row of the one-byte and two-byte maps decodes in some mode, with any ModRM byte's length.
+ */
 static void test_rows(void **state)
 {
     unsigned rows = 0;
@@ -86,7 +90,8 @@ static void test_too_long(void **state)
 static bool exempt(const ZydisDecodedInstruction *z)
 {
     switch (z->mnemonic) {
-    case ZYDIS_MNEMONIC_TZCNT: case ZYDIS_MNEMONIC_LZCNT:
+    case ZYDIS_MNEMONIC_TZCNT:
+    case ZYDIS_MNEMONIC_LZCNT:
         return true;
     default:
         break;
@@ -161,8 +166,9 @@ static void test_state(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),    cmocka_unit_test(test_truncated), cmocka_unit_test(test_too_long),
-        cmocka_unit_test(test_lengths), cmocka_unit_test(test_state),
+        cmocka_unit_test(test_rows),     cmocka_unit_test(test_truncated),
+        cmocka_unit_test(test_too_long), cmocka_unit_test(test_lengths),
+        cmocka_unit_test(test_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,14 +6,16 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
+
 #include "emu/core/board.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/cpu/cpu.h"
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #define ROM_SIZE 0x10000
 

@@ -1,20 +1,17 @@
 /*
- * The host processor as the oracle: random instructions from the opcode maps run natively and in the
- * engine, from the same registers and memory, and must leave the same behind.
+ * The host processor as the oracle: random instructions from the opcode maps run natively and in
+ * the engine, from the same registers and memory, and must leave the same behind.
  *
  * The engine runs them at CPL 3 of a small long-mode guest whose data and code lie at the same
- * addresses as in this process. INT3 ends a case; every vector's handler is a HLT that tells it apart.
+ * addresses as in this process. INT3 ends a case; every vector's handler is a HLT that tells it
+ * apart.
  */
 #include <setjmp.h>
-#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <ucontext.h>
+
 #include "emu/core/board.h"
 #include "emu/core/clock.h"
 #include "emu/core/memory.h"
@@ -22,6 +19,12 @@
 #include "emu/cpu/decode.h"
 #include "emu/cpu/opcodes.h"
 #include "emu/cpu/state.h"
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <ucontext.h>
 
 #define DATA_AT   UINT64_C(0x10000000)
 #define DATA_SIZE 0x2000
@@ -113,8 +116,24 @@ static unsigned pick(unsigned n)
 static uint64_t interesting(void)
 {
     static const uint64_t values[] = {
-        0, 1, 2, 0x7f, 0x80, 0xff, 0x7fff, 0x8000, 0xffff, 0x7fffffff, 0x80000000, 0xffffffff,
-        UINT64_C(0x7fffffffffffffff), UINT64_C(0x8000000000000000), UINT64_MAX, 0x1f, 0x20, 0x40,
+        0,
+        1,
+        2,
+        0x7f,
+        0x80,
+        0xff,
+        0x7fff,
+        0x8000,
+        0xffff,
+        0x7fffffff,
+        0x80000000,
+        0xffffffff,
+        UINT64_C(0x7fffffffffffffff),
+        UINT64_C(0x8000000000000000),
+        UINT64_MAX,
+        0x1f,
+        0x20,
+        0x40,
     };
     return pick(2) ? random64() >> pick(64) : values[pick(18)];
 }
@@ -215,8 +234,8 @@ static void build_guest(void)
     s->efer = EFER_LME | EFER_LMA | EFER_SCE;
     s->gdtr = (struct descriptor_table){SYSTEM_AT + GDT_OFFSET, 0xff};
     s->idtr = (struct descriptor_table){SYSTEM_AT + IDT_OFFSET, 0x1ff};
-    s->tr = (struct segment){.base = SYSTEM_AT + TSS_OFFSET, .limit = 0x67, .selector = 0x20,
-                             .attributes = SEG_P | 11};
+    s->tr = (struct segment){
+        .base = SYSTEM_AT + TSS_OFFSET, .limit = 0x67, .selector = 0x20, .attributes = SEG_P | 11};
 }
 
 /* Runs what lies in the code page; returns the vector it ended with. */
@@ -228,10 +247,12 @@ static int run_engine(const struct area *before, struct area *after)
     s->rflags = before->flags;
     s->cpl = 3;
     s->halted = false;
-    s->seg[SEG_CS] = (struct segment){.limit = UINT32_MAX, .selector = 0x33,
+    s->seg[SEG_CS] = (struct segment){.limit = UINT32_MAX,
+                                      .selector = 0x33,
                                       .attributes = SEG_P | SEG_S | SEG_CODE | SEG_WRITABLE |
                                                     SEG_L | SEG_G | 3 << SEG_DPL_SHIFT};
-    s->seg[SEG_SS] = (struct segment){.limit = UINT32_MAX, .selector = 0x2b,
+    s->seg[SEG_SS] = (struct segment){.limit = UINT32_MAX,
+                                      .selector = 0x2b,
                                       .attributes = SEG_P | SEG_S | SEG_WRITABLE | SEG_DB | SEG_G |
                                                     3 << SEG_DPL_SHIFT};
     for (int i = 0; i < 16; i++)
@@ -268,7 +289,8 @@ static int run_engine(const struct area *before, struct area *after)
     return vector;
 }
 
-static int run_native(const struct area *before, struct area *after, const uint8_t *code, unsigned length)
+static int run_native(const struct area *before, struct area *after, const uint8_t *code,
+                      unsigned length)
 {
     uint8_t *at = (uint8_t *)CODE_AT;
     uint64_t target = (uint64_t)(uintptr_t)native_exit;
@@ -312,11 +334,16 @@ static bool wanted(const struct insn *insn, bool x87)
     }
     if (op >= OP_ADD && op < OP_PUSH) {
         switch (op) {
-        case OP_BSF: case OP_BSR: /* with F3 newer hosts count zeros */
+        case OP_BSF:
+        case OP_BSR: /* with F3 newer hosts count zeros */
             return !(insn->prefix & PREFIX_REP);
         case OP_XLAT:
             return insn->seg == SEG_NONE;
-        case OP_CLI: case OP_STI: case OP_MOV_LOAD: case OP_MOV_STORE: case OP_CLFLUSH:
+        case OP_CLI:
+        case OP_STI:
+        case OP_MOV_LOAD:
+        case OP_MOV_STORE:
+        case OP_CLFLUSH:
         case OP_NOP_E: /* hosts decode some of these as something else */
             return false;
         }
@@ -363,7 +390,7 @@ static void set_register(struct area *a, unsigned offset, uint64_t value)
 
 static void random_x87(struct area *a)
 {
-    a->fx[3] = (uint8_t)(random64() & 0x7f);       /* TOP, condition codes */
+    a->fx[3] = (uint8_t)(random64() & 0x7f);         /* TOP, condition codes */
     a->fx[4] = pick(4) ? 0xff : (uint8_t)random64(); /* which registers are not empty */
     if (pick(3) == 0)
         a->fx[4] = pick(2) ? 0x0f : 0;
@@ -485,19 +512,23 @@ static void print_difference(const char *what, const struct insn *insn, const ui
     printf("%s differ: %s:", what, op_table[insn->op].name);
     for (unsigned i = 0; i < insn->length; i++)
         printf(" %02x", code[i]);
-    printf("  vectors %d (native) %d; flags %lx -> %lx, %lx\n", nv, v, before->flags, native->flags, engine->flags);
+    printf("  vectors %d (native) %d; flags %lx -> %lx, %lx\n", nv, v, before->flags, native->flags,
+           engine->flags);
     for (int i = 0; i < 16; i++)
         if (native->gpr[i] != engine->gpr[i])
-            printf("  r%d: %lx -> %lx, engine %lx\n", i, before->gpr[i], native->gpr[i], engine->gpr[i]);
+            printf("  r%d: %lx -> %lx, engine %lx\n", i, before->gpr[i], native->gpr[i],
+                   engine->gpr[i]);
     for (int i = 32; i < 416; i += 16)
         if (memcmp(native->fx + i, engine->fx + i, i < 160 ? 10 : 16)) {
             const uint64_t *b = (const void *)(before->fx + i), *n = (const void *)(native->fx + i),
                            *e = (const void *)(engine->fx + i);
-            printf("  fx %d: %016lx%016lx -> %016lx%016lx, engine %016lx%016lx\n", i, b[1], b[0], n[1], n[0], e[1], e[0]);
+            printf("  fx %d: %016lx%016lx -> %016lx%016lx, engine %016lx%016lx\n", i, b[1], b[0],
+                   n[1], n[0], e[1], e[0]);
         }
     printf("  mxcsr %x -> %x, %x  fcw/fsw/ftw %x -> %x, %x\n", *(uint32_t *)(before->fx + 24),
-           *(const uint32_t *)(native->fx + 24), *(const uint32_t *)(engine->fx + 24), *(const uint32_t *)before->fx,
-           *(const uint32_t *)native->fx, *(const uint32_t *)engine->fx);
+           *(const uint32_t *)(native->fx + 24), *(const uint32_t *)(engine->fx + 24),
+           *(const uint32_t *)before->fx, *(const uint32_t *)native->fx,
+           *(const uint32_t *)engine->fx);
 }
 
 static void run_cases(unsigned count, bool x87)
@@ -542,7 +573,8 @@ static void catch_signals(void)
 {
     static uint8_t stack[1 << 16];
     stack_t alternate = {.ss_sp = stack, .ss_size = sizeof(stack)};
-    struct sigaction action = {.sa_sigaction = on_signal, .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
+    struct sigaction action = {.sa_sigaction = on_signal,
+                               .sa_flags = SA_SIGINFO | SA_ONSTACK | SA_NODEFER};
     sigaltstack(&alternate, NULL);
     sigaction(SIGSEGV, &action, NULL);
     sigaction(SIGBUS, &action, NULL);
