@@ -5,20 +5,20 @@
  *
  * DROVER_FUZZ_ROUNDS sets how many (1000).
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 
+#include <cmocka.h>
+
+#include "storage/block.h"
+#include "storage/endian.h"
+#include "storage/vhd_footer.h"
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include "storage/block.h"
-#include "storage/endian.h"
-#include "storage/vhd_footer.h"
 
 #define MIB         (UINT64_C(1) << 20)
 #define DISK_SIZE   (24 * MIB)
