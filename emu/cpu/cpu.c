@@ -52,7 +52,7 @@ struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, con
     cpu->memory_version = memory_version(board->memory);
     pthread_mutex_init(&cpu->wait_lock, NULL);
     pthread_cond_init(&cpu->wait_cond, NULL);
-    if (!engine_ops->create(cpu, error)) {
+    if (!engine_ops->create(cpu, error) || (index > 0 && !memory_share(board->memory, error))) {
         cpu_free(cpu);
         return NULL;
     }
@@ -348,7 +348,7 @@ const char *cpu_shutdown_reason(const struct cpu *cpu)
 }
 uint64_t cpu_instructions(const struct cpu *cpu)
 {
-    return cpu->instructions;
+    return __atomic_load_n(&cpu->instructions, __ATOMIC_RELAXED);
 }
 unsigned cpu_index(const struct cpu *cpu)
 {

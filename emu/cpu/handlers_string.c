@@ -128,6 +128,7 @@ static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t co
             } else {
                 memmove(target, source, bytes);
             }
+            mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
             advance(cpu, insn, RSI, (int64_t)bytes);
             advance(cpu, insn, RDI, (int64_t)bytes);
             return m;
@@ -169,6 +170,7 @@ static uint64_t stos_chunk(struct cpu *cpu, const struct insn *insn, uint64_t co
                                       MMU_WRITE, count, &target);
         if (n > 1) {
             fill_elements(target, value, insn->size, n);
+            mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
             advance(cpu, insn, RDI, (int64_t)(n << insn->size));
             return n;
         }
@@ -237,7 +239,7 @@ static bool interrupted(struct cpu *cpu)
 #define STAY()                                                                                     \
     do {                                                                                           \
         cpu->s.rip = interp_mask_ip(cpu, cpu->s.gpr[GPR_CODE] + insn->offset);                     \
-        cpu->instructions -= cpu->block->count - 1 - (insn - cpu->block->insns);                   \
+        cpu_count(cpu, (insn - cpu->block->insns) + 1 - cpu->block->count);                        \
         return NULL;                                                                               \
     } while (0)
 

@@ -74,6 +74,7 @@ static inline void store128u(struct cpu *cpu, const struct insn *insn, uint64_t 
     struct tlb_entry *entry = mmu_entry(cpu, at);
     if (likely(entry->write == ((at + 15) & PAGE_MASK))) {
         _mm_storeu_si128((__m128i *)(uintptr_t)(entry->addend + at), value);
+        mmu_stored(cpu, insn, entry, at);
         return;
     }
     /* Not mmu_rmw(): the value is in a vector register. */
