@@ -452,6 +452,28 @@ static void want_run(struct machine *machine, const Cluster__MachineOrder *order
         spawn(machine, order, paths);
 }
 
+/* A start that is called off before it was begun: journalled as begun and ended, so that an order to
+ * run that comes late cannot begin it any more. */
+static void spend_start(struct machine *machine, const Cluster__MachineOrder *order)
+{
+    g_autoptr(GError) error = NULL;
+
+    if (order->start_id > machine->journal.start_id) {
+        if (!folder_make(machine->folder, 0700, &error)) {
+            set_state(machine, machine->state, error->message);
+            return;
+        }
+        write_start(machine, order);
+        machine->journal.state = CLUSTER__MACHINE_STATE__MACHINE_EXITED;
+        machine->journal.exit = CLUSTER__MACHINE_EXIT__EXIT_ORDERED;
+        if (!save(machine))
+            return;
+        agent_changed(machine->machines->agent);
+    }
+    if (machine->state == CLUSTER__MACHINE_STATE__MACHINE_WAITING)
+        set_state(machine, CLUSTER__MACHINE_STATE__MACHINE_EXITED, NULL);
+}
+
 static void want_remove(struct machine *machine)
 {
     g_autoptr(GError) error = NULL;
@@ -496,8 +518,8 @@ static void carry_out(struct machine *machine, const Cluster__MachineOrder *orde
     case CLUSTER__MACHINE_WANT__WANT_KILL:
         if (machine->runs)
             begin_stop(machine);
-        else if (machine->state == CLUSTER__MACHINE_STATE__MACHINE_WAITING)
-            set_state(machine, CLUSTER__MACHINE_STATE__MACHINE_EXITED, NULL);
+        else
+            spend_start(machine, order);
         break;
     case CLUSTER__MACHINE_WANT__WANT_REMOVE:
         want_remove(machine);

@@ -87,7 +87,7 @@ static char *complete(struct options *options)
     if (!config->name)
         config->name = g_ascii_strdown(g_get_host_name(), -1);
     replace(&config->data,
-            g_canonicalize_filename(config->data ? config->data : "/var/lib/drover/agent", NULL));
+            g_canonicalize_filename(config->data ? config->data : "/var/lib/drover-agent", NULL));
     if (config->images)
         replace(&config->images, g_canonicalize_filename(config->images, NULL));
     if (!config->emulator)
@@ -131,7 +131,7 @@ static bool parse(struct options *options, int argc, char **argv, GError **error
          "from drover-controller token create; needed once", "TOKEN"},
         {"name", 0, 0, G_OPTION_ARG_STRING, &config->name, "of this host (its host name)", "NAME"},
         {"data", 0, 0, G_OPTION_ARG_FILENAME, &config->data,
-         "folder of disks and machines (/var/lib/drover/agent)", "FOLDER"},
+         "folder of disks and machines (/var/lib/drover-agent)", "FOLDER"},
         {"images", 0, 0, G_OPTION_ARG_FILENAME, &config->images,
          "folder that a Disk's source.file is taken from", "FOLDER"},
         {"label", 0, 0, G_OPTION_ARG_STRING_ARRAY, &config->labels,

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#define CLOSE_WAIT_US (2 * G_USEC_PER_SEC)
+
 G_DEFINE_QUARK(message - error - quark, message_error)
 
 static const struct message_kind message_kinds[] = {
@@ -41,6 +43,53 @@ void message_random(void *buffer, size_t length)
         at += got;
         length -= (size_t)got;
     }
+}
+
+struct closing {
+    nng_socket socket;
+    GMutex lock;
+    GCond ended;
+    bool closed;
+    gint references; /* the waiting thread's and the closing one's */
+};
+
+static void closing_unref(struct closing *closing)
+{
+    if (!g_atomic_int_dec_and_test(&closing->references))
+        return;
+    g_mutex_clear(&closing->lock);
+    g_cond_clear(&closing->ended);
+    g_free(closing);
+}
+
+static void *run_close(void *opaque)
+{
+    struct closing *closing = opaque;
+    nng_close(closing->socket);
+    g_mutex_lock(&closing->lock);
+    closing->closed = true;
+    g_cond_signal(&closing->ended);
+    g_mutex_unlock(&closing->lock);
+    closing_unref(closing);
+    return NULL;
+}
+
+bool message_close_socket(nng_socket socket)
+{
+    struct closing *closing = g_new0(struct closing, 1);
+    int64_t until = g_get_monotonic_time() + CLOSE_WAIT_US;
+    closing->socket = socket;
+    closing->references = 2;
+    g_mutex_init(&closing->lock);
+    g_cond_init(&closing->ended);
+    g_thread_unref(g_thread_new("message-close", run_close, closing));
+    g_mutex_lock(&closing->lock);
+    while (!closing->closed && g_cond_wait_until(&closing->ended, &closing->lock, until))
+        continue;
+    bool closed = closing->closed;
+    g_mutex_unlock(&closing->lock);
+    closing_unref(closing);
+    return closed;
 }
 
 static void hmac_number(GHmac *hmac, uint64_t value, size_t bytes)

@@ -41,6 +41,10 @@ bool envelope_verify(const Cluster__Envelope *envelope, enum message_direction d
 
 /* Random bytes from the kernel. */
 void message_random(void *buffer, size_t length);
+/* Closes it, and waits for that two seconds at most. False: nng is not done with it (it can wait
+ * for ever on a connection that breaks during its handshake), so what its callbacks use must stay.
+ */
+bool message_close_socket(nng_socket socket);
 /* Fits TLS to a dialer's or listener's mode; `ret_config` is set for tls+tcp, NULL for tcp. */
 bool message_tls_config(const char *url, const struct message_tls *tls, bool server,
                         void **ret_config, GError **error);

@@ -156,8 +156,8 @@ void message_client_free(struct message_client *client)
         call_finish(at->data, NULL,
                     g_error_new(MESSAGE_ERROR, MESSAGE_ERROR_CLOSED,
                                 "the connection to the controller was given up"));
-    if (client->socket.id != 0)
-        nng_close(client->socket);
+    if (client->socket.id != 0 && !message_close_socket(client->socket))
+        return;
     if (client->tls)
         nng_tls_config_free(client->tls);
     g_queue_clear(&client->waiting);

@@ -125,8 +125,8 @@ void message_server_free(struct message_server *server)
         return;
     if (server->receive)
         nng_aio_stop(server->receive);
-    if (server->socket.id != 0)
-        nng_close(server->socket);
+    if (server->socket.id != 0 && !message_close_socket(server->socket))
+        return;
     if (server->receive)
         nng_aio_free(server->receive);
     if (server->tls)

@@ -95,6 +95,24 @@ for case in "truncated.vhd:truncated\|outside\|damaged" "liar.vhd:checksum\|dama
 done
 [ -z "$(ls alpha/staging)" ] || fail "something is left in staging: $(ls alpha/staging)"
 
+say "a machine that cannot start can be stopped, started and deleted"
+drover apply -f - <<YAML || fail "apply of stuck"
+apiVersion: drover/v1
+kind: VirtualMachine
+metadata: {name: stuck}
+spec:
+  runStrategy: Manual
+  memory: 32Mi
+  disks: [{name: root, disk: bad-missing}]
+YAML
+for round in 1 2; do
+    drover start stuck || fail "start of stuck"
+    tells_why() { field vm stuck .status.message | grep -q "No such file"; }
+    await 20 "stuck tells why it does not start" tells_why
+    drover stop stuck --wait --timeout 20 || { show_logs; fail "stop of stuck"; }
+done
+drover delete vm/stuck --wait --timeout 20 || fail "delete of stuck"
+
 say "garbage on every port"
 garbage() { # garbage PORT
     for n in 1 2 3; do

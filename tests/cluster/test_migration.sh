@@ -5,7 +5,7 @@
 # beta has little room: a file system of its own, where one can be mounted
 mkdir -p beta
 small=no
-mount -t tmpfs -o size=24m tmpfs beta 2>/dev/null && small=yes
+mount -t tmpfs -o size=48m tmpfs beta 2>/dev/null && small=yes
 
 # an image with 32 MiB that do not compress into nothing
 head -c 33554432 /dev/urandom >big.img
@@ -44,16 +44,21 @@ await 30 "mover runs on gamma" vm_is mover Running
 only_gamma() { [ "$(copies)" = 1 ] && ls gamma/disks/*.vhd >/dev/null 2>&1; }
 await 20 "the source has released its copy" only_gamma
 
-if [ $small = yes ]; then
-    say "a target without room"
+# Full when the controller knows it, and filled up in the moment before, when only beta does.
+if [ $small = yes ]; then for known in no yes; do
+    say "a target without room, known to the controller: $known"
+    dd if=/dev/zero of=beta/filler bs=1M count=30 status=none
+    beta_is_full() { [ "$(field host beta .status.used.diskFreeBytes)" -lt 20000000 ]; }
+    [ $known = no ] || await 30 "the controller knows that beta is full" beta_is_full
     drover migrate mover --to beta --wait --timeout 60 2>err && fail "it fitted"
     cat err
-    grep -qi "needs .* free\|space" err || fail "the error does not name the reason"
+    grep -qi "needs* .* free\|space" err || fail "the error does not name the reason"
+    rm -f beta/filler
     await 30 "mover runs on gamma again" vm_is mover Running
     [ "$(field vm mover .status.host)" = gamma ] || fail "mover has left gamma"
     clean() { [ -z "$(find beta/staging beta/disks -name '*.vhd' 2>/dev/null)" ]; }
     await 20 "nothing is left on the target" clean
-else
+done; else
     echo "(not done: no tmpfs can be mounted here for a small disk)"
 fi
 

@@ -6,7 +6,7 @@ start_controller
 start_agent alpha 1
 start_agent beta 2
 machine one
-machine two
+machine two "  cpu: {model: x86-64-v1}"
 await 30 "one runs" vm_is one Running
 await 30 "two runs" vm_is two Running
 first=$(emulators_of one)
