@@ -129,7 +129,9 @@ static void rebuild(struct memory_map *map)
     publish(map, spans, count);
 }
 
-static struct memory_span search(const struct memory_span *spans, guint count, uint64_t address)
+/* What it reads may change meanwhile; memory_find_span() sees to that. */
+__attribute__((no_sanitize("thread"))) static struct memory_span
+search(const struct memory_span *spans, guint count, uint64_t address)
 {
     guint low = 0, high = count;
     while (low < high) {

@@ -182,7 +182,7 @@ static void host_read(const uint8_t *host, void *buffer, size_t length)
     else if (length == 2 && !(at & 1))
         bytes_store(buffer, __atomic_load_n((const uint16_t *)host, __ATOMIC_RELAXED), 2);
     else
-        memcpy(buffer, host, length);
+        guest_copy(buffer, host, length);
 }
 
 static void host_write(uint8_t *host, const void *buffer, size_t length)
@@ -195,7 +195,7 @@ static void host_write(uint8_t *host, const void *buffer, size_t length)
     else if (length == 2 && !(at & 1))
         __atomic_store_n((uint16_t *)host, (uint16_t)bytes_load(buffer, 2), __ATOMIC_RELAXED);
     else
-        memcpy(host, buffer, length);
+        guest_copy(host, buffer, length);
 }
 
 void memory_read(struct memory_map *map, uint64_t address, void *buffer, size_t length)

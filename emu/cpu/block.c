@@ -1,5 +1,6 @@
 /* The block cache. */
 #include "emu/cpu/block.h"
+#include "emu/core/bytes.h"
 #include "emu/cpu/interp.h"
 #include "emu/cpu/mmu.h"
 #include <sys/mman.h>
@@ -97,7 +98,7 @@ static void read_code(struct cpu *cpu, uint64_t phys, uint8_t *buffer, size_t le
 {
     struct memory_page page = memory_find_page(cpu->board->memory, phys);
     if (page.read)
-        memcpy(buffer, page.read + (phys & 0xfff), length);
+        guest_copy(buffer, page.read + (phys & 0xfff), length);
     else
         memory_read(cpu->board->memory, phys, buffer, length);
 }

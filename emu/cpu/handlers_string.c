@@ -102,7 +102,7 @@ static bool forward_fast(const struct cpu *cpu, uint64_t count)
 
 /* ---- one chunk of each ----------------------------------------------------------------------- */
 
-static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
+GUEST_MEMORY static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
     uint64_t from = source_address(cpu, insn);
     uint64_t to = destination_address(cpu, insn, true);
@@ -126,7 +126,7 @@ static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t co
                     memcpy(target + i, &value, unit);
                 }
             } else {
-                memmove(target, source, bytes);
+                guest_copy(target, source, bytes);
             }
             mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
             advance(cpu, insn, RSI, (int64_t)bytes);
@@ -140,7 +140,7 @@ static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t co
     return 1;
 }
 
-static void fill_elements(uint8_t *target, uint64_t value, unsigned size, uint64_t n)
+GUEST_MEMORY static void fill_elements(uint8_t *target, uint64_t value, unsigned size, uint64_t n)
 {
     switch (size) {
     case SIZE_8:

@@ -140,6 +140,7 @@ struct cpu {
     insn_handler *patched_handler;
 
     atomic_uint requests;
+    atomic_uchar sipi_vector; /* of REQUEST_SIPI; s.sipi_vector while the CPU is not running */
     pthread_mutex_t wait_lock;
     pthread_cond_t wait_cond;
 

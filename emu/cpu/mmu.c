@@ -305,7 +305,7 @@ static void read_page(struct cpu *cpu, uint64_t va, void *buffer, unsigned size,
             memory_read(cpu->board->memory, phys, buffer, size);
         }
     } else {
-        memcpy(buffer, (void *)(uintptr_t)(entry->addend + va), size);
+        guest_copy(buffer, (void *)(uintptr_t)(entry->addend + va), size);
     }
 }
 
@@ -335,7 +335,7 @@ static void write_page(struct cpu *cpu, uint64_t va, const void *buffer, unsigne
             atomic_store(&cpu->attention, 1);
         return;
     }
-    memcpy((void *)(uintptr_t)(entry->addend + va), buffer, size);
+    guest_copy((void *)(uintptr_t)(entry->addend + va), buffer, size);
     atomic_signal_fence(memory_order_seq_cst);
     if (__atomic_load_n(entry->mark, __ATOMIC_RELAXED) & 1)
         note_code_write(cpu, phys);

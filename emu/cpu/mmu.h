@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "emu/core/bytes.h"
 #include "emu/cpu/internal.h"
 #include <string.h>
 
@@ -72,8 +73,8 @@ static inline void mmu_stored(struct cpu *cpu, const struct insn *insn,
 }
 
 #define MMU_ACCESSORS(bits)                                                                        \
-    static inline uint##bits##_t load##bits(struct cpu *cpu, const struct insn *insn,              \
-                                            uint64_t address)                                      \
+    GUEST_MEMORY static inline uint##bits##_t load##bits(struct cpu *cpu, const struct insn *insn, \
+                                                         uint64_t address)                         \
     {                                                                                              \
         struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
         if (likely(entry->read == ((address + bits / 8 - 1) & PAGE_MASK))) {                       \
@@ -83,8 +84,8 @@ static inline void mmu_stored(struct cpu *cpu, const struct insn *insn,
         }                                                                                          \
         return mmu_load_cold(cpu, insn, address, bits / 8);                                        \
     }                                                                                              \
-    static inline void store##bits(struct cpu *cpu, const struct insn *insn, uint64_t address,     \
-                                   uint##bits##_t value)                                           \
+    GUEST_MEMORY static inline void store##bits(struct cpu *cpu, const struct insn *insn,          \
+                                                uint64_t address, uint##bits##_t value)            \
     {                                                                                              \
         struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
         if (likely(entry->write == ((address + bits / 8 - 1) & PAGE_MASK))) {                      \
