@@ -2,6 +2,7 @@
 # Sourced. Each test gets ports of its own; everything it started is ended when it ends.
 set -u
 export PATH=$BUILD:$PATH
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$TEST_TMP"
 export DROVER_CONFIG=$TEST_TMP/controller/drover.yaml
 mkdir -p images
