@@ -5,7 +5,7 @@
 
 #include "storage/driver.h"
 
-G_DEFINE_QUARK(drover-block-error, block_error)
+G_DEFINE_QUARK(drover - block - error, block_error)
 
 static const struct block_driver *const drivers[BLOCK_FORMAT_COUNT] = {
     [BLOCK_FORMAT_RAW] = &block_driver_raw,

@@ -53,7 +53,8 @@ enum block_open_flags {
 struct block_device;
 
 struct block_device *block_open(const char *path, unsigned flags, GError **error);
-/* Makes a new image of `size` bytes (a multiple of 512; VHD: up to 2040 GiB). Fails if it exists. */
+/* Makes a new image of `size` bytes (a multiple of 512; VHD: up to 2040 GiB). Fails if it exists.
+ */
 bool block_create(const char *path, enum block_format format, uint64_t size, GError **error);
 /* Flushes and closes; the device is gone even when false says that the flush failed. */
 bool block_close(struct block_device *device, GError **error);
@@ -78,8 +79,8 @@ struct block_extent {
 };
 /* The extent that starts at `offset` (< block_size); its length is at least 1 and ends at most at
  * the disk's end. Walk a disk by adding up. Costs follow allocated blocks. */
-bool block_next_extent(struct block_device *device, uint64_t offset, struct block_extent *ret_extent,
-                       GError **error);
+bool block_next_extent(struct block_device *device, uint64_t offset,
+                       struct block_extent *ret_extent, GError **error);
 
 struct block_info {
     enum block_format format;

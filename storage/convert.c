@@ -2,8 +2,8 @@
 
 #include <string.h>
 
-#define COPY_CHUNK  (1u << 20) /* bytes per read */
-#define COPY_GRAIN  4096u      /* zero runs of this many bytes are not written */
+#define COPY_CHUNK (1u << 20) /* bytes per read */
+#define COPY_GRAIN 4096u      /* zero runs of this many bytes are not written */
 
 bool block_allocated_bytes(struct block_device *device, uint64_t *ret_bytes, GError **error)
 {

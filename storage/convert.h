@@ -8,8 +8,9 @@
 /* Called about once per MiB copied, on the caller's thread. `total` counts allocated bytes only. */
 typedef void (*block_progress_fn)(void *opaque, uint64_t done, uint64_t total);
 
-/* Copies every allocated extent of `from` to the same place in `to`, which must be at least as large
- * and read as zero everywhere; then flushes `to`. Zeroes are skipped, so `to` stays sparse. */
+/* Copies every allocated extent of `from` to the same place in `to`, which must be at least as
+ * large and read as zero everywhere; then flushes `to`. Zeroes are skipped, so `to` stays sparse.
+ */
 bool block_copy(struct block_device *from, struct block_device *to, block_progress_fn progress,
                 void *opaque, GError **error);
 

@@ -9,8 +9,8 @@
  *      \  |   /
  *      file.c      the host file: exact reads and writes, OFD lock, flush, hole map
  *
- * A driver gets only requests inside the disk and, for writes, only on writable devices. It must not
- * keep the caller's buffers, and on error must leave the image as valid as it found it.
+ * A driver gets only requests inside the disk and, for writes, only on writable devices. It must
+ * not keep the caller's buffers, and on error must leave the image as valid as it found it.
  */
 #pragma once
 

@@ -7,14 +7,15 @@
  *          blocks: a bitmap of present sectors, padded to 512 bytes, then the block's data
  *   end    footer
  *
- * Crash safety. A new block is laid over the old footer's place and beyond, and at first only the BAT
- * in memory knows it. A flush then, in this order: writes the footer at the new end and syncs, so
- * that data and footer are down; writes the changed BAT sectors and syncs. Whatever is lost in between,
- * the BAT on disk names only blocks whose data is down. If the trailing footer is lost, the copy
- * at 0 serves, and opening for writing puts the end right again: the file's end follows from the BAT.
+ * Crash safety. A new block is laid over the old footer's place and beyond, and at first only the
+ * BAT in memory knows it. A flush then, in this order: writes the footer at the new end and syncs,
+ * so that data and footer are down; writes the changed BAT sectors and syncs. Whatever is lost in
+ * between, the BAT on disk names only blocks whose data is down. If the trailing footer is lost,
+ * the copy at 0 serves, and opening for writing puts the end right again: the file's end follows
+ * from the BAT.
  *
- * Source: Microsoft, Virtual Hard Disk Image Format Specification 1.0, "Dynamic Disk Header Format",
- * "Block Allocation Table and Data Blocks".
+ * Source: Microsoft, Virtual Hard Disk Image Format Specification 1.0, "Dynamic Disk Header
+ * Format", "Block Allocation Table and Data Blocks".
  */
 #include <string.h>
 
@@ -91,7 +92,7 @@ static uint32_t bitmap_bytes_for(uint32_t block_size)
     return (bytes + BLOCK_SECTOR_SIZE - 1) / BLOCK_SECTOR_SIZE * BLOCK_SECTOR_SIZE;
 }
 
-/* ---- opening ---------------------------------------------------------------------------------- */
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static bool dynamic_probe(struct host_file *file)
 {
@@ -141,7 +142,8 @@ static bool read_header(struct vhd_dynamic *vhd, uint64_t file_size, GError **er
     entries = load_be32(raw + AT_MAX_ENTRIES);
     if (vhd->block_size < MIN_BLOCK_SIZE || vhd->block_size > MAX_BLOCK_SIZE ||
         (vhd->block_size & (vhd->block_size - 1)))
-        return set_damaged(vhd, error, "its block size is not a power of two from 4 KiB to 256 MiB");
+        return set_damaged(vhd, error,
+                           "its block size is not a power of two from 4 KiB to 256 MiB");
     needed = (vhd->device.size + vhd->block_size - 1) / vhd->block_size;
     if (entries < needed)
         return set_damaged(vhd, error, "its block allocation table is too short for its size");
@@ -254,7 +256,7 @@ static void dynamic_release(struct block_device *device)
     g_free(vhd->bat_dirty);
 }
 
-/* ---- creating --------------------------------------------------------------------------------- */
+/* ---- creating -------------------------------------------------------------------------------- */
 
 static void encode_header(uint8_t raw[HEADER_SIZE], uint32_t entries)
 {
@@ -271,8 +273,8 @@ static void encode_header(uint8_t raw[HEADER_SIZE], uint32_t entries)
 static bool dynamic_create(struct host_file *file, uint64_t size, GError **error)
 {
     uint32_t entries = (uint32_t)((size + DEFAULT_BLOCK_SIZE - 1) / DEFAULT_BLOCK_SIZE);
-    size_t bat_bytes = ((size_t)entries * 4 + BLOCK_SECTOR_SIZE - 1) / BLOCK_SECTOR_SIZE *
-                       BLOCK_SECTOR_SIZE;
+    size_t bat_bytes =
+        ((size_t)entries * 4 + BLOCK_SECTOR_SIZE - 1) / BLOCK_SECTOR_SIZE * BLOCK_SECTOR_SIZE;
     size_t bat_offset = VHD_FOOTER_SIZE + HEADER_SIZE;
     size_t total = bat_offset + bat_bytes + VHD_FOOTER_SIZE;
     g_autofree uint8_t *image = NULL;
@@ -289,7 +291,7 @@ static bool dynamic_create(struct host_file *file, uint64_t size, GError **error
     return host_file_write(file, 0, image, total, error);
 }
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool all_ones(const uint8_t *bitmap, uint32_t sectors)
 {
@@ -329,8 +331,8 @@ static void mask_absent(const uint8_t *bitmap, uint32_t within, uint8_t *buffer,
     }
 }
 
-static bool read_in_block(struct vhd_dynamic *vhd, uint32_t block, uint32_t within,
-                          uint8_t *buffer, size_t length, GError **error)
+static bool read_in_block(struct vhd_dynamic *vhd, uint32_t block, uint32_t within, uint8_t *buffer,
+                          size_t length, GError **error)
 {
     g_autofree uint8_t *bitmap = NULL;
 
@@ -386,7 +388,7 @@ static bool dynamic_next_extent(struct block_device *device, uint64_t offset,
     return true;
 }
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Another program's block with absent sectors: give them their zeroes, sync, then call all
  * present, so that no order of writes can show what lay there. */
@@ -460,9 +462,8 @@ static bool write_in_block(struct vhd_dynamic *vhd, uint32_t block, uint32_t wit
     }
     if (vhd->bitmap_state[block] != BITMAP_FULL && !fill_absent(vhd, block, error))
         return false;
-    return host_file_write(vhd->device.file,
-                           block_offset(vhd, block) + vhd->bitmap_bytes + within, buffer, length,
-                           error);
+    return host_file_write(vhd->device.file, block_offset(vhd, block) + vhd->bitmap_bytes + within,
+                           buffer, length, error);
 }
 
 static bool dynamic_write(struct block_device *device, uint64_t offset, const void *buffer,

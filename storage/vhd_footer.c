@@ -25,13 +25,13 @@ enum {
     AT_SAVED_STATE = 84,
 };
 
-#define FOOTER_COOKIE      "conectix"
-#define FOOTER_FEATURES    2          /* reserved bit, always set */
-#define FORMAT_VERSION     0x00010000 /* 1.0 */
-#define CREATOR_VERSION    0x000a0000
-#define CREATOR_HOST       "Wi2k"
-#define VHD_EPOCH          INT64_C(946684800) /* 2000-01-01 in Unix time */
-#define MAX_CHS_SECTORS    (65535u * 16 * 255)
+#define FOOTER_COOKIE   "conectix"
+#define FOOTER_FEATURES 2          /* reserved bit, always set */
+#define FORMAT_VERSION  0x00010000 /* 1.0 */
+#define CREATOR_VERSION 0x000a0000
+#define CREATOR_HOST    "Wi2k"
+#define VHD_EPOCH       INT64_C(946684800) /* 2000-01-01 in Unix time */
+#define MAX_CHS_SECTORS (65535u * 16 * 255)
 
 struct vhd_geometry vhd_geometry_for(uint64_t size)
 {

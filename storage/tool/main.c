@@ -202,6 +202,7 @@ static int run_convert(const struct options *options)
     return ok ? STATUS_OK : fail(error);
 }
 
+/* clang-format off */
 static const struct command commands[] = {
     {"create", "FILE", 1, "make an empty disk", "drover-vhd create data.vhd --size 10G", "st",
      run_create},
@@ -209,6 +210,7 @@ static const struct command commands[] = {
     {"convert", "FROM TO", 2, "copy a disk into a new file of another type",
      "drover-vhd convert disk.img disk.vhd --type dynamic", "tq", run_convert},
 };
+/* clang-format on */
 
 static void print_help(void)
 {
@@ -240,10 +242,10 @@ static int run_command(const struct command *command, int argc, char **argv)
 {
     struct options options = {0};
     const GOptionEntry all[] = {
-        {"size", 's', 0, G_OPTION_ARG_STRING, &options.size, "size of the disk", "SIZE"},
-        {"type", 't', 0, G_OPTION_ARG_STRING, &options.type, "dynamic, fixed or raw", "TYPE"},
-        {"output", 'o', 0, G_OPTION_ARG_STRING, &options.output, "json for programs", "FORM"},
-        {"quiet", 'q', 0, G_OPTION_ARG_NONE, &options.quiet, "no progress", NULL},
+        {"size",   's', 0, G_OPTION_ARG_STRING, &options.size,   "size of the disk",      "SIZE"},
+        {"type",   't', 0, G_OPTION_ARG_STRING, &options.type,   "dynamic, fixed or raw", "TYPE"},
+        {"output", 'o', 0, G_OPTION_ARG_STRING, &options.output, "json for programs",     "FORM"},
+        {"quiet",  'q', 0, G_OPTION_ARG_NONE,   &options.quiet,  "no progress",           NULL  },
     };
     GOptionEntry own[G_N_ELEMENTS(all) + 2] = {
         {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.arguments, NULL,
