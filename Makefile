@@ -29,6 +29,7 @@ ifneq ($(SANITIZE),)
 CFLAGS_all  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_all  += $(if $(findstring thread,$(SANITIZE)),-Wno-tsan) # it knows no fences
 LDFLAGS_all += -fsanitize=$(SANITIZE)
+CFLAGS_all  += $(if $(findstring thread,$(SANITIZE)),-include tests/tsan_glib.h)
 endif
 
 LIBS_base       := $(shell pkg-config --libs $(PKGS_base) 2>/dev/null)

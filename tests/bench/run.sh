@@ -93,7 +93,7 @@ disk_bochs() {
     cat >"$scratch/bochsrc" <<RC
 display_library: $bochs_display
 romimage: file=$bochs_bios
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+vgaromimage: file=$bochs_vga
 memory: guest=512, host=512
 clock: sync=none
 ata0-master: type=disk, path="$scratch/hello.img", mode=flat
@@ -105,6 +105,8 @@ RC
     TERM=xterm until_text "Run /init" bochs -q -f "$scratch/bochsrc"
 }
 
+first() { for f; do [ ! -e "$f" ] || { echo "$f"; return; }; done; }
+
 bench_emulator() {
     have qemu-system-x86_64 "the emulator beside QEMU" &&
         compare "Linux to its init, beside QEMU (TCG)" boot_drover boot_qemu
@@ -112,7 +114,8 @@ bench_emulator() {
     have bochs "the emulator beside Bochs" || return
     bochs_display=$(ls /usr/lib/*/bochs/plugins/libbx_{nogui,term}*.so 2>/dev/null | sed -n '1s/.*libbx_\([a-z]*\).*/\1/p')
     [ -n "$bochs_display" ] || { skip "the emulator beside Bochs (bochs-term is not installed)"; return; }
-    bochs_bios=$(ls /usr/share/bochs/BIOS-bochs-latest /usr/share/seabios/bios.bin 2>/dev/null | head -n 1)
+    bochs_bios=$(first /usr/share/bochs/BIOS-bochs-latest /usr/share/seabios/bios.bin)
+    bochs_vga=$(first /usr/share/bochs/VGABIOS-lgpl-latest /usr/share/seabios/vgabios-stdvga.bin)
     local ours theirs
     ours=$(disk_drover) && theirs=$(disk_bochs) || { skip "Bochs: it failed"; return; }
     row "disk to its init, beside Bochs (once)" "$ours" "$theirs"
