@@ -314,8 +314,8 @@ call16_back:
         mov dword [PAGES + 0x2000], 0x83
         mov dword [PAGES + 0x2008], 0x83         ; 2 MiB: the first again
         mov dword [PAGES + 0x2010], PAGES + 0x3003
-        mov dword [PAGES + 0x3000], BASE + 1     ; 4 MiB: a page of ours, read-only
-        mov dword [PAGES + 0x3008], BASE + 3
+        mov dword [PAGES + 0x3000], 0x80001      ; 4 MiB: a page, read-only
+        mov dword [PAGES + 0x3008], 0x80003
         mov eax, cr4
         or al, 0x20
         mov cr4, eax
@@ -393,6 +393,22 @@ call16_back:
         nop
 .here:  nop
         nop
+        DONE
+        call show_dr
+        TEST "resume flag"
+        mov eax, .again
+        mov dr1, eax
+        mov dword [stepping], 1
+        mov dword [steps], 0
+        mov ebx, 0x408
+        mov dr7, ebx
+        mov ebx, 3
+.again: nop
+        dec ebx
+        jnz .again
+        mov dword [stepping], 0
+        mov dr7, ebx
+        SHOW [steps]
         DONE
         call show_dr
         TEST "write breakpoint"

@@ -155,7 +155,7 @@ static void test_two_processors(void **state)
 {
     struct guest guest;
     run_guest(&guest, "cpu_smp");
-    assert_string_equal(guest.output->str, "a 00000000\nb 00000000\ns 00030D40\n");
+    assert_string_equal(guest.output->str, "a 00000000\nb 00000000\ns 0000C350\n");
     assert_int_equal(guest.status, 0x10);
     g_string_free(guest.output, TRUE);
 }
