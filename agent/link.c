@@ -88,7 +88,8 @@ static void on_registered(const ProtobufCMessage *message, const GError *error, 
     link->report_interval_ms = reply->report_interval_ms ? reply->report_interval_ms
                                                          : REPORT_EVERY_MS;
     link->pull_wait_ms = reply->pull_wait_ms ? reply->pull_wait_ms : PULL_WAIT_MS;
-    link_report_soon(link);
+    link->report_again = true; /* a timer that came before now has done nothing */
+    arm(link->report_timer, GATHER_MS);
     send_pull(link);
 }
 
