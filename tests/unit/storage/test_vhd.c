@@ -2,10 +2,11 @@
  * The block layer by itself: what is written is read, in every format and across reopening; damaged
  * images are refused with a clear error; power loss at any write leaves a good image.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
+#include <cmocka.h>
 
 #include <fcntl.h>
 #include <glib/gstdio.h>
