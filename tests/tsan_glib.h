@@ -22,6 +22,16 @@ static inline void tsan_mutex_unlock(GMutex *mutex)
     g_mutex_unlock(mutex);
 }
 
+static inline gboolean tsan_cond_wait_until(GCond *condition, GMutex *mutex, gint64 end)
+{
+    gboolean signalled;
+
+    __tsan_release(mutex);
+    signalled = g_cond_wait_until(condition, mutex, end);
+    __tsan_acquire(mutex);
+    return signalled;
+}
+
 static inline void tsan_queue_push(GAsyncQueue *queue, void *item)
 {
     __tsan_release(queue);
@@ -68,6 +78,7 @@ static inline gboolean tsan_pool_push(GThreadPool *pool, void *item, GError **er
 
 #define g_mutex_lock          tsan_mutex_lock
 #define g_mutex_unlock        tsan_mutex_unlock
+#define g_cond_wait_until     tsan_cond_wait_until
 #define g_async_queue_push    tsan_queue_push
 #define g_async_queue_try_pop tsan_queue_try_pop
 #define g_thread_pool_new     tsan_pool_new

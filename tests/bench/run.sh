@@ -113,7 +113,7 @@ bench_emulator() {
     [ $bochs = yes ] || return
     have bochs "the emulator beside Bochs" || return
     bochs_display=$(ls /usr/lib/*/bochs/plugins/libbx_{nogui,term}*.so 2>/dev/null | sed -n '1s/.*libbx_\([a-z]*\).*/\1/p')
-    [ -n "$bochs_display" ] || { skip "the emulator beside Bochs (bochs-term is not installed)"; return; }
+    [ -n "$bochs_display" ] || { skip "the emulator beside Bochs (it needs the packages bochs-term and bochsbios)"; return; }
     bochs_bios=$(first /usr/share/bochs/BIOS-bochs-latest /usr/share/seabios/bios.bin)
     bochs_vga=$(first /usr/share/bochs/VGABIOS-lgpl-latest /usr/share/seabios/vgabios-stdvga.bin)
     local ours theirs
