@@ -102,7 +102,8 @@ com1: enabled=1, mode=file, dev=$console
 log: $scratch/bochs.log
 panic: action=fatal
 RC
-    TERM=xterm until_text "Run /init" bochs -q -f "$scratch/bochsrc"
+    echo continue >"$scratch/bochs.commands" # Debian's Bochs begins in its debugger
+    TERM=xterm until_text "Run /init" bochs -q -f "$scratch/bochsrc" -rc "$scratch/bochs.commands"
 }
 
 first() { for f; do [ ! -e "$f" ] || { echo "$f"; return; }; done; }
