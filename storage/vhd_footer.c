@@ -25,13 +25,13 @@ enum {
     AT_SAVED_STATE = 84,
 };
 
-#define FOOTER_COOKIE      "conectix"
-#define FOOTER_FEATURES    2          /* reserved bit, always set */
-#define FORMAT_VERSION     0x00010000 /* 1.0 */
-#define CREATOR_VERSION    0x000a0000
-#define CREATOR_HOST       "Wi2k"
-#define VHD_EPOCH          INT64_C(946684800) /* 2000-01-01 in Unix time */
-#define MAX_CHS_SECTORS    (65535u * 16 * 255)
+#define FOOTER_COOKIE   "conectix"
+#define FOOTER_FEATURES 2          /* reserved bit, always set */
+#define FORMAT_VERSION  0x00010000 /* 1.0 */
+#define CREATOR_VERSION 0x000a0000
+#define CREATOR_HOST    "Wi2k"
+#define VHD_EPOCH       INT64_C(946684800) /* 2000-01-01 in Unix time */
+#define MAX_CHS_SECTORS (65535u * 16 * 255)
 
 struct vhd_geometry vhd_geometry_for(uint64_t size)
 {
@@ -133,15 +133,11 @@ static bool check_values(const struct vhd_footer *footer, const char *path, GErr
 {
     uint64_t size = vhd_footer_virtual_size(footer);
 
-    if (footer->type == VHD_TYPE_DIFFERENCING) {
-        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
-                    "%s is a differencing VHD; only fixed and dynamic ones can be opened", path);
-        return false;
-    }
-    if (footer->type != VHD_TYPE_FIXED && footer->type != VHD_TYPE_DYNAMIC) {
-        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
-                    "%s is a VHD of type %u; only fixed (2) and dynamic (3) are known", path,
-                    footer->type);
+    if (footer->type < VHD_TYPE_FIXED || footer->type > VHD_TYPE_DIFFERENCING) {
+        g_set_error(
+            error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
+            "%s is a VHD of type %u; only fixed (2), dynamic (3) and differencing (4) are known",
+            path, footer->type);
         return false;
     }
     if (size < BLOCK_SECTOR_SIZE || size > VHD_MAX_SIZE || size % BLOCK_SECTOR_SIZE) {

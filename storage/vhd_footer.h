@@ -12,9 +12,9 @@
 
 #include "storage/block.h"
 
-#define VHD_FOOTER_SIZE   512
-#define VHD_MAX_SIZE      (UINT64_C(2040) << 30) /* bytes */
-#define VHD_NO_DATA       UINT64_MAX             /* data offset of a fixed disk */
+#define VHD_FOOTER_SIZE 512
+#define VHD_MAX_SIZE    (UINT64_C(2040) << 30) /* bytes */
+#define VHD_NO_DATA     UINT64_MAX             /* data offset of a fixed disk */
 
 enum vhd_disk_type {
     VHD_TYPE_FIXED = 2,
