@@ -50,7 +50,7 @@ bool emulator_runs(const char *folder)
     int fd = take_lock(folder);
 
     if (fd < 0)
-        return errno == EWOULDBLOCK;
+        return errno != ENOENT; /* when we cannot tell, it runs: nobody starts it twice */
     close(fd);
     return false;
 }

@@ -37,7 +37,7 @@ struct emulator_spec {
 /* Starts the process; gives its id. An error here means that nothing runs. */
 bool emulator_spawn(const struct emulator_spec *spec, pid_t *ret_pid, GError **error);
 
-/* Whether a process holds the folder's lock. */
+/* Whether a process holds the folder's lock; true also when that cannot be found out. */
 bool emulator_runs(const char *folder);
 /* What FOLDER/pid says; 0 when it says nothing. Only good while emulator_runs(). */
 pid_t emulator_pid(const char *folder);

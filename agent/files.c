@@ -54,9 +54,12 @@ static bool write_all(int fd, const char *bytes, size_t length)
 bool file_replace(const char *path, const void *content, size_t length, int mode, GError **error)
 {
     g_autofree char *fresh = g_strconcat(path, ".new", NULL);
-    int fd = open(fresh, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode);
+    int fd;
     bool ok;
 
+    if (unlink(fresh) < 0 && errno != ENOENT) /* of a crash, with a mode or content of its own */
+        return fail(error, "remove", fresh);
+    fd = open(fresh, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd < 0)
         return fail(error, "create", fresh);
     ok = write_all(fd, content, length) && fsync(fd) == 0;

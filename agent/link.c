@@ -88,7 +88,8 @@ static void on_registered(const ProtobufCMessage *message, const GError *error, 
     link->report_interval_ms = reply->report_interval_ms ? reply->report_interval_ms
                                                          : REPORT_EVERY_MS;
     link->pull_wait_ms = reply->pull_wait_ms ? reply->pull_wait_ms : PULL_WAIT_MS;
-    link_report_soon(link);
+    link->report_again = true; /* a timer that came before now has done nothing */
+    arm(link->report_timer, GATHER_MS);
     send_pull(link);
 }
 
@@ -140,7 +141,9 @@ static void send_register(struct link *link)
     request.has_disk_bytes = TRUE;
     request.disk_bytes = host_disk_size(config->data);
     request.has_machine_max_cores = TRUE;
-    request.machine_max_cores = 1;
+    /* The virtual CPUs run in parallel, each on a thread of its own, and Linux has been seen to do
+     * its work on up to four; more is untried. */
+    request.machine_max_cores = 4;
     request.transfer_address = (char *)transfers_address(link->agent->transfers);
     request.metrics_address = (char *)metrics_address(link->agent->metrics);
     request.engines = (char **)engines;

@@ -172,6 +172,8 @@ static void commit(struct transfers *transfers, struct transfer *transfer)
     bool target = transfer->role == CLUSTER__TRANSFER_ROLE__ROLE_RECEIVE;
     g_autoptr(GError) error = NULL;
 
+    if (transfer->busy && !target)
+        cancel(transfer); /* an agent started anew may be sending what has long arrived */
     if (transfer->busy || state_of(transfer) == CLUSTER__TRANSFER_STATE__TRANSFER_COMMITTED)
         return;
     if ((target ? commit_target : commit_source)(transfers, transfer, &error)) {

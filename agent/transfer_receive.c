@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <openssl/evp.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "agent/agent.h"
@@ -43,11 +44,13 @@ static uint64_t load_progress(const struct transfer *transfer, const struct tran
 {
     g_autofree char *path = beside(transfer, disk, ".progress");
     g_autofree char *text = NULL;
+    uint64_t progress;
+    struct stat st;
 
-    if (!g_file_test(disk->staged, G_FILE_TEST_EXISTS) ||
-        !g_file_get_contents(path, &text, NULL, NULL))
+    if (stat(disk->staged, &st) < 0 || !g_file_get_contents(path, &text, NULL, NULL))
         return 0;
-    return g_ascii_strtoull(text, NULL, 10);
+    progress = g_ascii_strtoull(text, NULL, 10);
+    return progress <= (uint64_t)st.st_size ? progress : 0; /* more than there is: worth nothing */
 }
 
 static bool save_progress(const struct receiver *receiver, GError **error)
@@ -159,7 +162,8 @@ static bool open_disk(struct receiver *receiver, const char *uid, GError **error
     receiver->disk = disk;
     receiver->offset = receiver->flushed = load_progress(receiver->transfer, disk);
     receiver->fd = open(disk->staged, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    if (receiver->fd >= 0)
+    /* Holes are not sent: what is staged beyond the progress must not shine through them. */
+    if (receiver->fd >= 0 && ftruncate(receiver->fd, (off_t)receiver->offset) == 0)
         return true;
     receiver->disk = NULL;
     g_set_error(error, AGENT_ERROR, AGENT_ERROR_FAILED, "cannot create %s: %s", disk->staged,

@@ -193,13 +193,13 @@ static bool take_pending(struct sender *sender, GError **error)
 static void keep_rate(struct sender *sender)
 {
     uint64_t rate = sender->transfer->rate_bytes;
-    int64_t due;
+    int64_t due, wait;
 
     if (rate == 0)
         return;
-    due = sender->begun + (int64_t)(sender->sent * 1e6 / rate) - g_get_monotonic_time();
-    if (due > 0)
-        g_usleep((gulong)MIN(due, G_USEC_PER_SEC));
+    due = sender->begun + (int64_t)(sender->sent * 1e6 / rate);
+    while ((wait = due - g_get_monotonic_time()) > 0 && !transfer_is_cancelled(sender->transfer))
+        g_usleep((gulong)MIN(wait, G_USEC_PER_SEC));
 }
 
 static bool send_data(struct sender *sender, const struct transfer_disk *disk, uint64_t offset,

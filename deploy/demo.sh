@@ -52,11 +52,13 @@ launch() { # launch NAME COMMAND...
     setsid "$@" </dev/null >>"$demo/$name.log" 2>&1 &
     echo $! >"$demo/run/$name.pid"
 }
-alive() { [ -s "$demo/run/$1.pid" ] && kill -0 "$(cat "$demo/run/$1.pid")" 2>/dev/null; }
-end_pid() { # end_pid PID SIGNAL: and wait up to 5 s, then SIGKILL
+# A process that has ended but that nobody has waited for counts as ended.
+runs() { grep -q '^State:[[:space:]]*[^Z[:space:]]' "/proc/$1/status" 2>/dev/null; }
+alive() { [ -s "$demo/run/$1.pid" ] && runs "$(cat "$demo/run/$1.pid")"; }
+end_pid() { # end_pid PID SIGNAL: sends it, waits up to 5 s, then SIGKILL
     local pid=$1 tries=0
     kill -"$2" "$pid" 2>/dev/null || return 0
-    while kill -0 "$pid" 2>/dev/null; do
+    while runs "$pid"; do
         tries=$((tries + 1))
         [ $tries -lt 50 ] || { kill -KILL "$pid" 2>/dev/null; return 0; }
         sleep 0.1
@@ -75,10 +77,10 @@ down() {
         [ -s "$pidfile" ] || continue
         pid=$(cat "$pidfile")
         # only a drover-emu that was started for this folder
-        if tr '\0' ' ' <"/proc/$pid/cmdline" 2>/dev/null | grep -q -- "--pidfile=$pidfile"; then
-            kill -TERM "$pid"  # the power button; a second one cuts the power
-            end_pid "$pid" TERM
-        fi
+        tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | grep -qx -- "--pidfile=$pidfile" || continue
+        control=$(tr '\0' '\n' <"/proc/$pid/cmdline" | sed -n 's|^--control=ipc://||p')
+        drover-emu ctl "$control" quit >/dev/null 2>&1 # flushes the disks
+        end_pid "$pid" CONT
     done
 }
 

@@ -1,6 +1,7 @@
 #include "controller/cli/manifest.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <yaml.h>
@@ -100,7 +101,7 @@ static bool parse_real(const char *text, double *ret)
     if (!strpbrk(text, "0123456789") || strspn(text, "0123456789+-.eE") != strlen(text))
         return false;
     *ret = g_ascii_strtod(text, &end);
-    return *end == '\0';
+    return *end == '\0' && isfinite(*ret);
 }
 
 static json_t *convert_plain(const char *text)
@@ -124,15 +125,24 @@ static json_t *convert_plain(const char *text)
     return json_string(text);
 }
 
-static json_t *convert_scalar(struct reader *reader, const yaml_node_t *node)
+/* The text of a scalar, or NULL with an error when it could not be one in C. */
+static const char *scalar_text(struct reader *reader, const yaml_node_t *node)
 {
     const char *text = (const char *)node->data.scalar.value;
+
+    if (strlen(text) == node->data.scalar.length)
+        return text;
+    fail_at(reader, node->start_mark, "text with a zero byte in it is not allowed");
+    return NULL;
+}
+
+static json_t *convert_scalar(struct reader *reader, const yaml_node_t *node)
+{
+    const char *text = scalar_text(reader, node);
     json_t *value;
 
-    if (strlen(text) != node->data.scalar.length) {
-        fail_at(reader, node->start_mark, "text with a zero byte in it is not allowed");
+    if (!text)
         return NULL;
-    }
     if (node->data.scalar.style == YAML_PLAIN_SCALAR_STYLE)
         value = convert_plain(text);
     else
@@ -176,7 +186,9 @@ static bool convert_pair(struct reader *reader, const yaml_node_pair_t *pair, co
         fail_at(reader, key->start_mark, "a field's name must be plain text");
         return false;
     }
-    name = (const char *)key->data.scalar.value;
+    name = scalar_text(reader, key);
+    if (!name)
+        return false;
     if (json_object_get(object, name)) {
         fail_at(reader, key->start_mark, "\"%s\" is here twice", name);
         return false;

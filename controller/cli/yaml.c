@@ -34,6 +34,15 @@ static bool looks_like_text(const char *text)
     return true;
 }
 
+/* As JSON has it: with what tells it from an integer. */
+static char *real_text(double value)
+{
+    char digits[G_ASCII_DTOSTR_BUF_SIZE];
+
+    g_ascii_dtostr(digits, sizeof(digits), value);
+    return g_strconcat(digits, strpbrk(digits, ".e") ? "" : ".0", NULL);
+}
+
 static void emit_array(yaml_emitter_t *emitter, const json_t *array)
 {
     yaml_event_t event;
@@ -88,7 +97,7 @@ static void emit(yaml_emitter_t *emitter, const json_t *value)
         emit_text(emitter, number, true, false);
         break;
     case JSON_REAL:
-        number = g_strdup_printf("%.17g", json_real_value(value));
+        number = real_text(json_real_value(value));
         emit_text(emitter, number, true, false);
         break;
     case JSON_TRUE:

@@ -129,7 +129,9 @@ static void rebuild(struct memory_map *map)
     publish(map, spans, count);
 }
 
-static struct memory_span search(const struct memory_span *spans, guint count, uint64_t address)
+/* What it reads may change meanwhile; memory_find_span() sees to that. */
+__attribute__((no_sanitize("thread"))) static struct memory_span
+search(const struct memory_span *spans, guint count, uint64_t address)
 {
     guint low = 0, high = count;
     while (low < high) {
@@ -279,9 +281,9 @@ static bool make_ram(struct memory_map *map, GError **error)
     if (map->fd >= 0 && ftruncate(map->fd, (off_t)map->ram_size) == 0) {
         map->ram = map_pages(map->ram_size, map->fd);
         map->code_version = map_pages(page_count(map) * sizeof(uint32_t), -1);
-        map->code_mark = map_pages(page_count(map), -1);
+        map->code_settled = map_pages(page_count(map) * sizeof(uint32_t), -1);
     }
-    if (map->ram && map->code_version && map->code_mark)
+    if (map->ram && map->code_version && map->code_settled)
         return true;
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
                 "cannot get %" G_GUINT64_FORMAT " MiB of memory for the guest: %s",
@@ -322,8 +324,8 @@ void memory_map_free(struct memory_map *map)
         munmap(map->ram, map->ram_size);
     if (map->code_version)
         munmap(map->code_version, page_count(map) * sizeof(uint32_t));
-    if (map->code_mark)
-        munmap(map->code_mark, page_count(map));
+    if (map->code_settled)
+        munmap(map->code_settled, page_count(map) * sizeof(uint32_t));
     if (map->fd >= 0)
         close(map->fd);
     g_ptr_array_unref(map->regions);

@@ -7,9 +7,14 @@
  * lock held and bump the map's version, on which CPUs drop their translations.
  *
  * Translated code: a page whose bytes an engine has decoded is marked with memory_mark_code(). Any
- * write to a marked page, by a CPU or by DMA, must end in memory_code_written(), which bumps the
- * page's code version and removes the mark. An engine keeps the version a block was decoded at
- * and compares before running it; so no thread has to reach into another's cache.
+ * write to a marked page, by a CPU or by DMA, must end in memory_code_written(). Mark and version
+ * are one word per page: odd while marked, made odd by marking, even and new by a write. An engine
+ * keeps the odd value that a block was decoded at and compares before running it; so no thread
+ * reaches into another's cache.
+ *
+ * A CPU stores first and looks at the mark afterwards, with no fence between. The marking side
+ * makes up for it: between setting the mark and reading the code it has every other CPU pass a
+ * barrier (membarrier(2)), so that a store is either in what is decoded or finds the mark.
  *
  * Threads: the read and write functions may be called from any thread, without the board lock; they
  * take it around MMIO callbacks. Aligned accesses of 1, 2, 4 and 8 bytes to RAM are single
@@ -76,17 +81,21 @@ struct memory_page {
     uint8_t *read;
     uint8_t *write;
     bool is_ram; /* guest RAM: the code marks below apply */
-    /* The page's code mark, non-zero while marked; NULL for what is not RAM. `write` is given for a
-     * marked page too: who keeps `write` (a TLB) either asks memory_is_code() when it fills an
-     * entry and hears of later marks by itself, or looks at *code_mark after each store. */
+    /* Bit 0 is set while the page is marked as code; never NULL, and never set for what is not RAM.
+     * `write` is given for a marked page, too: who stores through it looks here after each store,
+     * and calls memory_code_written() when it is set. */
     const uint8_t *code_mark;
 };
 struct memory_page memory_find_page(struct memory_map *map, uint64_t address);
 
-/* Code marks, for pages of RAM and ROM alike (ROM's version never changes). */
-const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address);
+/* Code marks, for pages of RAM and ROM alike (ROM's version never changes). What is read from the
+ * page after memory_mark_code() is good for as long as the word returned is *ret_version. */
+const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address, uint32_t *ret_version);
 bool memory_is_code(const struct memory_map *map, uint64_t address);
 void memory_code_written(struct memory_map *map, uint64_t address);
+/* Before a second CPU may store: false where the host's kernel lacks the barrier. Until then
+ * marking needs none. */
+bool memory_share(struct memory_map *map, GError **error);
 
 /* Any length, any alignment, across regions. Unmapped reads give all ones; unmapped writes vanish.
  * Writes mind code marks. These are physical accesses as DMA makes them: A20 does not apply. */

@@ -1,7 +1,12 @@
 #include "emu/core/board.h"
 #include "emu/core/bytes.h"
 #include "emu/core/memory_internal.h"
+#include <errno.h>
+#include <gio/gio.h>
+#include <linux/membarrier.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 bool memory_ram_page(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page)
 {
@@ -13,7 +18,8 @@ bool memory_ram_page(const struct memory_map *map, const uint8_t *host, uint64_t
 
 struct memory_page memory_find_page(struct memory_map *map, uint64_t address)
 {
-    struct memory_page page = {NULL, NULL, false, NULL};
+    static const uint8_t never;
+    struct memory_page page = {NULL, NULL, false, &never};
     uint64_t base = address & ~(MEMORY_PAGE_SIZE - 1), ram_page;
     struct memory_span span = memory_find_span(map, base);
     if (span.end - base < MEMORY_PAGE_SIZE)
@@ -26,7 +32,7 @@ struct memory_page memory_find_page(struct memory_map *map, uint64_t address)
     const uint8_t *host = page.write ? page.write : page.read;
     if (host && memory_ram_page(map, host, &ram_page)) {
         page.is_ram = true;
-        page.code_mark = &map->code_mark[ram_page];
+        page.code_mark = (const uint8_t *)&map->code_version[ram_page];
     }
     return page;
 }
@@ -41,14 +47,40 @@ static bool code_page(const struct memory_map *map, uint64_t address, uint64_t *
            memory_ram_page(map, span.read.host + (address - span.start), ret_page);
 }
 
-const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address)
+bool memory_share(struct memory_map *map, GError **error)
+{
+    if (syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0) {
+        g_set_error(
+            error, G_IO_ERROR, G_IO_ERROR_NOT_SUPPORTED,
+            "cannot run more than one CPU: the host's kernel refuses membarrier(): %s; give "
+            "the machine one CPU",
+            g_strerror(errno));
+        return false;
+    }
+    map->shared = true;
+    return true;
+}
+
+/* Every store made before by any CPU is visible afterwards, and every look at a mark comes later.
+ */
+static void settle(struct memory_map *map, uint64_t page, uint32_t version)
+{
+    if (!map->shared || __atomic_load_n(&map->code_settled[page], __ATOMIC_ACQUIRE) == version)
+        return;
+    syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    __atomic_store_n(&map->code_settled[page], version, __ATOMIC_RELEASE);
+}
+
+const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address, uint32_t *ret_version)
 {
     uint64_t page;
-    if (!code_page(map, address, &page))
+    if (!code_page(map, address, &page)) {
+        *ret_version = map->rom_version;
         return &map->rom_version;
-    /* An exchange, for its order: bytes decoded after this are at least as new as any write that
-     * did not see the mark. */
-    __atomic_exchange_n(&map->code_mark[page], 1, __ATOMIC_SEQ_CST);
+    }
+    uint32_t version = __atomic_or_fetch(&map->code_version[page], 1, __ATOMIC_SEQ_CST);
+    settle(map, page, version);
+    *ret_version = version;
     return &map->code_version[page];
 }
 
@@ -56,13 +88,18 @@ bool memory_is_code(const struct memory_map *map, uint64_t address)
 {
     uint64_t page;
     return code_page(map, address, &page) &&
-           __atomic_load_n(&map->code_mark[page], __ATOMIC_SEQ_CST);
+           __atomic_load_n(&map->code_version[page], __ATOMIC_SEQ_CST) & 1;
 }
 
 static void page_written(struct memory_map *map, uint64_t page)
 {
-    __atomic_store_n(&map->code_mark[page], 0, __ATOMIC_SEQ_CST);
-    __atomic_fetch_add(&map->code_version[page], 1, __ATOMIC_SEQ_CST);
+    /* One step takes the mark and makes a version that no block has: a mark cannot be lost between
+     * the two, nor can another CPU find the mark gone and old code still good. */
+    uint32_t version = __atomic_load_n(&map->code_version[page], __ATOMIC_SEQ_CST);
+    while (version & 1 &&
+           !__atomic_compare_exchange_n(&map->code_version[page], &version, version + 1, false,
+                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+        ;
 }
 
 void memory_code_written(struct memory_map *map, uint64_t address)
@@ -83,7 +120,7 @@ static void note_written(struct memory_map *map, const uint8_t *host, size_t len
     last = (uint64_t)(host + length - 1 - map->ram) >> MEMORY_PAGE_BITS;
     atomic_thread_fence(memory_order_seq_cst);
     for (uint64_t page = first; page <= last; page++) {
-        if (__atomic_load_n(&map->code_mark[page], __ATOMIC_RELAXED))
+        if (__atomic_load_n(&map->code_version[page], __ATOMIC_RELAXED) & 1)
             page_written(map, page);
     }
 }
@@ -145,7 +182,7 @@ static void host_read(const uint8_t *host, void *buffer, size_t length)
     else if (length == 2 && !(at & 1))
         bytes_store(buffer, __atomic_load_n((const uint16_t *)host, __ATOMIC_RELAXED), 2);
     else
-        memcpy(buffer, host, length);
+        guest_copy(buffer, host, length);
 }
 
 static void host_write(uint8_t *host, const void *buffer, size_t length)
@@ -158,7 +195,7 @@ static void host_write(uint8_t *host, const void *buffer, size_t length)
     else if (length == 2 && !(at & 1))
         __atomic_store_n((uint16_t *)host, (uint16_t)bytes_load(buffer, 2), __ATOMIC_RELAXED);
     else
-        memcpy(host, buffer, length);
+        guest_copy(host, buffer, length);
 }
 
 void memory_read(struct memory_map *map, uint64_t address, void *buffer, size_t length)

@@ -47,9 +47,10 @@ struct memory_map {
     uint64_t ram_size, below_4g;
     int fd;
     uint8_t *ram;
-    uint32_t *code_version; /* one per page of RAM */
-    uint8_t *code_mark;
-    uint32_t rom_version; /* what ROM's code version reads as; never changes */
+    uint32_t *code_version; /* one per page of RAM, odd while marked */
+    uint32_t *code_settled; /* the marked version that the stores of all CPUs are in front of */
+    uint32_t rom_version;   /* what ROM's code version reads as; never changes */
+    bool shared;            /* several CPUs store */
 
     GPtrArray *regions; /* highest priority first, newest first among equals */
     GPtrArray *retired; /* span arrays outgrown */

@@ -1,5 +1,6 @@
 /* The block cache. */
 #include "emu/cpu/block.h"
+#include "emu/core/bytes.h"
 #include "emu/cpu/interp.h"
 #include "emu/cpu/mmu.h"
 #include <sys/mman.h>
@@ -85,24 +86,19 @@ static enum decode_mode decode_mode(uint32_t mode)
 }
 
 /* Marks a page as code; pages that are neither RAM nor ROM cannot be watched and never change. */
-static const uint32_t *mark_page(struct cpu *cpu, uint64_t phys)
+static const uint32_t *mark_page(struct cpu *cpu, uint64_t phys, uint32_t *ret_version)
 {
     static const uint32_t never = 0;
     struct memory_map *map = cpu->board->memory;
-    if (!memory_find_page(map, phys).read)
-        return &never;
-    bool marked = memory_is_code(map, phys);
-    const uint32_t *version = memory_mark_code(map, phys);
-    if (!marked)
-        mmu_code_marked(cpu, phys);
-    return version;
+    *ret_version = never;
+    return memory_find_page(map, phys).read ? memory_mark_code(map, phys, ret_version) : &never;
 }
 
 static void read_code(struct cpu *cpu, uint64_t phys, uint8_t *buffer, size_t length)
 {
     struct memory_page page = memory_find_page(cpu->board->memory, phys);
     if (page.read)
-        memcpy(buffer, page.read + (phys & 0xfff), length);
+        guest_copy(buffer, page.read + (phys & 0xfff), length);
     else
         memory_read(cpu->board->memory, phys, buffer, length);
 }
@@ -175,8 +171,7 @@ static struct block *build(struct cpu *cpu, uint64_t linear, uint64_t phys)
             available = limit_left;
     }
     struct block *block = start_block(cpu, phys);
-    block->version_at = mark_page(cpu, phys);
-    block->version = __atomic_load_n(block->version_at, __ATOMIC_ACQUIRE);
+    block->version_at = mark_page(cpu, phys, &block->version);
     read_code(cpu, phys, bytes, available);
 
     unsigned most = block->mode & MODE_SINGLE ? 1 : MAX_INSNS;
@@ -195,8 +190,7 @@ static struct block *build(struct cpu *cpu, uint64_t linear, uint64_t phys)
         if (!cpu_long_active(cpu))
             next = (uint32_t)next;
         block->phys2 = mmu_translate_code(cpu, next);
-        block->version2_at = mark_page(cpu, block->phys2);
-        block->version2 = __atomic_load_n(block->version2_at, __ATOMIC_ACQUIRE);
+        block->version2_at = mark_page(cpu, block->phys2, &block->version2);
         block->crossing = true;
         read_code(cpu, block->phys2, bytes + available, INSN_MAX_LENGTH);
         available += INSN_MAX_LENGTH;
@@ -226,10 +220,9 @@ static bool same_bytes(struct cpu *cpu, const struct block *block)
 /* A block that its page's version calls stale lives on when its own bytes have not changed. */
 static bool revalidate(struct cpu *cpu, struct block *block)
 {
-    const uint32_t *at = mark_page(cpu, block->phys);
-    const uint32_t *at2 = block->crossing ? mark_page(cpu, block->phys2) : NULL;
-    uint32_t version = __atomic_load_n(at, __ATOMIC_ACQUIRE);
-    uint32_t version2 = at2 ? __atomic_load_n(at2, __ATOMIC_ACQUIRE) : 0;
+    uint32_t version, version2 = 0;
+    const uint32_t *at = mark_page(cpu, block->phys, &version);
+    const uint32_t *at2 = block->crossing ? mark_page(cpu, block->phys2, &version2) : NULL;
     if (!same_bytes(cpu, block))
         return false;
     block->version_at = at;

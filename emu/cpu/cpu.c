@@ -52,7 +52,7 @@ struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, con
     cpu->memory_version = memory_version(board->memory);
     pthread_mutex_init(&cpu->wait_lock, NULL);
     pthread_cond_init(&cpu->wait_cond, NULL);
-    if (!engine_ops->create(cpu, error)) {
+    if (!engine_ops->create(cpu, error) || (index > 0 && !memory_share(board->memory, error))) {
         cpu_free(cpu);
         return NULL;
     }
@@ -78,9 +78,7 @@ void system_reset(struct cpu *cpu, bool init)
     struct cpu_state *s = &cpu->s;
     struct cpu_state old = *s;
 
-    memset(s, 0,
-           offsetof(struct cpu_state, sipi_vector)); /* another CPU may be writing the vector */
-    s->shutdown = false;
+    memset(s, 0, sizeof(*s));
     s->rip = 0xfff0;
     s->rflags = 2;
     s->gpr[RDX] = 0x30661;
@@ -140,6 +138,8 @@ void cpu_state_changed(struct cpu *cpu)
     cpu_update_mode(cpu);
     mmu_flush(cpu);
     cpu->engine->state_changed(cpu);
+    if (cpu->s.sipi_pending)
+        atomic_store(&cpu->sipi_vector, cpu->s.sipi_vector);
     unsigned requests = (cpu->s.nmi_pending ? REQUEST_NMI : 0) |
                         (cpu->s.init_pending ? REQUEST_INIT : 0) |
                         (cpu->s.sipi_pending ? REQUEST_SIPI : 0);
@@ -220,7 +220,7 @@ void cpu_request_init(struct cpu *cpu)
 }
 void cpu_request_sipi(struct cpu *cpu, uint8_t vector)
 {
-    __atomic_store_n(&cpu->s.sipi_vector, vector, __ATOMIC_RELEASE);
+    atomic_store(&cpu->sipi_vector, vector);
     request(cpu, REQUEST_SIPI);
 }
 void cpu_kick(struct cpu *cpu)
@@ -257,9 +257,19 @@ static bool take(struct cpu *cpu, unsigned bit)
     return atomic_fetch_and(&cpu->requests, ~bit) & bit;
 }
 
+/* A running CPU ignores SIPI, but for one that follows an INIT it has yet to act on. */
+static void drop_sipi(struct cpu *cpu)
+{
+    unsigned requests = atomic_load(&cpu->requests);
+    while (requests & REQUEST_SIPI && !(requests & REQUEST_INIT) &&
+           !atomic_compare_exchange_weak(&cpu->requests, &requests,
+                                         requests & ~(unsigned)REQUEST_SIPI))
+        ;
+}
+
 static void start_at_sipi(struct cpu *cpu)
 {
-    uint8_t vector = __atomic_load_n(&cpu->s.sipi_vector, __ATOMIC_ACQUIRE);
+    uint8_t vector = atomic_load(&cpu->sipi_vector);
     cpu->s.wait_for_sipi = false;
     cpu->s.seg[SEG_CS].selector = vector << 8;
     cpu->s.seg[SEG_CS].base = (uint32_t)vector << 12;
@@ -305,7 +315,7 @@ bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit)
         if (take(cpu, REQUEST_SIPI))
             start_at_sipi(cpu);
     } else {
-        take(cpu, REQUEST_SIPI);
+        drop_sipi(cpu);
         /* An interrupt during delivery may raise: what is left is looked at again. */
         atomic_store(&cpu->attention, 1);
         if (!cpu->s.shadow)
@@ -339,6 +349,7 @@ enum cpu_exit cpu_run(struct cpu *cpu)
     cpu->s.nmi_pending = requests & REQUEST_NMI;
     cpu->s.init_pending = requests & REQUEST_INIT;
     cpu->s.sipi_pending = requests & REQUEST_SIPI;
+    cpu->s.sipi_vector = atomic_load(&cpu->sipi_vector);
     return exit;
 }
 
@@ -348,7 +359,7 @@ const char *cpu_shutdown_reason(const struct cpu *cpu)
 }
 uint64_t cpu_instructions(const struct cpu *cpu)
 {
-    return cpu->instructions;
+    return __atomic_load_n(&cpu->instructions, __ATOMIC_RELAXED);
 }
 unsigned cpu_index(const struct cpu *cpu)
 {

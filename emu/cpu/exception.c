@@ -15,7 +15,7 @@ static _Noreturn void raise_fault(struct cpu *cpu, int vector, bool has_error, u
         cpu->s.rip = interp_mask_ip(cpu, cpu->s.gpr[GPR_CODE] + insn->offset);
         const struct block *block = cpu->block;
         if (block && insn >= block->insns && insn < block->insns + block->count)
-            cpu->instructions -= block->count - (insn - block->insns);
+            cpu_count(cpu, (insn - block->insns) - block->count);
         cpu->insn = NULL;
     }
     cpu->fault.vector = vector;

@@ -67,7 +67,7 @@
                          : [b] "r"(b)                                                              \
                          : "cc");                                                                  \
         cpu->flags = flags;                                                                        \
-        mmu_rmw_end(cpu, a, at, bits / 8);                                                         \
+        mmu_rmw_end(cpu, insn, a, at, bits / 8);                                                   \
         NEXT();                                                                                    \
     }
 
@@ -144,7 +144,7 @@ TEST(test, "test")
                          :                                                                         \
                          : "cc");                                                                  \
         cpu->flags = flags;                                                                        \
-        mmu_rmw_end(cpu, a, at, bits / 8);                                                         \
+        mmu_rmw_end(cpu, insn, a, at, bits / 8);                                                   \
         NEXT();                                                                                    \
     }
 #define UNARY(name, mnemonic, before, after)                                                       \

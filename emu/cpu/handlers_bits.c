@@ -49,7 +49,7 @@ static uint64_t bit_address(struct cpu *cpu, const struct insn *insn, int64_t bi
                          : [b] "r"(b)                                                              \
                          : "cc");                                                                  \
         cpu->flags = flags;                                                                        \
-        mmu_rmw_end(cpu, a, at, bits / 8);                                                         \
+        mmu_rmw_end(cpu, insn, a, at, bits / 8);                                                   \
         NEXT();                                                                                    \
     }
 #define BIT_TEST_MEMORY(form, source, address, bits, suffix)                                       \
@@ -154,7 +154,7 @@ POPCNT_SIZED(64, "q")
         cpu->flags = COMPARE_FLAGS(accumulator, old, suffix);                                      \
         if (accumulator != old)                                                                    \
             SET_REG_##bits(RAX * 8, old);                                                          \
-        mmu_rmw_end(cpu, a, at, bits / 8);                                                         \
+        mmu_rmw_end(cpu, insn, a, at, bits / 8);                                                   \
         NEXT();                                                                                    \
     }                                                                                              \
     HANDLER(xadd_r_##bits)                                                                         \
@@ -182,7 +182,7 @@ POPCNT_SIZED(64, "q")
                      :                                                                             \
                      : "cc", "memory");                                                            \
         cpu->flags = flags;                                                                        \
-        mmu_rmw_end(cpu, a, at, bits / 8);                                                         \
+        mmu_rmw_end(cpu, insn, a, at, bits / 8);                                                   \
         SET_REG_##bits(insn->reg, b);                                                              \
         NEXT();                                                                                    \
     }
@@ -209,7 +209,7 @@ HANDLER(cmpxchg8b)
         SET_REG_32(RAX * 8, old);
         SET_REG_32(RDX * 8, old >> 32);
     }
-    mmu_rmw_end(cpu, a, at, 8);
+    mmu_rmw_end(cpu, insn, a, at, 8);
     NEXT();
 }
 
@@ -231,7 +231,7 @@ HANDLER(cmpxchg16b)
         cpu->s.gpr[RAX] = low;
         cpu->s.gpr[RDX] = high;
     }
-    mmu_rmw_end(cpu, a, at, 16);
+    mmu_rmw_end(cpu, insn, a, at, 16);
     NEXT();
 }
 

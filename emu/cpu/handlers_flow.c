@@ -10,7 +10,7 @@ static inline const struct insn *branch(struct cpu *cpu, unsigned slot, uint64_t
         likely(!atomic_load_explicit(&cpu->attention, memory_order_relaxed))) {
         cpu->s.gpr[GPR_CODE] = rip;
         cpu->block = to;
-        cpu->instructions += to->count;
+        cpu_count(cpu, to->count);
         return RUN(cpu, to->insns);
     }
     return interp_goto(cpu, slot, rip);

@@ -53,7 +53,7 @@
         uint##bits##_t b = REG(cpu, uint##bits##_t, insn->reg);                                    \
         asm volatile("xchg %0, %1" : "+r"(b), "+m"(*a) : : "memory");                              \
         SET_REG_##bits(insn->reg, b);                                                              \
-        mmu_rmw_end(cpu, a, at, bits / 8);                                                         \
+        mmu_rmw_end(cpu, insn, a, at, bits / 8);                                                   \
         NEXT();                                                                                    \
     }
 MOVE_SIZED(8)

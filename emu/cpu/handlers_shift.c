@@ -27,7 +27,7 @@
                      : "c"(n)                                                                      \
                      : "cc");                                                                      \
         cpu->flags = flags;                                                                        \
-        mmu_rmw_end(cpu, a, at, bits / 8);                                                         \
+        mmu_rmw_end(cpu, insn, a, at, bits / 8);                                                   \
         NEXT();                                                                                    \
     }
 #define CL (REG(cpu, uint8_t, RCX * 8))
@@ -77,7 +77,7 @@ SHIFT(sar)
                      : [b] "r"(b), "c"(n)                                                          \
                      : "cc");                                                                      \
         cpu->flags = flags;                                                                        \
-        mmu_rmw_end(cpu, a, at, bits / 8);                                                         \
+        mmu_rmw_end(cpu, insn, a, at, bits / 8);                                                   \
         NEXT();                                                                                    \
     }
 #define DOUBLE_SIZED(name, bits, suffix)                                                           \

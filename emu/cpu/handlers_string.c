@@ -102,7 +102,7 @@ static bool forward_fast(const struct cpu *cpu, uint64_t count)
 
 /* ---- one chunk of each ----------------------------------------------------------------------- */
 
-static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
+GUEST_MEMORY static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
     uint64_t from = source_address(cpu, insn);
     uint64_t to = destination_address(cpu, insn, true);
@@ -126,8 +126,9 @@ static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t co
                     memcpy(target + i, &value, unit);
                 }
             } else {
-                memmove(target, source, bytes);
+                guest_copy(target, source, bytes);
             }
+            mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
             advance(cpu, insn, RSI, (int64_t)bytes);
             advance(cpu, insn, RDI, (int64_t)bytes);
             return m;
@@ -139,7 +140,7 @@ static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t co
     return 1;
 }
 
-static void fill_elements(uint8_t *target, uint64_t value, unsigned size, uint64_t n)
+GUEST_MEMORY static void fill_elements(uint8_t *target, uint64_t value, unsigned size, uint64_t n)
 {
     switch (size) {
     case SIZE_8:
@@ -169,6 +170,7 @@ static uint64_t stos_chunk(struct cpu *cpu, const struct insn *insn, uint64_t co
                                       MMU_WRITE, count, &target);
         if (n > 1) {
             fill_elements(target, value, insn->size, n);
+            mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
             advance(cpu, insn, RDI, (int64_t)(n << insn->size));
             return n;
         }
@@ -237,7 +239,7 @@ static bool interrupted(struct cpu *cpu)
 #define STAY()                                                                                     \
     do {                                                                                           \
         cpu->s.rip = interp_mask_ip(cpu, cpu->s.gpr[GPR_CODE] + insn->offset);                     \
-        cpu->instructions -= cpu->block->count - 1 - (insn - cpu->block->insns);                   \
+        cpu_count(cpu, (insn - cpu->block->insns) + 1 - cpu->block->count);                        \
         return NULL;                                                                               \
     } while (0)
 

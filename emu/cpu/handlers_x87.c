@@ -164,7 +164,7 @@ static const uint8_t memory_size[] = {4, 8, 2, 4, 8, 10, 10};
 static void load_bytes(struct cpu *cpu, const struct insn *insn, uint8_t *buffer, unsigned size)
 {
     uint64_t at = ea(cpu, insn, size, false);
-    memcpy(buffer, mmu_read(cpu, insn, at, size), size);
+    guest_copy(buffer, mmu_read(cpu, insn, at, size), size);
 }
 
 /* Loads under the guest's control word; the exceptions are in *ret_status. */

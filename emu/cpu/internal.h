@@ -61,22 +61,24 @@ enum cpu_request {
 
 /*
  * The software TLB: one direct-mapped table per kind of access rights. An entry's tag is the page's
- * address when the fast path may use it; bit 1 or 2 set sends an access the slow way without a new
- * walk. An empty tag is 1, which no address matches.
+ * address when the fast path may use it; bit 1 set sends an access the slow way without a new walk.
+ * An empty tag is 1, which no address matches. After a store through `write` comes a look at *mark
+ * (emu/core/memory.h).
  */
 #define TLB_BITS  10
 #define TLB_SIZE  (1u << TLB_BITS)
 #define TLB_EMPTY UINT64_C(1)
 #define TLB_MMIO  UINT64_C(2) /* no host memory: memory_load() and memory_store() */
-#define TLB_CODE  UINT64_C(4) /* write tag: a page marked as code */
 #define PAGE_MASK (~UINT64_C(0xfff))
 
 struct tlb_entry {
-    uint64_t read, write, exec;
+    uint64_t read, write;
     uint64_t addend; /* host address minus guest address */
+    const uint8_t *mark;
 };
 
 struct tlb_info {
+    uint64_t exec; /* the tag for fetching */
     uint64_t phys;
     uint8_t page_shift;
     bool global;
@@ -138,6 +140,7 @@ struct cpu {
     insn_handler *patched_handler;
 
     atomic_uint requests;
+    atomic_uchar sipi_vector; /* of REQUEST_SIPI; s.sipi_vector while the CPU is not running */
     pthread_mutex_t wait_lock;
     pthread_cond_t wait_cond;
 
@@ -154,6 +157,12 @@ struct cpu {
     struct tlb tlbs[TLB_KIND_COUNT];
     struct jump_entry jumps[JUMP_CACHE_SIZE];
 };
+
+/* Instructions executed so far; other threads may read the number at any time. */
+static inline void cpu_count(struct cpu *cpu, int64_t n)
+{
+    __atomic_store_n(&cpu->instructions, cpu->instructions + (uint64_t)n, __ATOMIC_RELAXED);
+}
 
 /* ---- faults ---------------------------------------------------------------------------------- */
 

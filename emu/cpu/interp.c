@@ -9,7 +9,7 @@ static inline const struct insn *enter_block(struct cpu *cpu, struct block *bloc
 {
     cpu->s.gpr[GPR_CODE] = rip;
     cpu->block = block;
-    cpu->instructions += block->count;
+    cpu_count(cpu, block->count);
     return RUN(cpu, block->insns);
 }
 
@@ -66,7 +66,7 @@ const struct insn *interp_block_end(struct cpu *cpu, const struct insn *insn)
 const struct insn *interp_resync(struct cpu *cpu, const struct insn *insn)
 {
     cpu->s.rip = interp_mask_ip(cpu, cpu->s.gpr[GPR_CODE] + insn->offset);
-    cpu->instructions -= cpu->block->count - (insn - cpu->block->insns);
+    cpu_count(cpu, (insn - cpu->block->insns) - cpu->block->count);
     return NULL;
 }
 

@@ -49,17 +49,24 @@ static uint64_t load_entry(struct cpu *cpu, uint64_t phys, bool wide)
                 : __atomic_load_n((uint32_t *)host, __ATOMIC_RELAXED);
 }
 
-/* Accessed and dirty bits live in the entry's low byte. */
-static void set_entry_bits(struct cpu *cpu, uint64_t phys, uint64_t entry, uint64_t bits)
+/* Sets accessed and dirty bits. False when another CPU has changed the entry since the walk: bits
+ * put into what has become a not-present entry would be taken for something else. */
+static bool set_entry_bits(struct cpu *cpu, uint64_t phys, uint64_t entry, uint64_t bits, bool wide)
 {
     if ((entry & bits) == bits)
-        return;
+        return true;
     uint8_t *host = table_host(cpu, phys);
     if (!host)
-        return;
-    __atomic_fetch_or(host, (uint8_t)bits, __ATOMIC_SEQ_CST);
-    if (memory_is_code(cpu->board->memory, phys))
+        return true;
+    uint32_t narrow = (uint32_t)entry;
+    bool done =
+        wide ? __atomic_compare_exchange_n((uint64_t *)host, &entry, entry | bits, false,
+                                           __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+             : __atomic_compare_exchange_n((uint32_t *)host, &narrow, narrow | (uint32_t)bits,
+                                           false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
+    if (done && memory_is_code(cpu->board->memory, phys))
         memory_code_written(cpu->board->memory, phys);
+    return done;
 }
 
 /* ---- the walk -------------------------------------------------------------------------------- */
@@ -175,6 +182,37 @@ static _Noreturn void raise_non_canonical(struct cpu *cpu)
     cpu_raise_error(cpu, stack ? VEC_SS : VEC_GP, 0);
 }
 
+/* One walk, as far as it goes: *ret_walk filled and the accessed and dirty bits set, or raises.
+ * False when another CPU changed the tables meanwhile. */
+static bool translate(struct cpu *cpu, uint64_t va, enum mmu_access access, enum tlb_kind kind,
+                      struct walk *ret_walk)
+{
+    struct level levels[4];
+    unsigned count = 0;
+    uint32_t error = 0;
+    bool found = walk_tables(cpu, va, ret_walk, levels, &count, &error);
+    if (found && !access_allowed(cpu, ret_walk, access, kind)) {
+        found = false;
+        error = PF_P;
+    }
+    if (!found) {
+        error |= (access == MMU_WRITE ? PF_W : 0) | (kind == TLB_USER ? PF_U : 0);
+        bool pae_nx = cpu->s.cr4 & CR4_PAE && cpu->s.efer & EFER_NXE;
+        if (access == MMU_EXEC && (pae_nx || cpu->s.cr4 & CR4_SMEP))
+            error |= PF_I;
+        raise_page_fault(cpu, va, error);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        bool leaf = i + 1 == count;
+        uint64_t bits = PTE_A | (leaf && access == MMU_WRITE ? PTE_D : 0);
+        if (!set_entry_bits(cpu, levels[i].address, levels[i].entry, bits, cpu->s.cr4 & CR4_PAE))
+            return false;
+    }
+    if (access == MMU_WRITE)
+        ret_walk->dirty = true;
+    return true;
+}
+
 /* Fills the TLB's entry for one access, or raises. Returns the entry. */
 static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access access,
                               enum tlb_kind kind)
@@ -187,33 +225,13 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     uint64_t page = va & PAGE_MASK;
 
     if (cpu->s.cr0 & CR0_PG) {
-        struct level levels[4];
-        unsigned count = 0;
-        uint32_t error = 0;
         if (cpu_long_active(cpu) && !canonical(va)) {
             if (access == MMU_EXEC)
                 cpu_raise_error(cpu, VEC_GP, 0);
             raise_non_canonical(cpu);
         }
-        bool found = walk_tables(cpu, va, &walk, levels, &count, &error);
-        if (found && !access_allowed(cpu, &walk, access, kind)) {
-            found = false;
-            error = PF_P;
-        }
-        if (!found) {
-            error |= (access == MMU_WRITE ? PF_W : 0) | (kind == TLB_USER ? PF_U : 0);
-            bool pae_nx = cpu->s.cr4 & CR4_PAE && cpu->s.efer & EFER_NXE;
-            if (access == MMU_EXEC && (pae_nx || cpu->s.cr4 & CR4_SMEP))
-                error |= PF_I;
-            raise_page_fault(cpu, va, error);
-        }
-        for (unsigned i = 0; i < count; i++) {
-            bool leaf = i + 1 == count;
-            uint64_t bits = PTE_A | (leaf && access == MMU_WRITE ? PTE_D : 0);
-            set_entry_bits(cpu, levels[i].address, levels[i].entry, bits);
-        }
-        if (access == MMU_WRITE)
-            walk.dirty = true;
+        while (!translate(cpu, va, access, kind, &walk))
+            ;
     } else {
         walk.phys = page;
     }
@@ -225,15 +243,14 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     uint8_t *pointer = host.read ? host.read : host.write;
     /* One addend serves both directions; shadow RAM read here and written there goes slow. */
     bool split = host.read && host.write && host.read != host.write;
-    uint64_t keep = entry->exec == page && info->phys == phys ? entry->exec : TLB_EMPTY;
+    uint64_t keep = info->exec == page && info->phys == phys ? info->exec : TLB_EMPTY;
 
     tlb->used = true;
     entry->addend = (uintptr_t)pointer - page;
     entry->read = !readable ? TLB_EMPTY : page | (host.read ? 0 : TLB_MMIO);
     entry->write = !writable ? TLB_EMPTY : page | (host.write && !split ? 0 : TLB_MMIO);
-    if (entry->write == page && memory_is_code(cpu->board->memory, phys))
-        entry->write |= TLB_CODE;
-    entry->exec = access == MMU_EXEC ? page : keep;
+    entry->mark = host.code_mark;
+    info->exec = access == MMU_EXEC ? page : keep;
     info->phys = phys;
     info->page_shift = walk.page_shift;
     info->global = walk.global;
@@ -248,9 +265,11 @@ static enum tlb_kind current_kind(const struct cpu *cpu)
     return TLB_KERNEL;
 }
 
-static uint64_t *tag_of(struct tlb_entry *entry, enum mmu_access access)
+static uint64_t tag_of(const struct tlb *tlb, unsigned slot, enum mmu_access access)
 {
-    return access == MMU_READ ? &entry->read : access == MMU_WRITE ? &entry->write : &entry->exec;
+    return access == MMU_READ    ? tlb->entry[slot].read
+           : access == MMU_WRITE ? tlb->entry[slot].write
+                                 : tlb->info[slot].exec;
 }
 
 /* One page's entry for an access: from the TLB or by a walk. */
@@ -260,7 +279,7 @@ static struct tlb_entry *find(struct cpu *cpu, uint64_t va, enum mmu_access acce
     struct tlb *tlb = &cpu->tlbs[kind];
     unsigned slot = (va >> 12) & (TLB_SIZE - 1);
     struct tlb_entry *entry = &tlb->entry[slot];
-    if ((*tag_of(entry, access) & ~(TLB_MMIO | TLB_CODE)) != (va & PAGE_MASK))
+    if ((tag_of(tlb, slot, access) & ~TLB_MMIO) != (va & PAGE_MASK))
         entry = fill(cpu, va, access, kind);
     *ret_phys = tlb->info[slot].phys | (va & 0xfff);
     return entry;
@@ -286,15 +305,14 @@ static void read_page(struct cpu *cpu, uint64_t va, void *buffer, unsigned size,
             memory_read(cpu->board->memory, phys, buffer, size);
         }
     } else {
-        memcpy(buffer, (void *)(uintptr_t)(entry->addend + va), size);
+        guest_copy(buffer, (void *)(uintptr_t)(entry->addend + va), size);
     }
 }
 
 /* The page was written: its blocks are stale, and the running one ends after this instruction. */
-static void note_code_write(struct cpu *cpu, struct tlb_entry *entry, uint64_t phys)
+static void note_code_write(struct cpu *cpu, uint64_t phys)
 {
     memory_code_written(cpu->board->memory, phys);
-    entry->write &= ~TLB_CODE;
     block_page_written(cpu, phys);
 }
 
@@ -317,9 +335,10 @@ static void write_page(struct cpu *cpu, uint64_t va, const void *buffer, unsigne
             atomic_store(&cpu->attention, 1);
         return;
     }
-    memcpy((void *)(uintptr_t)(entry->addend + va), buffer, size);
-    if (entry->write & TLB_CODE)
-        note_code_write(cpu, entry, phys);
+    guest_copy((void *)(uintptr_t)(entry->addend + va), buffer, size);
+    atomic_signal_fence(memory_order_seq_cst);
+    if (__atomic_load_n(entry->mark, __ATOMIC_RELAXED) & 1)
+        note_code_write(cpu, phys);
 }
 
 static unsigned first_part(uint64_t va, unsigned size)
@@ -381,6 +400,13 @@ uint64_t mmu_load_cold(struct cpu *cpu, const struct insn *insn, uint64_t addres
     return mmu_load_slow(cpu, address, size);
 }
 
+void mmu_stored_cold(struct cpu *cpu, const struct insn *insn, uint64_t address)
+{
+    const struct tlb *tlb = &cpu->tlbs[current_kind(cpu)];
+    cpu->insn = insn;
+    note_code_write(cpu, tlb->info[(address >> 12) & (TLB_SIZE - 1)].phys | (address & 0xfff));
+}
+
 void *mmu_rmw_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, unsigned size)
 {
     cpu->insn = insn;
@@ -417,13 +443,8 @@ void *mmu_rmw_slow(struct cpu *cpu, uint64_t address, unsigned size)
     check_any(cpu, address, size, MMU_WRITE, kind);
     struct tlb_entry *entry = &cpu->tlbs[kind].entry[slot];
     bool crossing = first_part(address, size) < size;
-    if (!crossing && !(entry->write & (TLB_MMIO | TLB_CODE)))
+    if (!crossing && !(entry->write & TLB_MMIO))
         return (void *)(uintptr_t)(entry->addend + address);
-    if (!crossing && entry->write & TLB_CODE) {
-        /* The write comes at once; stale blocks are dropped now and the mark with them. */
-        note_code_write(cpu, entry, cpu->tlbs[kind].info[slot].phys | (address & 0xfff));
-        return (void *)(uintptr_t)(entry->addend + address);
-    }
     read_any(cpu, address, cpu->temp, size, kind);
     return cpu->temp;
 }
@@ -466,9 +487,9 @@ uint64_t mmu_translate_code(struct cpu *cpu, uint64_t address)
 uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_access access,
                   uint64_t *ret_length)
 {
-    struct tlb_entry *entry = mmu_entry(cpu, address);
+    const struct tlb_entry *entry = mmu_entry(cpu, address);
     uint64_t room = 0x1000 - (address & 0xfff);
-    if (*tag_of(entry, access) != (address & PAGE_MASK))
+    if ((access == MMU_WRITE ? entry->write : entry->read) != (address & PAGE_MASK))
         return NULL;
     *ret_length = length < room ? length : room;
     return (uint8_t *)(uintptr_t)(entry->addend + address);
@@ -476,9 +497,9 @@ uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_a
 
 /* ---- dropping translations ------------------------------------------------------------------- */
 
-static void clear_entry(struct tlb_entry *entry)
+static void clear_slot(struct tlb *tlb, unsigned slot)
 {
-    entry->read = entry->write = entry->exec = TLB_EMPTY;
+    tlb->entry[slot].read = tlb->entry[slot].write = tlb->info[slot].exec = TLB_EMPTY;
 }
 
 void mmu_flush(struct cpu *cpu)
@@ -486,7 +507,7 @@ void mmu_flush(struct cpu *cpu)
     cpu->code_generation++;
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            clear_entry(&cpu->tlbs[kind].entry[i]);
+            clear_slot(&cpu->tlbs[kind], i);
         cpu->tlbs[kind].used = false;
     }
 }
@@ -503,7 +524,7 @@ void mmu_flush_non_global(struct cpu *cpu)
             if (tlb->info[i].global)
                 kept = true;
             else
-                clear_entry(&tlb->entry[i]);
+                clear_slot(tlb, i);
         }
         tlb->used = kept;
     }
@@ -516,32 +537,19 @@ void mmu_flush_page(struct cpu *cpu, uint64_t address)
         struct tlb *tlb = &cpu->tlbs[kind];
         if (!tlb->used)
             continue;
-        clear_entry(&tlb->entry[(address >> 12) & (TLB_SIZE - 1)]);
+        clear_slot(tlb, (address >> 12) & (TLB_SIZE - 1));
         /* A large page's other pieces go, too. */
         for (unsigned i = 0; i < TLB_SIZE; i++) {
             unsigned shift = tlb->info[i].page_shift;
             if (shift <= 12)
                 continue;
-            struct tlb_entry *entry = &tlb->entry[i];
+            const struct tlb_entry *entry = &tlb->entry[i];
             uint64_t tag = entry->read != TLB_EMPTY    ? entry->read
                            : entry->write != TLB_EMPTY ? entry->write
-                                                       : entry->exec;
+                                                       : tlb->info[i].exec;
             if (tag != TLB_EMPTY && tag >> shift == address >> shift)
-                clear_entry(entry);
+                clear_slot(tlb, i);
         }
-    }
-}
-
-void mmu_code_marked(struct cpu *cpu, uint64_t phys)
-{
-    phys &= PAGE_MASK;
-    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
-        struct tlb *tlb = &cpu->tlbs[kind];
-        if (!tlb->used)
-            continue;
-        for (unsigned i = 0; i < TLB_SIZE; i++)
-            if (tlb->info[i].phys == phys && !(tlb->entry[i].write & (TLB_EMPTY | TLB_MMIO)))
-                tlb->entry[i].write |= TLB_CODE;
     }
 }
 

@@ -3,10 +3,11 @@
  *
  * Every access has a short inline path, `host = entry.addend + address`, taken when the page is
  * plain RAM or ROM with the rights in question and the access stays inside it. All else goes to the
- * slow functions: walks, page crossings, MMIO, pages that hold translated code, faults.
+ * slow functions: walks, page crossings, MMIO, faults. Every store is followed by mmu_stored().
  */
 #pragma once
 
+#include "emu/core/bytes.h"
 #include "emu/cpu/internal.h"
 #include <string.h>
 
@@ -38,7 +39,6 @@ uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_a
 void mmu_flush(struct cpu *cpu);                        /* everything */
 void mmu_flush_non_global(struct cpu *cpu);             /* CR3 load */
 void mmu_flush_page(struct cpu *cpu, uint64_t address); /* INVLPG */
-void mmu_code_marked(struct cpu *cpu, uint64_t phys);   /* write tags of the page go the slow way */
 void mmu_check_version(struct cpu *cpu);                /* after the memory map may have changed */
 /* Loads the four PAE page-directory pointers; raises #GP when reserved bits are set. */
 void mmu_load_pdptes(struct cpu *cpu, uint64_t cr3);
@@ -60,9 +60,21 @@ void mmu_store_cold(struct cpu *cpu, const struct insn *insn, uint64_t address, 
 void *mmu_rmw_cold(struct cpu *cpu, const struct insn *insn, uint64_t address,
                    unsigned size) MMU_COLD;
 
+void mmu_stored_cold(struct cpu *cpu, const struct insn *insn, uint64_t address) MMU_COLD;
+
+/* After a store of this instruction through the entry: if the page holds code, its blocks are
+ * stale. The host may make the store visible after this look; see emu/core/memory.h. */
+static inline void mmu_stored(struct cpu *cpu, const struct insn *insn,
+                              const struct tlb_entry *entry, uint64_t address)
+{
+    atomic_signal_fence(memory_order_seq_cst);
+    if (unlikely(__atomic_load_n(entry->mark, __ATOMIC_RELAXED) & 1))
+        mmu_stored_cold(cpu, insn, address);
+}
+
 #define MMU_ACCESSORS(bits)                                                                        \
-    static inline uint##bits##_t load##bits(struct cpu *cpu, const struct insn *insn,              \
-                                            uint64_t address)                                      \
+    GUEST_MEMORY static inline uint##bits##_t load##bits(struct cpu *cpu, const struct insn *insn, \
+                                                         uint64_t address)                         \
     {                                                                                              \
         struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
         if (likely(entry->read == ((address + bits / 8 - 1) & PAGE_MASK))) {                       \
@@ -72,12 +84,13 @@ void *mmu_rmw_cold(struct cpu *cpu, const struct insn *insn, uint64_t address,
         }                                                                                          \
         return mmu_load_cold(cpu, insn, address, bits / 8);                                        \
     }                                                                                              \
-    static inline void store##bits(struct cpu *cpu, const struct insn *insn, uint64_t address,     \
-                                   uint##bits##_t value)                                           \
+    GUEST_MEMORY static inline void store##bits(struct cpu *cpu, const struct insn *insn,          \
+                                                uint64_t address, uint##bits##_t value)            \
     {                                                                                              \
         struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
         if (likely(entry->write == ((address + bits / 8 - 1) & PAGE_MASK))) {                      \
             memcpy((void *)(uintptr_t)(entry->addend + address), &value, bits / 8);                \
+            mmu_stored(cpu, insn, entry, address);                                                 \
             return;                                                                                \
         }                                                                                          \
         mmu_store_cold(cpu, insn, address, value, bits / 8);                                       \
@@ -100,11 +113,13 @@ static inline void *mmu_rmw(struct cpu *cpu, const struct insn *insn, uint64_t a
         return (void *)(uintptr_t)(entry->addend + address);
     return mmu_rmw_cold(cpu, insn, address, size);
 }
-static inline void mmu_rmw_end(struct cpu *cpu, const void *operand, uint64_t address,
-                               unsigned size)
+static inline void mmu_rmw_end(struct cpu *cpu, const struct insn *insn, const void *operand,
+                               uint64_t address, unsigned size)
 {
     if (unlikely(operand == cpu->temp))
         mmu_rmw_finish(cpu, address, size);
+    else
+        mmu_stored(cpu, insn, mmu_entry(cpu, address), address);
 }
 /* The same for reading only. */
 static inline const void *mmu_read(struct cpu *cpu, const struct insn *insn, uint64_t address,

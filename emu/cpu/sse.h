@@ -58,7 +58,7 @@ static inline void set_xmm(struct cpu *cpu, unsigned reg, __m128i value)
 {
     _mm_store_si128((__m128i *)cpu->s.vec[reg].q, value);
 }
-static inline __m128i load128u(struct cpu *cpu, const struct insn *insn, uint64_t at)
+GUEST_MEMORY static inline __m128i load128u(struct cpu *cpu, const struct insn *insn, uint64_t at)
 {
     return _mm_loadu_si128(mmu_read(cpu, insn, at, 16));
 }
@@ -69,11 +69,13 @@ static inline __m128i load128a(struct cpu *cpu, const struct insn *insn, uint64_
         sse_misaligned(cpu, insn);
     return load128u(cpu, insn, at);
 }
-static inline void store128u(struct cpu *cpu, const struct insn *insn, uint64_t at, __m128i value)
+GUEST_MEMORY static inline void store128u(struct cpu *cpu, const struct insn *insn, uint64_t at,
+                                          __m128i value)
 {
     struct tlb_entry *entry = mmu_entry(cpu, at);
     if (likely(entry->write == ((at + 15) & PAGE_MASK))) {
         _mm_storeu_si128((__m128i *)(uintptr_t)(entry->addend + at), value);
+        mmu_stored(cpu, insn, entry, at);
         return;
     }
     /* Not mmu_rmw(): the value is in a vector register. */

@@ -2,6 +2,7 @@
 # Sourced. Each test gets ports of its own; everything it started is ended when it ends.
 set -u
 export PATH=$BUILD:$PATH
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 cd "$TEST_TMP"
 export DROVER_CONFIG=$TEST_TMP/controller/drover.yaml
 mkdir -p images
@@ -10,9 +11,10 @@ pids=()
 fail() { echo "FAILED: $*" >&2; exit 1; }
 say() { echo "== $*"; }
 
-# A run of 16 free ports, looked for from a place that depends on the test's name.
+# A run of 16 free ports, looked for from a place that depends on the test's name; below 32768,
+# where the ports of outgoing connections begin.
 pick_ports() {
-    local try=$((20000 + $(cksum <<<"$TEST_TMP" | cut -d' ' -f1) % 2000 * 16)) used
+    local try=$((20000 + $(cksum <<<"$TEST_TMP" | cut -d' ' -f1) % 700 * 16)) used
     used=$(ss -Hltn | awk '{sub(/.*:/, "", $4); print $4}')
     while :; do
         port=$try

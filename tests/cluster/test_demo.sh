@@ -3,8 +3,6 @@
 # it, clean metrics, and no process left.
 set -u
 . "$(dirname "$0")/lib.sh"
-root=$(cd "$(dirname "$0")/../.." 2>/dev/null && pwd) || root=$OLDPWD
-
 demo=$TEST_TMP/demo
 run_demo() { DEMO_DIR=$demo DEMO_PORT=$port "$root/deploy/demo.sh" "$1"; }
 trap 'run_demo down; end_all' EXIT
@@ -48,6 +46,6 @@ drover stop hello-2 --wait --timeout 90 || fail "stop"
 
 say "make demo-down"
 run_demo down
-sleep 0.5
 ! pgrep -f -- "$demo" || fail "processes are left"
+grep -qx poweroff "$demo"/*/machines/*/exit || fail "the machines were not ended in order"
 echo passed

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Debian's kernel on the emulator: from the disk through SeaBIOS, and started directly; two CPUs; the
-# power button; what the guest wrote is on the disk at the next boot.
+# Debian's kernel on the emulator: from the disk through SeaBIOS, and started directly; two and four
+# CPUs; the power button; what the guest wrote is on the disk at the next boot.
 set -u
 emu=$BUILD/drover-emu
 guest=$BUILD/guest
@@ -53,8 +53,12 @@ if wait_for second.log "hello from drover: boot 2"; then
 fi
 
 start direct.log --kernel "$guest/vmlinuz" --initrd "$guest/initrd.gz" --no-reboot \
-    --append "console=ttyS0 root=/dev/sda2 rw" --disk file=disk.vhd,bus=ide
-wait_for direct.log "hello from drover: boot 4" && power_down "direct boot"
+    --append "console=ttyS0 root=/dev/sda2 rw" --disk file=disk.vhd,bus=ide --cpus 4
+if wait_for direct.log "hello from drover: boot 4"; then
+    grep -aq "Brought up 1 node, 4 CPUs" direct.log || fail "four CPUs did not come up"
+    grep -aqE "BUG:|Oops|rcu.*stall|soft lockup" direct.log && fail "the kernel complains"
+    power_down "direct boot"
+fi
 
 [ $failed -eq 0 ] && echo "four boots, all as they should be"
 exit $failed

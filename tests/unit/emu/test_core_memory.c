@@ -135,19 +135,27 @@ static void test_code_marks(void **state)
 {
     struct board *board = new_board(16 << 20);
     struct memory_map *map = board->memory;
-    const uint32_t *version = memory_mark_code(map, 0x5123);
-    uint32_t before = *version;
+    uint32_t before;
+    const uint32_t *version = memory_mark_code(map, 0x5123, &before);
+    assert_int_equal(*version, before);
     assert_true(memory_is_code(map, 0x5000));
-    assert_int_equal(*memory_find_page(map, 0x5000).code_mark, 1);
+    assert_int_equal(*memory_find_page(map, 0x5000).code_mark & 1, 1);
+    assert_int_equal(*memory_find_page(map, 0xfff00000).code_mark, 0);
     memory_store(map, 0x4fff, 0, 1);
     assert_int_equal(*version, before);
     memory_store(map, 0x4fff, 0, 4); /* straddles into it */
     assert_int_not_equal(*version, before);
     assert_false(memory_is_code(map, 0x5000));
-    before = *version;
-    memory_mark_code(map, 0x5000);
+    assert_false(*memory_find_page(map, 0x5000).code_mark & 1);
+    assert_ptr_equal(memory_mark_code(map, 0x5000, &before), version);
     memory_code_written(map, 0x5fff);
     assert_int_not_equal(*version, before);
+    /* With several CPUs the same; a later mark of a page that is marked gives the same version. */
+    assert_true(memory_share(map, NULL));
+    uint32_t again;
+    memory_mark_code(map, 0x5000, &before);
+    memory_mark_code(map, 0x5004, &again);
+    assert_int_equal(again, before);
     free_board(board);
 }
 

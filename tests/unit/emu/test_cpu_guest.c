@@ -13,6 +13,7 @@
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/cpu/cpu.h"
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,7 +22,8 @@
 
 struct guest {
     struct board board;
-    struct cpu *cpu;
+    struct cpu *cpu, *second; /* the second is there for the guests that start it */
+    int ending;
     GString *output;
     int status; /* what was written to port 0xf4, or -1 */
 };
@@ -62,10 +64,27 @@ static void leave(void *opaque, uint16_t offset, uint32_t value, unsigned size)
     cpu_kick(guest->cpu);
 }
 
+static void start_second(void *opaque, uint16_t offset, uint32_t value, unsigned size)
+{
+    struct guest *guest = opaque;
+    cpu_request_init(guest->second);
+    cpu_request_sipi(guest->second, (uint8_t)value);
+}
+
+static void *run_second(void *argument)
+{
+    struct guest *guest = argument;
+    while (!__atomic_load_n(&guest->ending, __ATOMIC_ACQUIRE))
+        if (cpu_run(guest->second) == CPU_EXIT_HALTED)
+            cpu_wait(guest->second);
+    return NULL;
+}
+
 static void run_guest(struct guest *guest, const char *name)
 {
     static const struct cpu_ops ops = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
-    static const struct port_ops console = {NULL, print, 1}, end = {NULL, leave, 1};
+    static const struct port_ops console = {NULL, print, 1}, end = {NULL, leave, 1},
+                                 start = {NULL, start_second, 1};
     const char *build = getenv("BUILD");
     g_autofree char *path = g_strdup_printf("%s/tests/guest/%s.bin", build ? build : "build", name);
     g_autofree char *rom = NULL;
@@ -81,15 +100,25 @@ static void run_guest(struct guest *guest, const char *name)
     memory_add_host(guest->board.memory, "low rom", 0xf0000, ROM_SIZE, 1, aligned, false);
     port_add(guest->board.ports, "console", 0xe9, 1, &console, guest);
     port_add(guest->board.ports, "end", 0xf4, 1, &end, guest);
+    port_add(guest->board.ports, "start", 0xf5, 1, &start, guest);
     guest->status = -1;
+    guest->ending = 0;
     guest->output = g_string_new(NULL);
     guest->cpu = cpu_new(&guest->board, 0, "interp", "x86-64-v2", &ops, NULL, NULL);
     assert_non_null(guest->cpu);
+    guest->second = cpu_new(&guest->board, 1, "interp", "x86-64-v2", &ops, NULL, NULL);
+    assert_non_null(guest->second);
+    pthread_t thread;
+    assert_int_equal(pthread_create(&thread, NULL, run_second, guest), 0);
     enum cpu_exit exit = cpu_run(guest->cpu);
+    __atomic_store_n(&guest->ending, 1, __ATOMIC_RELEASE);
+    cpu_kick(guest->second);
+    pthread_join(thread, NULL);
     if (exit != CPU_EXIT_KICKED)
         print_message("%s\n%s\n", guest->output->str, cpu_shutdown_reason(guest->cpu));
     assert_int_equal(exit, CPU_EXIT_KICKED);
     cpu_free(guest->cpu);
+    cpu_free(guest->second);
     board_finish(&guest->board);
     g_aligned_free(aligned);
 }
@@ -111,10 +140,20 @@ static void test_system(void **state)
     g_string_free(guest.output, TRUE);
 }
 
+static void test_two_processors(void **state)
+{
+    struct guest guest;
+    run_guest(&guest, "cpu_smp");
+    assert_string_equal(guest.output->str, "a 00000000\nb 00000000\ns 00030D40\n");
+    assert_int_equal(guest.status, 0x10);
+    g_string_free(guest.output, TRUE);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_system),
+        cmocka_unit_test(test_two_processors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
