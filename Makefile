@@ -29,6 +29,7 @@ ifneq ($(SANITIZE),)
 CFLAGS_all  += -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
 CFLAGS_all  += $(if $(findstring thread,$(SANITIZE)),-Wno-tsan) # it knows no fences
 LDFLAGS_all += -fsanitize=$(SANITIZE)
+CFLAGS_all  += $(if $(findstring thread,$(SANITIZE)),-include tests/tsan_glib.h)
 endif
 
 LIBS_base       := $(shell pkg-config --libs $(PKGS_base) 2>/dev/null)
@@ -121,7 +122,7 @@ $(BUILD)/tests/unit/emu/test_cpu_decode: LIBS_test = -lZydis
 $(BUILD)/tests/guest/%.bin: tests/guest/%.asm
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -f bin -o $@ $<
-$(BUILD)/tests/unit/emu/test_cpu_guest: | $(BUILD)/tests/guest/cpu_system.bin $(BUILD)/tests/guest/cpu_smp.bin
+$(BUILD)/tests/unit/emu/test_cpu_guest: | $(addprefix $(BUILD)/tests/guest/,cpu_system.bin cpu_legacy.bin cpu_smp.bin)
 .SECONDEXPANSION:
 $(TEST_BIN): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(TEST_LIBS_$$(call unit_folder,$$@))
 	@mkdir -p $(@D)

@@ -17,10 +17,10 @@
 #include "agent/transfer.h"
 #include "agent/worker.h"
 
-#define RETRY_SECONDS  5
+#define RETRY_SECONDS   5
 #define SOCKET_PATH_MAX 107 /* unix(7): sun_path less its end */
 
-G_DEFINE_QUARK(drover-agent-error, agent_error)
+G_DEFINE_QUARK(drover - agent - error, agent_error)
 
 char *agent_path(const struct agent *agent, const char *first, ...)
 {
@@ -42,7 +42,7 @@ void agent_changed(struct agent *agent)
     link_report_soon(agent->link);
 }
 
-/* ---- the assignment --------------------------------------------------------------------------- */
+/* ---- the assignment -------------------------------------------------------------------------- */
 
 static void carry_out(evutil_socket_t fd, short what, void *opaque)
 {
@@ -98,7 +98,7 @@ void agent_reconcile(struct agent *agent, Cluster__Assignment *assignment)
     evtimer_add(agent->reconcile, &now); /* not from inside whoever calls */
 }
 
-/* ---- start ------------------------------------------------------------------------------------ */
+/* ---- start ----------------------------------------------------------------------------------- */
 
 static bool lock_data(struct agent *agent, GError **error)
 {
@@ -115,8 +115,9 @@ static bool lock_data(struct agent *agent, GError **error)
     return false;
 }
 
-/* Sockets' paths are short, data folders' need not be: DATA/run where that fits, else a folder of our
- * own under /tmp whose name follows from the data folder, so that a restarted agent finds it. */
+/* Sockets' paths are short, data folders' need not be: DATA/run where that fits, else a folder of
+ * our own under /tmp whose name follows from the data folder, so that a restarted agent finds it.
+ */
 static bool make_run_dir(struct agent *agent, GError **error)
 {
     g_autofree char *hash =

@@ -32,16 +32,16 @@
 #include "proto/cluster.pb-c.h"
 
 struct agent_config {
-    char *name;             /* of the host */
-    char *data;             /* absolute path of the data folder */
-    char *images;           /* absolute path of the folder that sources come from */
-    char *emulator;         /* path of drover-emu */
-    char *transfer_listen;  /* "ADDR:PORT" */
-    char *metrics_listen;   /* "ADDR:PORT" */
-    char *join_token;       /* or NULL once joined */
-    char *controller;       /* "https://ADDR:PORT" */
-    char **labels;          /* "key=value", NULL-ended */
-    uint64_t memory_bytes;  /* for machines */
+    char *name;            /* of the host */
+    char *data;            /* absolute path of the data folder */
+    char *images;          /* absolute path of the folder that sources come from */
+    char *emulator;        /* path of drover-emu */
+    char *transfer_listen; /* "ADDR:PORT" */
+    char *metrics_listen;  /* "ADDR:PORT" */
+    char *join_token;      /* or NULL once joined */
+    char *controller;      /* "https://ADDR:PORT" */
+    char **labels;         /* "key=value", NULL-ended */
+    uint64_t memory_bytes; /* for machines */
     unsigned cpus;
 };
 
@@ -73,8 +73,8 @@ struct agent {
 };
 
 enum agent_error {
-    AGENT_ERROR_CONFIG, /* what the person who starts the agent has to put right */
-    AGENT_ERROR_FAILED, /* the host or the controller said no; the message has its reason */
+    AGENT_ERROR_CONFIG,     /* what the person who starts the agent has to put right */
+    AGENT_ERROR_FAILED,     /* the host or the controller said no; the message has its reason */
     AGENT_ERROR_CONNECTION, /* a connection to another agent broke */
     AGENT_ERROR_REFUSED,    /* another agent said no: trying again is of no use */
     AGENT_ERROR_COUNT,

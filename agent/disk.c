@@ -126,8 +126,7 @@ struct disks *disks_new(struct agent *agent, GError **error)
 
     disks->agent = agent;
     disks->table = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, disk_free);
-    if (folder_make(folder, 0700, error) && folder_make(staging, 0700, error) &&
-        scan(disks, error))
+    if (folder_make(folder, 0700, error) && folder_make(staging, 0700, error) && scan(disks, error))
         return disks;
     disks_free(disks);
     return NULL;
@@ -141,7 +140,7 @@ void disks_free(struct disks *disks)
     g_free(disks);
 }
 
-/* ---- making ----------------------------------------------------------------------------------- */
+/* ---- making ---------------------------------------------------------------------------------- */
 
 static bool fill(struct make *make, struct block_device *source)
 {
@@ -164,8 +163,8 @@ static bool make_from(struct make *make, struct block_device *source)
         size = block_size(source);
     if (source && size < block_size(source)) {
         g_set_error(&make->error, AGENT_ERROR, AGENT_ERROR_FAILED,
-                    "the disk is to have %" G_GUINT64_FORMAT " bytes, but its source %s has %"
-                    G_GUINT64_FORMAT "; ask for at least that",
+                    "the disk is to have %" G_GUINT64_FORMAT
+                    " bytes, but its source %s has %" G_GUINT64_FORMAT "; ask for at least that",
                     size, make->source, block_size(source));
         return false;
     }
@@ -180,8 +179,8 @@ static void make_run(void *data)
 
     unlink(make->staging); /* left from an attempt that was cut off */
     if (make->source) {
-        source = block_open(make->source, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_PROBE_RAW,
-                            &make->error);
+        source =
+            block_open(make->source, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_PROBE_RAW, &make->error);
         if (!source)
             return;
     }
@@ -272,7 +271,8 @@ static void want_present(struct disks *disks, struct disk *disk, const Cluster__
         examine(disks, disk);
     if (disk->state == CLUSTER__DISK_STATE__DISK_READY)
         agent_changed(disks->agent);
-    if (disk->state != CLUSTER__DISK_STATE__DISK_ABSENT) { /* there, good or damaged: never replaced */
+    if (disk->state !=
+        CLUSTER__DISK_STATE__DISK_ABSENT) { /* there, good or damaged: never replaced */
         disk->retry_at = g_get_monotonic_time() + RETRY_US;
         return;
     }
@@ -333,7 +333,7 @@ void disks_reconcile(struct disks *disks, const Cluster__Assignment *assignment)
     }
 }
 
-/* ---- what others ask -------------------------------------------------------------------------- */
+/* ---- what others ask ------------------------------------------------------------------------- */
 
 char *disks_ready_path(struct disks *disks, const char *uid, char **ret_reason)
 {

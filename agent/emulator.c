@@ -15,8 +15,8 @@
 #include "agent/files.h"
 
 #define INHERITED_LOCK 3 /* the lock's file descriptor in the process */
-#define REPLY_MAX (64 * 1024)
-#define MIB (UINT64_C(1) << 20) /* memory comes in whole ones */
+#define REPLY_MAX      (64 * 1024)
+#define MIB            (UINT64_C(1) << 20) /* memory comes in whole ones */
 
 extern char **environ;
 
@@ -27,7 +27,7 @@ static bool fail(GError **error, const char *what, const char *path, int number)
     return false;
 }
 
-/* ---- the lock --------------------------------------------------------------------------------- */
+/* ---- the lock -------------------------------------------------------------------------------- */
 
 /* Opens FOLDER/lock and locks it; -1 with EWOULDBLOCK in errno when a process holds it. */
 static int take_lock(const char *folder)
@@ -70,7 +70,7 @@ int emulator_watch(pid_t pid)
     return pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
 }
 
-/* ---- starting --------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 static char **make_arguments(const struct emulator_spec *spec)
 {
@@ -124,7 +124,8 @@ static int spawn(const struct emulator_spec *spec, int lock, pid_t *ret_pid)
     return number;
 }
 
-/* A descriptor that is INHERITED_LOCK itself would stay close-on-exec: dup2 to itself does nothing. */
+/* A descriptor that is INHERITED_LOCK itself would stay close-on-exec: dup2 to itself does nothing.
+ */
 static int move_lock(int lock)
 {
     int moved = fcntl(lock, F_DUPFD_CLOEXEC, INHERITED_LOCK + 1);
@@ -155,7 +156,7 @@ bool emulator_spawn(const struct emulator_spec *spec, pid_t *ret_pid, GError **e
     return number == 0 || fail(error, "start", spec->program, number);
 }
 
-/* ---- how it ended ----------------------------------------------------------------------------- */
+/* ---- how it ended ---------------------------------------------------------------------------- */
 
 enum emulator_end emulator_end(const char *folder)
 {
@@ -198,7 +199,7 @@ char *emulator_last_words(const char *folder)
     return g_utf8_make_valid(line ? line + 1 : tail, -1);
 }
 
-/* ---- asking ----------------------------------------------------------------------------------- */
+/* ---- asking ---------------------------------------------------------------------------------- */
 
 static bool exchange(nng_socket socket, const uint8_t *packed, size_t length, nng_msg **ret_reply,
                      const char *control, GError **error)
@@ -243,8 +244,7 @@ static bool dial(nng_socket *ret_socket, const char *control, int timeout_ms, GE
 
 static Emu__Reply *unpack(nng_msg *message, const char *control, GError **error)
 {
-    Emu__Reply *reply =
-        emu__reply__unpack(NULL, nng_msg_len(message), nng_msg_body(message));
+    Emu__Reply *reply = emu__reply__unpack(NULL, nng_msg_len(message), nng_msg_body(message));
 
     if (reply && reply->ok)
         return reply;

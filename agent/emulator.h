@@ -1,9 +1,10 @@
 /*
  * One drover-emu process: starting it, finding it again, asking it things.
  *
- * The process leads its own session and outlives the agent. It inherits a locked file (FOLDER/lock), so
- * "does it run?" has one answer that no crash of the agent can make wrong: the lock is held or it
- * is not. Its process id stands in FOLDER/pid, written by drover-emu; how it ended in FOLDER/exit.
+ * The process leads its own session and outlives the agent. It inherits a locked file
+ * (FOLDER/lock), so "does it run?" has one answer that no crash of the agent can make wrong: the
+ * lock is held or it is not. Its process id stands in FOLDER/pid, written by drover-emu; how it
+ * ended in FOLDER/exit.
  *
  * emulator_call() blocks and is for jobs (worker.h); the rest is quick.
  */
@@ -22,10 +23,10 @@ struct emulator_disk {
 };
 
 struct emulator_spec {
-    const char *program;   /* path of drover-emu */
-    const char *name;      /* for people: "namespace/name" */
-    const char *folder;    /* the machine's own */
-    const char *control;   /* paths of its unix sockets; short enough for sun_path */
+    const char *program; /* path of drover-emu */
+    const char *name;    /* for people: "namespace/name" */
+    const char *folder;  /* the machine's own */
+    const char *control; /* paths of its unix sockets; short enough for sun_path */
     const char *serial;
     uint64_t memory_bytes;
     unsigned cores;
@@ -54,7 +55,7 @@ enum emulator_end emulator_end(const char *folder);
 char *emulator_last_words(const char *folder);
 
 /* Sends one request to the control socket and waits for the reply, at most `timeout_ms`. The reply
- * is freed with emu__reply__free_unpacked(reply, NULL). NULL with an error when there was none or it
- * says no. */
+ * is freed with emu__reply__free_unpacked(reply, NULL). NULL with an error when there was none or
+ * it says no. */
 Emu__Reply *emulator_call(const char *control, const Emu__Request *request, int timeout_ms,
                           GError **error);

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Writes a new file beside `path`, syncs it, renames it over `path`, syncs the folder: after a crash
- * there is the old content or the new. `mode` as for open(). */
+/* Writes a new file beside `path`, syncs it, renames it over `path`, syncs the folder: after a
+ * crash there is the old content or the new. `mode` as for open(). */
 bool file_replace(const char *path, const void *content, size_t length, int mode, GError **error);
 bool folder_make(const char *path, int mode, GError **error); /* with its parents */
 bool folder_sync(const char *path, GError **error);

@@ -10,7 +10,7 @@
 
 #define REPLY_MAX (256 * 1024) /* bytes of a reply; a joining host expects a few KiB */
 
-/* ---- HTTP to the controller ------------------------------------------------------------------- */
+/* ---- HTTP to the controller ------------------------------------------------------------------ */
 
 struct reply {
     GString *body;
@@ -32,10 +32,10 @@ static size_t collect(char *bytes, size_t size, size_t count, void *opaque)
 static bool request(const struct identity *identity, const char *path, const char *body,
                     struct reply *reply, GError **error)
 {
-    g_autofree char *url = g_strdup_printf("https://%s:%u%s", MESSAGE_SERVER_NAME,
-                                           identity->rest_port, path);
-    g_autofree char *connect_to = g_strdup_printf("::%s:%u", identity->rest_host,
-                                                  identity->rest_port);
+    g_autofree char *url =
+        g_strdup_printf("https://%s:%u%s", MESSAGE_SERVER_NAME, identity->rest_port, path);
+    g_autofree char *connect_to =
+        g_strdup_printf("::%s:%u", identity->rest_host, identity->rest_port);
     struct curl_slist *targets = curl_slist_append(NULL, connect_to);
     struct curl_slist *headers = curl_slist_append(NULL, "Content-Type: application/json");
     char reason[CURL_ERROR_SIZE] = "";
@@ -75,7 +75,7 @@ static bool request(const struct identity *identity, const char *path, const cha
     return false;
 }
 
-/* ---- joining ---------------------------------------------------------------------------------- */
+/* ---- joining --------------------------------------------------------------------------------- */
 
 struct join_token {
     char *credential; /* "<id>.<secret>" */
@@ -167,8 +167,8 @@ static bool take_reply(struct identity *identity, const struct reply *reply, GEr
     json_auto_t *object = json_loadb(reply->body->str, reply->body->len, 0, NULL);
 
     if (reply->status != 200) {
-        const char *message = json_string_value(
-            json_object_get(json_object_get(object, "error"), "message"));
+        const char *message =
+            json_string_value(json_object_get(json_object_get(object, "error"), "message"));
 
         g_set_error(error, AGENT_ERROR, AGENT_ERROR_FAILED,
                     "the controller refuses to let %s join: %s (status %ld)", identity->host,
@@ -198,7 +198,7 @@ static bool post_join(struct identity *identity, const char *credential, GError 
     return ok;
 }
 
-/* ---- the folder ------------------------------------------------------------------------------- */
+/* ---- the folder ------------------------------------------------------------------------------ */
 
 static bool save_text(const char *folder, const char *name, const char *text, GError **error)
 {

@@ -15,8 +15,8 @@ struct identity {
     char *cluster_id;
     char *ca, *certificate, *key; /* PEM */
     uint8_t secret[MESSAGE_SECRET_LENGTH];
-    char *endpoint;   /* nng URL of the controller's agent port */
-    char *rest_host;  /* of the controller's REST port, for streams */
+    char *endpoint;  /* nng URL of the controller's agent port */
+    char *rest_host; /* of the controller's REST port, for streams */
     uint16_t rest_port;
 };
 

@@ -11,11 +11,11 @@
 #include "agent/transfer.h"
 #include "proto/message.h"
 
-#define CALL_TIMEOUT_MS   10000
-#define GATHER_MS         100
-#define RETRY_MS          1000
-#define REPORT_EVERY_MS   5000  /* until the controller says otherwise */
-#define PULL_WAIT_MS      10000
+#define CALL_TIMEOUT_MS 10000
+#define GATHER_MS       100
+#define RETRY_MS        1000
+#define REPORT_EVERY_MS 5000 /* until the controller says otherwise */
+#define PULL_WAIT_MS    10000
 
 struct link {
     struct agent *agent;
@@ -63,7 +63,7 @@ static void call_worked(struct link *link)
     link->was_refused = false;
 }
 
-/* ---- register --------------------------------------------------------------------------------- */
+/* ---- register -------------------------------------------------------------------------------- */
 
 static void on_registered(const ProtobufCMessage *message, const GError *error, void *opaque)
 {
@@ -85,8 +85,8 @@ static void on_registered(const ProtobufCMessage *message, const GError *error, 
     call_worked(link);
     g_message("registered with the controller");
     link->registered = true;
-    link->report_interval_ms = reply->report_interval_ms ? reply->report_interval_ms
-                                                         : REPORT_EVERY_MS;
+    link->report_interval_ms =
+        reply->report_interval_ms ? reply->report_interval_ms : REPORT_EVERY_MS;
     link->pull_wait_ms = reply->pull_wait_ms ? reply->pull_wait_ms : PULL_WAIT_MS;
     link->report_again = true; /* a timer that came before now has done nothing */
     arm(link->report_timer, GATHER_MS);
@@ -154,7 +154,7 @@ static void send_register(struct link *link)
     free_labels(request.labels);
 }
 
-/* ---- pull ------------------------------------------------------------------------------------- */
+/* ---- pull ------------------------------------------------------------------------------------ */
 
 static Cluster__Assignment *copy_assignment(const Cluster__Assignment *assignment)
 {
@@ -209,7 +209,7 @@ static void on_pull_timer(evutil_socket_t fd, short what, void *opaque)
         send_register(link);
 }
 
-/* ---- report ----------------------------------------------------------------------------------- */
+/* ---- report ---------------------------------------------------------------------------------- */
 
 static void refusal_free(void *item)
 {
@@ -295,7 +295,7 @@ void link_refuse_stream(struct link *link, const char *id, const char *message)
     link_report_soon(link);
 }
 
-/* ---- start and end ---------------------------------------------------------------------------- */
+/* ---- start and end --------------------------------------------------------------------------- */
 
 static void on_readable(evutil_socket_t fd, short what, void *opaque)
 {

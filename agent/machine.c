@@ -17,7 +17,7 @@
 #define POLL_STARTING_MS 200
 #define POLL_RUNNING_MS  2000
 #define CALL_TIMEOUT_MS  2000
-#define PRESS_AGAIN_US   (5 * G_USEC_PER_SEC) /* a guest that still boots ignores the power button */
+#define PRESS_AGAIN_US   (5 * G_USEC_PER_SEC) /* a booting guest ignores the button */
 #define KILL_AFTER_US    (5 * G_USEC_PER_SEC) /* after it was told to quit */
 
 struct machine {
@@ -31,10 +31,10 @@ struct machine {
     bool runs;
     pid_t pid; /* while it runs; 0 when not known (yet) */
     int pidfd;
-    struct event *ended; /* pidfd is readable */
-    struct event *poll;  /* timer */
-    bool calling;        /* a job talks to the emulator */
-    bool gone;           /* removed; freed when the job is back */
+    struct event *ended;                     /* pidfd is readable */
+    struct event *poll;                      /* timer */
+    bool calling;                            /* a job talks to the emulator */
+    bool gone;                               /* removed; freed when the job is back */
     int64_t stop_begun, pressed_at, quit_at; /* monotonic us; 0: not yet */
     uint64_t grace_us;
     struct machine_figures figures; /* numbers of the last status */
@@ -50,7 +50,7 @@ struct machines {
 static void poll_machine(struct machine *machine);
 static void process_ended(struct machine *machine);
 
-/* ---- keeping ---------------------------------------------------------------------------------- */
+/* ---- keeping --------------------------------------------------------------------------------- */
 
 static void set_state(struct machine *machine, Cluster__MachineState state, const char *message)
 {
@@ -138,7 +138,7 @@ static void mark_disks(struct machine *machine, bool in_use)
         disks_set_user(machine->machines->agent->disks, *uid, in_use ? machine->uid : NULL);
 }
 
-/* ---- the process ------------------------------------------------------------------------------ */
+/* ---- the process ----------------------------------------------------------------------------- */
 
 static void on_ended(evutil_socket_t fd, short what, void *opaque)
 {
@@ -151,8 +151,8 @@ static void watch(struct machine *machine, pid_t pid)
     machine->pidfd = emulator_watch(pid);
     if (machine->pidfd < 0)
         return;
-    machine->ended = event_new(machine->machines->agent->base, machine->pidfd, EV_READ, on_ended,
-                               machine);
+    machine->ended =
+        event_new(machine->machines->agent->base, machine->pidfd, EV_READ, on_ended, machine);
     event_add(machine->ended, NULL);
 }
 
@@ -190,8 +190,8 @@ static void conclude(struct machine *machine)
     machine->pid = 0;
     mark_disks(machine, false);
     machine->stop_begun = machine->pressed_at = machine->quit_at = 0;
-    machine->journal.state = failed ? CLUSTER__MACHINE_STATE__MACHINE_FAILED
-                                    : CLUSTER__MACHINE_STATE__MACHINE_EXITED;
+    machine->journal.state =
+        failed ? CLUSTER__MACHINE_STATE__MACHINE_FAILED : CLUSTER__MACHINE_STATE__MACHINE_EXITED;
     machine->journal.exit = how;
     g_free(machine->journal.message);
     machine->journal.message = g_strdup(words);
@@ -207,7 +207,7 @@ static void process_ended(struct machine *machine)
 {
     if (machine->pid > 0)
         waitpid(machine->pid, NULL, WNOHANG); /* ours to reap unless a former agent started it */
-    if (emulator_runs(machine->folder)) { /* gone, but its lock not yet: look again soon */
+    if (emulator_runs(machine->folder)) {     /* gone, but its lock not yet: look again soon */
         schedule_poll(machine, POLL_STARTING_MS);
         return;
     }
@@ -215,7 +215,7 @@ static void process_ended(struct machine *machine)
     conclude(machine);
 }
 
-/* ---- talking to it ---------------------------------------------------------------------------- */
+/* ---- talking to it --------------------------------------------------------------------------- */
 
 struct call {
     struct machine *machine;
@@ -289,7 +289,7 @@ static void call_emulator(struct machine *machine, Emu__Command command)
     workers_run(machine->machines->agent->workers, call_run, call_done, call);
 }
 
-/* ---- stopping --------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 /* Power button, again every few seconds; after the grace period (or at once for a kill) quit, which
  * flushes the disks; if even that is not heard, SIGKILL. Called at every poll. */
@@ -318,8 +318,7 @@ static Emu__Command push_stop(struct machine *machine)
 static void poll_machine(struct machine *machine)
 {
     Emu__Command command = EMU__COMMAND__COMMAND_STATUS;
-    bool quick = machine->stop_begun ||
-                 machine->state == CLUSTER__MACHINE_STATE__MACHINE_STARTING;
+    bool quick = machine->stop_begun || machine->state == CLUSTER__MACHINE_STATE__MACHINE_STARTING;
 
     if (!emulator_runs(machine->folder)) {
         process_ended(machine);
@@ -346,7 +345,7 @@ static void begin_stop(struct machine *machine)
     schedule_poll(machine, 0);
 }
 
-/* ---- starting --------------------------------------------------------------------------------- */
+/* ---- starting -------------------------------------------------------------------------------- */
 
 /* The disks' paths, or NULL with the reason why one is not ready. */
 static GPtrArray *disk_paths(struct machine *machine, const Cluster__MachineOrder *order,
@@ -356,9 +355,9 @@ static GPtrArray *disk_paths(struct machine *machine, const Cluster__MachineOrde
 
     for (size_t i = 0; i < order->n_disks; i++) {
         g_autofree char *reason = NULL;
-        char *path = disks_ready_path(machine->machines->agent->disks,
-                                      order->disks[i]->disk_uid ? order->disks[i]->disk_uid : "",
-                                      &reason);
+        char *path =
+            disks_ready_path(machine->machines->agent->disks,
+                             order->disks[i]->disk_uid ? order->disks[i]->disk_uid : "", &reason);
 
         if (!path) {
             *ret_reason = g_strdup_printf("disk %s %s", order->disks[i]->name, reason);
@@ -452,8 +451,8 @@ static void want_run(struct machine *machine, const Cluster__MachineOrder *order
         spawn(machine, order, paths);
 }
 
-/* A start that is called off before it was begun: journalled as begun and ended, so that an order to
- * run that comes late cannot begin it any more. */
+/* A start that is called off before it was begun: journalled as begun and ended, so that an order
+ * to run that comes late cannot begin it any more. */
 static void spend_start(struct machine *machine, const Cluster__MachineOrder *order)
 {
     g_autoptr(GError) error = NULL;
@@ -566,7 +565,7 @@ void machines_reconcile(struct machines *machines, const Cluster__Assignment *as
     }
 }
 
-/* ---- start and end of the agent --------------------------------------------------------------- */
+/* ---- start and end of the agent -------------------------------------------------------------- */
 
 static void find_one(struct machines *machines, const char *uid)
 {
@@ -625,7 +624,7 @@ void machines_free(struct machines *machines)
     g_free(machines);
 }
 
-/* ---- telling ---------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------- */
 
 static Cluster__MachineReport *report_of(const struct machine *machine)
 {

@@ -1,9 +1,9 @@
 /*
  * The host's machines: what is ordered, held against what runs.
  *
- * Each machine has a journal, DATA/machines/UID/journal.json, written before it is started, after it
- * was, and when it has ended. With the lock its process holds (emulator.h) that makes each start_id
- * start at most once, whatever crashes. Loop thread only.
+ * Each machine has a journal, DATA/machines/UID/journal.json, written before it is started, after
+ * it was, and when it has ended. With the lock its process holds (emulator.h) that makes each
+ * start_id start at most once, whatever crashes. Loop thread only.
  */
 #pragma once
 
@@ -17,7 +17,7 @@ struct agent;
 struct machines;
 
 struct machines *machines_new(struct agent *agent, GError **error); /* finds those that run */
-void machines_free(struct machines *machines);                     /* stops none */
+void machines_free(struct machines *machines);                      /* stops none */
 
 void machines_reconcile(struct machines *machines, const Cluster__Assignment *assignment);
 

@@ -82,13 +82,13 @@ bool machine_journal_save(const struct machine_journal *journal, const char *fol
         json_array_append_new(disks, json_string(*uid));
     if (journal->message)
         message = g_utf8_make_valid(journal->message, -1);
-    object = json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:s*, s:s*, s:I, s:I, s:b, s:o}", "uid",
-                       journal->uid, "namespace", journal->namespace, "name", journal->name,
-                       "startId", (json_int_t)journal->start_id, "state", (int)journal->state,
-                       "exit", (int)journal->exit, "message", message, "bootId",
-                       journal->boot_id, "startedAt", (json_int_t)journal->started_at,
-                       "memoryBytes", (json_int_t)journal->memory_bytes, "stopOrdered",
-                       (int)journal->stop_ordered, "disks", disks);
+    object =
+        json_pack("{s:s, s:s, s:s, s:I, s:i, s:i, s:s*, s:s*, s:I, s:I, s:b, s:o}", "uid",
+                  journal->uid, "namespace", journal->namespace, "name", journal->name, "startId",
+                  (json_int_t)journal->start_id, "state", (int)journal->state, "exit",
+                  (int)journal->exit, "message", message, "bootId", journal->boot_id, "startedAt",
+                  (json_int_t)journal->started_at, "memoryBytes", (json_int_t)journal->memory_bytes,
+                  "stopOrdered", (int)journal->stop_ordered, "disks", disks);
     text = json_dumps(object, JSON_INDENT(2));
     ok = file_replace(path, text, strlen(text), 0600, error);
     free(text);

@@ -11,15 +11,15 @@
 
 struct machine_journal {
     char *uid, *namespace, *name;
-    uint64_t start_id;                 /* the highest one begun; 0: none */
-    Cluster__MachineState state;       /* STARTING (also while it runs), EXITED or FAILED */
-    Cluster__MachineExit exit;         /* with EXITED */
-    char *message;                     /* for people, or NULL */
-    char *boot_id;                     /* of the host, when it was started */
-    int64_t started_at;                /* seconds since 1970 */
+    uint64_t start_id;           /* the highest one begun; 0: none */
+    Cluster__MachineState state; /* STARTING (also while it runs), EXITED or FAILED */
+    Cluster__MachineExit exit;   /* with EXITED */
+    char *message;               /* for people, or NULL */
+    char *boot_id;               /* of the host, when it was started */
+    int64_t started_at;          /* seconds since 1970 */
     uint64_t memory_bytes;
-    char **disks;                      /* uids in use, NULL-ended, or NULL */
-    bool stop_ordered;                 /* it was told to end */
+    char **disks;      /* uids in use, NULL-ended, or NULL */
+    bool stop_ordered; /* it was told to end */
 };
 
 /* FOLDER/journal.json. False when there is none, or when it is damaged. */

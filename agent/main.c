@@ -124,6 +124,7 @@ static void options_clear(struct options *options)
 static bool parse(struct options *options, int argc, char **argv, GError **error)
 {
     struct agent_config *config = &options->config;
+    /* clang-format off */
     const GOptionEntry entries[] = {
         {"controller", 0, 0, G_OPTION_ARG_STRING, &config->controller,
          "the controller's REST address, to join", "https://HOST:PORT"},
@@ -148,6 +149,7 @@ static bool parse(struct options *options, int argc, char **argv, GError **error
         {"version", 0, 0, G_OPTION_ARG_NONE, &options->version, "print the version", NULL},
         {NULL, 0, 0, 0, NULL, NULL, NULL},
     };
+    /* clang-format on */
     GOptionContext *context = g_option_context_new("- run this host's machines");
     bool ok;
 

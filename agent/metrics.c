@@ -3,8 +3,8 @@
 #include <errno.h>
 #include <event2/buffer.h>
 #include <event2/http.h>
-#include <string.h>
 #include <netinet/in.h>
+#include <string.h>
 
 #include "agent/agent.h"
 #include "agent/host.h"
@@ -19,7 +19,7 @@ struct metrics {
     char *address;
 };
 
-/* ---- the families ----------------------------------------------------------------------------- */
+/* ---- the families ---------------------------------------------------------------------------- */
 
 static const struct metric build_info = {"drover_agent_build_info", METRIC_GAUGE,
                                          "Always 1; the labels tell version and host."};
@@ -84,6 +84,7 @@ static double disk_writes(const struct machine_figures *f)
     return (double)f->disk_writes;
 }
 
+/* clang-format off */
 static const struct machine_metric machine_metrics[] = {
     {{"drover_vm_running", METRIC_GAUGE, "1 while the machine's emulator runs."}, running},
     {{"drover_vm_cpu_seconds_total", METRIC_COUNTER, "Processor time of the machine's emulator."},
@@ -99,6 +100,7 @@ static const struct machine_metric machine_metrics[] = {
     {{"drover_vm_disk_reads_total", METRIC_COUNTER, "Read requests of the guest."}, disk_reads},
     {{"drover_vm_disk_writes_total", METRIC_COUNTER, "Write requests of the guest."}, disk_writes},
 };
+/* clang-format on */
 
 struct page {
     GString *out;
@@ -150,7 +152,7 @@ char *metrics_page(struct agent *agent)
     return g_string_free(page.out, FALSE);
 }
 
-/* ---- the server ------------------------------------------------------------------------------- */
+/* ---- the server ------------------------------------------------------------------------------ */
 
 static void answer(struct evhttp_request *request, int status, const char *type, const char *text)
 {
@@ -204,7 +206,8 @@ static bool bind_http(struct metrics *metrics, const char *listen, GError **erro
         struct sockaddr_in address;
         socklen_t length = sizeof(address);
 
-        if (getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&address, &length) == 0)
+        if (getsockname(evhttp_bound_socket_get_fd(bound), (struct sockaddr *)&address, &length) ==
+            0)
             port = ntohs(address.sin_port);
     }
     metrics->address = g_strdup_printf("%s:%u", *host ? host : g_get_host_name(), (unsigned)port);

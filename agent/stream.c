@@ -36,7 +36,7 @@ struct stream {
     struct bufferevent *serial; /* console; NULL until the upgrade */
     int log;                    /* log; -1 */
     bool follow, upgraded, draining;
-    char *path;      /* of the socket or log */
+    char *path; /* of the socket or log */
     char *request;
     struct event *timer; /* looks for more of a followed log */
 };
@@ -78,7 +78,7 @@ static void end_when_drained(struct stream *stream)
         end_stream(stream);
 }
 
-/* ---- a log ------------------------------------------------------------------------------------ */
+/* ---- a log ----------------------------------------------------------------------------------- */
 
 static void pump_log(struct stream *stream)
 {
@@ -103,7 +103,7 @@ static void on_follow(evutil_socket_t fd, short what, void *opaque)
     pump_log(opaque);
 }
 
-/* ---- a console -------------------------------------------------------------------------------- */
+/* ---- a console ------------------------------------------------------------------------------- */
 
 /* Moves what has come in at one side to the other; stops reading while the other is slow. */
 static void relay(struct bufferevent *from, struct bufferevent *to)
@@ -145,12 +145,12 @@ static void connect_serial(struct stream *stream)
     bufferevent_setcb(stream->serial, on_serial_read, on_serial_written, on_serial_event, stream);
     bufferevent_setwatermark(stream->serial, EV_READ, 0, BUFFER_MAX);
     bufferevent_enable(stream->serial, EV_READ | EV_WRITE);
-    if (bufferevent_socket_connect(stream->serial, (struct sockaddr *)&address,
-                                   sizeof(address)) < 0)
+    if (bufferevent_socket_connect(stream->serial, (struct sockaddr *)&address, sizeof(address)) <
+        0)
         end_when_drained(stream);
 }
 
-/* ---- the controller's side -------------------------------------------------------------------- */
+/* ---- the controller's side ------------------------------------------------------------------- */
 
 /* The answer to our GET: everything up to the empty line. */
 static void take_answer(struct stream *stream)
@@ -238,7 +238,7 @@ static bool connect_controller(struct stream *stream)
                                                identity->rest_host, identity->rest_port) == 0;
 }
 
-/* ---- orders ----------------------------------------------------------------------------------- */
+/* ---- orders ---------------------------------------------------------------------------------- */
 
 static char *make_request(const Cluster__StreamOrder *order)
 {
@@ -281,8 +281,8 @@ static void begin(struct streams *streams, const Cluster__StreamOrder *order)
     stream->log = -1;
     stream->request = make_request(order);
     stream->timer = evtimer_new(streams->agent->base, on_follow, stream);
-    stream->path = console ? machines_serial_socket(machines, uid)
-                           : machines_serial_log(machines, uid);
+    stream->path =
+        console ? machines_serial_socket(machines, uid) : machines_serial_log(machines, uid);
     g_ptr_array_add(streams->active, stream);
     if (console && !stream->path)
         refuse(stream, "the machine is not running on this host");

@@ -17,10 +17,10 @@
 #include "agent/worker.h"
 #include "proto/pki.h"
 
-#define HANDSHAKE_SECONDS   10
-#define RECEIVE_SECONDS     60 /* of silence before a connection counts as broken */
-#define REPORT_EVERY_MS     500 /* progress, while something is copied */
-#define CONNECTIONS_MAX     64
+#define HANDSHAKE_SECONDS 10
+#define RECEIVE_SECONDS   60  /* of silence before a connection counts as broken */
+#define REPORT_EVERY_MS   500 /* progress, while something is copied */
+#define CONNECTIONS_MAX   64
 
 struct transfers {
     struct agent *agent;
@@ -34,7 +34,7 @@ struct transfers {
     uint64_t sent, received; /* of transfers that have ended */
 };
 
-/* ---- one transfer ----------------------------------------------------------------------------- */
+/* ---- one transfer ---------------------------------------------------------------------------- */
 
 void transfer_set_state(struct transfer *transfer, Cluster__TransferState state,
                         const char *message)
@@ -132,7 +132,7 @@ static struct transfer *transfer_new(struct transfers *transfers,
     return transfer;
 }
 
-/* ---- concluding ------------------------------------------------------------------------------- */
+/* ---- concluding ------------------------------------------------------------------------------ */
 
 static bool commit_target(struct transfers *transfers, struct transfer *transfer, GError **error)
 {
@@ -204,7 +204,7 @@ static void abort_transfer(struct transfers *transfers, struct transfer *transfe
     agent_changed(transfers->agent);
 }
 
-/* ---- sending ---------------------------------------------------------------------------------- */
+/* ---- sending --------------------------------------------------------------------------------- */
 
 struct job {
     struct transfers *transfers;
@@ -252,7 +252,7 @@ static void start_send(struct transfers *transfers, struct transfer *transfer)
     workers_run(transfers->agent->workers, send_run, send_done, job);
 }
 
-/* ---- receiving -------------------------------------------------------------------------------- */
+/* ---- receiving ------------------------------------------------------------------------------- */
 
 static const char *check_hello(struct transfer *transfer, const Cluster__TransferHello *hello,
                                const char *peer)
@@ -347,8 +347,8 @@ static void receive_done(void *data)
     g_free(job);
 }
 
-static void on_accept(struct evconnlistener *listener, evutil_socket_t fd,
-                      struct sockaddr *address, int length, void *opaque)
+static void on_accept(struct evconnlistener *listener, evutil_socket_t fd, struct sockaddr *address,
+                      int length, void *opaque)
 {
     struct transfers *transfers = opaque;
     struct job *job;
@@ -363,7 +363,7 @@ static void on_accept(struct evconnlistener *listener, evutil_socket_t fd,
     workers_run(transfers->agent->workers, receive_run, receive_done, job);
 }
 
-/* ---- orders ----------------------------------------------------------------------------------- */
+/* ---- orders ---------------------------------------------------------------------------------- */
 
 static bool order_is_sound(const Cluster__TransferOrder *order)
 {
@@ -470,7 +470,7 @@ void transfers_reconcile(struct transfers *transfers, const Cluster__Assignment 
     g_mutex_unlock(&transfers->lock);
 }
 
-/* ---- start and end ---------------------------------------------------------------------------- */
+/* ---- start and end --------------------------------------------------------------------------- */
 
 static int bind_address(const char *listen_text, GError **error)
 {
@@ -480,7 +480,8 @@ static int bind_address(const char *listen_text, GError **error)
     struct addrinfo *found = NULL;
     int fd = -1, on = 1;
 
-    if (!colon || (*colon = '\0', getaddrinfo(*host ? host : NULL, colon + 1, &hints, &found)) != 0) {
+    if (!colon ||
+        (*colon = '\0', getaddrinfo(*host ? host : NULL, colon + 1, &hints, &found)) != 0) {
         g_set_error(error, AGENT_ERROR, AGENT_ERROR_CONFIG,
                     "\"%s\" is no address to listen at; write ADDRESS:PORT", listen_text);
         return -1;
@@ -522,10 +523,9 @@ static bool start_listening(struct transfers *transfers, const char *listen_text
     if (fd < 0)
         return false;
     transfers->address = advertised(fd);
-    transfers->listener = evconnlistener_new(transfers->agent->base, on_accept, transfers,
-                                             LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC |
-                                                 LEV_OPT_LEAVE_SOCKETS_BLOCKING,
-                                             16, fd);
+    transfers->listener = evconnlistener_new(
+        transfers->agent->base, on_accept, transfers,
+        LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC | LEV_OPT_LEAVE_SOCKETS_BLOCKING, 16, fd);
     return true;
 }
 
@@ -538,11 +538,11 @@ struct transfers *transfers_new(struct agent *agent, const char *listen, GError 
     g_mutex_init(&transfers->lock);
     transfers->table = g_hash_table_new_full(g_str_hash, g_str_equal, NULL, transfer_free);
     transfers->progress = evtimer_new(agent->base, on_progress, transfers);
-    transfers->client = pki_tls_context(false, true, identity->ca, identity->certificate,
-                                        identity->key, error);
+    transfers->client =
+        pki_tls_context(false, true, identity->ca, identity->certificate, identity->key, error);
     if (transfers->client)
-        transfers->server = pki_tls_context(true, true, identity->ca, identity->certificate,
-                                            identity->key, error);
+        transfers->server =
+            pki_tls_context(true, true, identity->ca, identity->certificate, identity->key, error);
     if (transfers->server && start_listening(transfers, listen, error)) {
         SSL_CTX_set_num_tickets(transfers->server, 0); /* see take_pending() in transfer_send.c */
         return transfers;
@@ -583,7 +583,7 @@ const char *transfers_address(const struct transfers *transfers)
     return transfers->address;
 }
 
-/* ---- telling ---------------------------------------------------------------------------------- */
+/* ---- telling --------------------------------------------------------------------------------- */
 
 static void report_hashes(struct transfer *transfer, Cluster__TransferReport *report)
 {

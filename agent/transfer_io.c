@@ -11,7 +11,7 @@
 
 #include "agent/agent.h"
 
-/* ---- sockets ---------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 void transfer_socket_timeout(int fd, int seconds)
 {
@@ -62,7 +62,7 @@ int transfer_dial(const char *address, int timeout_seconds, GError **error)
     return fd;
 }
 
-/* ---- TLS -------------------------------------------------------------------------------------- */
+/* ---- TLS ------------------------------------------------------------------------------------- */
 
 char *tls_reason(SSL *ssl, int result)
 {
@@ -120,7 +120,7 @@ static bool tls_read(SSL *ssl, uint8_t *bytes, size_t length, GError **error)
     return true;
 }
 
-/* ---- frames ----------------------------------------------------------------------------------- */
+/* ---- frames ---------------------------------------------------------------------------------- */
 
 bool frame_send(SSL *ssl, const Cluster__TransferFrame *frame, GError **error)
 {
@@ -171,7 +171,7 @@ void frame_send_error(SSL *ssl, const char *message)
     frame_send(ssl, &frame, NULL);
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static bool io_fail(GError **error, const char *what, const char *path, int number)
 {

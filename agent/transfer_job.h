@@ -14,8 +14,8 @@
 
 struct transfer_disk {
     char *uid;
-    char *image;   /* source: the disk; target: where it goes */
-    char *staged;  /* target: where it is collected */
+    char *image;  /* source: the disk; target: where it goes */
+    char *staged; /* target: where it is collected */
     bool hashed;
     uint8_t sha256[TRANSFER_SHA256];
 };
@@ -26,9 +26,9 @@ struct transfer {
     Cluster__TransferRole role;
     uint8_t ticket[32];
     char *peer_host, *peer_address;
-    char *machine_uid; /* does not run while its disks move; may be NULL */
-    char *staging; /* target: DATA/staging/ID */
-    uint64_t rate_bytes; /* per second; 0: no limit */
+    char *machine_uid;           /* does not run while its disks move; may be NULL */
+    char *staging;               /* target: DATA/staging/ID */
+    uint64_t rate_bytes;         /* per second; 0: no limit */
     struct transfer_disk *disks; /* `hashed` and `sha256` are guarded by lock */
     size_t disk_count;
 
@@ -52,7 +52,8 @@ bool transfer_is_cancelled(const struct transfer *transfer);
 /* The connection in use; false when the transfer has been cancelled meanwhile. */
 bool transfer_set_fd(struct transfer *transfer, int fd);
 
-/* Source: dials, sends, retries; leaves the transfer COPIED or FAILED (or as it is, if cancelled). */
+/* Source: dials, sends, retries; leaves the transfer COPIED or FAILED (or as it is, if cancelled).
+ */
 void transfer_send(struct transfer *transfer, SSL_CTX *tls);
 /* Target: serves one connection whose hello has been read and checked. Leaves the transfer COPIED,
  * FAILED (own disk), or WAITING (the connection broke: the source dials again). */

@@ -18,8 +18,9 @@
 #include "agent/transfer_job.h"
 #include "storage/block.h"
 
-#define FLUSH_EVERY (UINT64_C(64) << 20) /* bytes between flushes and acknowledgements of progress */
-#define ACK_EVERY   (UINT64_C(4) << 20)
+#define FLUSH_EVERY                                                                                \
+    (UINT64_C(64) << 20) /* bytes between flushes and acknowledgements of progress */
+#define ACK_EVERY (UINT64_C(4) << 20)
 
 struct receiver {
     struct transfer *transfer;
@@ -77,7 +78,7 @@ void transfer_receive_resume(struct transfer *transfer)
     transfer->state = CLUSTER__TRANSFER_STATE__TRANSFER_COPIED;
 }
 
-/* ---- answering the hello ---------------------------------------------------------------------- */
+/* ---- answering the hello --------------------------------------------------------------------- */
 
 /* Room for what is still to come, with a little left for everybody else. */
 static bool check_room(const struct receiver *receiver, uint64_t total, GError **error)
@@ -99,7 +100,8 @@ static bool send_accept(struct receiver *receiver, GError **error)
     struct transfer *transfer = receiver->transfer;
     Cluster__TransferFrame frame = CLUSTER__TRANSFER_FRAME__INIT;
     Cluster__TransferAccept accept = CLUSTER__TRANSFER_ACCEPT__INIT;
-    g_autofree Cluster__TransferResume *resume = g_new(Cluster__TransferResume, transfer->disk_count);
+    g_autofree Cluster__TransferResume *resume =
+        g_new(Cluster__TransferResume, transfer->disk_count);
     g_autofree Cluster__TransferResume **list =
         g_new(Cluster__TransferResume *, transfer->disk_count);
 
@@ -137,7 +139,7 @@ static bool begin(struct receiver *receiver, GError **error)
            check_room(receiver, to_come, error) && send_accept(receiver, error);
 }
 
-/* ---- data ------------------------------------------------------------------------------------- */
+/* ---- data ------------------------------------------------------------------------------------ */
 
 static struct transfer_disk *find_disk(struct transfer *transfer, const char *uid, GError **error)
 {
@@ -201,8 +203,8 @@ static bool take_data(struct receiver *receiver, const Cluster__TransferData *da
     if (data->offset < receiver->offset || data->bytes.len > FRAME_DATA_MAX ||
         data->offset > INT64_MAX - FRAME_DATA_MAX) {
         g_set_error(error, AGENT_ERROR, AGENT_ERROR_FAILED,
-                    "data of disk %s came out of order, at byte %" G_GUINT64_FORMAT,
-                    data->disk_uid, data->offset);
+                    "data of disk %s came out of order, at byte %" G_GUINT64_FORMAT, data->disk_uid,
+                    data->offset);
         return false;
     }
     if (!file_write_at(receiver->fd, receiver->disk->staged, data->offset, data->bytes.data,
@@ -215,7 +217,7 @@ static bool take_data(struct receiver *receiver, const Cluster__TransferData *da
     return receiver->done - receiver->acked < ACK_EVERY || send_ack(receiver, error);
 }
 
-/* ---- the end of a disk ------------------------------------------------------------------------ */
+/* ---- the end of a disk ----------------------------------------------------------------------- */
 
 /* Reads back what is on our own disk. Acknowledges from time to time: the source listens for signs
  * of life. */
@@ -242,8 +244,8 @@ static bool hash_staged(struct receiver *receiver, uint64_t size, uint8_t sha256
     return ok;
 }
 
-static bool send_result(struct receiver *receiver, const uint8_t sha256[TRANSFER_SHA256], bool equal,
-                        GError **error)
+static bool send_result(struct receiver *receiver, const uint8_t sha256[TRANSFER_SHA256],
+                        bool equal, GError **error)
 {
     Cluster__TransferFrame frame = CLUSTER__TRANSFER_FRAME__INIT;
     Cluster__TransferDiskResult result = CLUSTER__TRANSFER_DISK_RESULT__INIT;
@@ -301,7 +303,7 @@ static bool finish_disk(struct receiver *receiver, const Cluster__TransferDiskEn
            send_result(receiver, sha256, equal, error);
 }
 
-/* ---- the connection --------------------------------------------------------------------------- */
+/* ---- the connection -------------------------------------------------------------------------- */
 
 static bool all_hashed(struct transfer *transfer)
 {
@@ -363,8 +365,8 @@ static void part(struct receiver *receiver, const char *message)
         ;
 }
 
-/* A broken connection, or a source that gives up, leaves what has come for the next attempt; our own
- * disk's trouble ends the transfer. */
+/* A broken connection, or a source that gives up, leaves what has come for the next attempt; our
+ * own disk's trouble ends the transfer. */
 static void fail(struct receiver *receiver, const GError *error)
 {
     struct transfer *transfer = receiver->transfer;

@@ -33,7 +33,7 @@ struct sender {
     uint64_t sent;             /* in this connection */
 };
 
-/* ---- the images ------------------------------------------------------------------------------- */
+/* ---- the images ------------------------------------------------------------------------------ */
 
 /* The next run of data at or after `offset`; false when only a hole is left. */
 static bool next_data(const struct source_file *file, uint64_t offset, uint64_t *ret_begin,
@@ -98,7 +98,7 @@ static bool open_sources(struct sender *sender, GError **error)
     return true;
 }
 
-/* ---- one connection --------------------------------------------------------------------------- */
+/* ---- one connection -------------------------------------------------------------------------- */
 
 static bool connect_peer(struct sender *sender, SSL_CTX *tls, GError **error)
 {
@@ -325,7 +325,7 @@ static bool send_end(struct sender *sender, GError **error)
 
 enum attempt {
     ATTEMPT_DONE,
-    ATTEMPT_AGAIN, /* the connection failed, or the target is not ready yet */
+    ATTEMPT_AGAIN,   /* the connection failed, or the target is not ready yet */
     ATTEMPT_REFUSED, /* no use in trying again */
 };
 

@@ -2,8 +2,8 @@
  * Jobs: work that blocks, away from the loop.
  *
  * run() is called on a thread of its own pool and may touch the job's own data only; then done() is
- * called on the loop thread, where it may touch everything, and frees the job's data. When the agent
- * ends, jobs that run are waited for, and their done() is not called any more.
+ * called on the loop thread, where it may touch everything, and frees the job's data. When the
+ * agent ends, jobs that run are waited for, and their done() is not called any more.
  */
 #pragma once
 

@@ -40,7 +40,9 @@ for t in "${tests[@]}"; do
     rm -rf "$TEST_TMP"
     mkdir -p "$TEST_TMP"
     start=$(date +%s)
-    timeout --kill-after=10 900 "$t" </dev/null >"$log" 2>&1
+    limit=900
+    case $t in *_long.sh) limit=5400 ;; esac
+    timeout --kill-after=10 $limit "$t" </dev/null >"$log" 2>&1
     status=$?
     seconds=$(($(date +%s) - start))
     case $status in

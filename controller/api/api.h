@@ -91,8 +91,8 @@
  *   GET  /api/v1/jointokens      -> {"items": [{"id", "expires", "uses"}]}, no secrets
  *   POST /api/v1/jointokens      body {} or {"hours": 24}
  *                                -> 201 {"id", "token": "drover-join:<id>.<secret>:<sha256>",
- *                                        "expires", "command": "drover-agent --controller … --join-token …"}
- *   DELETE /api/v1/jointokens/ID -> 200
+ *                                        "expires", "command": "drover-agent --controller …
+ * --join-token …"} DELETE /api/v1/jointokens/ID -> 200
  *
  * Joining (the agent)
  * -------------------

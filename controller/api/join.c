@@ -89,9 +89,9 @@ void join_token_create(struct api_call *call)
         call_fail_store(call, error);
         return;
     }
-    g_autofree char *command = g_strdup_printf("drover-agent --controller https://%s:%u --join-token %s",
-                                               call->api->config.advertise, call->api->port,
-                                               object_string(token, "token", ""));
+    g_autofree char *command = g_strdup_printf(
+        "drover-agent --controller https://%s:%u --join-token %s", call->api->config.advertise,
+        call->api->port, object_string(token, "token", ""));
     object_set_string(token, "command", command);
     call_reply(call, 201, token);
 }

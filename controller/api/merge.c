@@ -35,13 +35,11 @@ static void diff_objects(json_t *list, const char *path, const json_t *old, cons
 {
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)new, key, value)
-    {
+    json_object_foreach ((json_t *)new, key, value) {
         g_autofree char *at = g_strdup_printf("%s.%s", path, key);
         diff(list, at, json_object_get(old, key), value);
     }
-    json_object_foreach((json_t *)old, key, value)
-    {
+    json_object_foreach ((json_t *)old, key, value) {
         g_autofree char *at = g_strdup_printf("%s.%s", path, key);
         if (!json_object_get(new, key))
             add(list, at, value, NULL);

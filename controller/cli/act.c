@@ -12,7 +12,7 @@
 #include "controller/object/object.h"
 #include "controller/object/quantity.h"
 
-/* ---- delete ----------------------------------------------------------------------------------- */
+/* ---- delete ---------------------------------------------------------------------------------- */
 
 static bool delete_one(struct client *client, const struct kind *kind, const char *name,
                        const struct options *options, GError **error)
@@ -93,7 +93,7 @@ int run_delete(struct client *client, const struct options *options, GError **er
     return STATUS_OK;
 }
 
-/* ---- start, stop, restart --------------------------------------------------------------------- */
+/* ---- start, stop, restart -------------------------------------------------------------------- */
 
 static int machine_action(struct client *client, const struct options *options, const char *action,
                           const char *phase, GError **error)
@@ -109,12 +109,11 @@ static int machine_action(struct client *client, const struct options *options, 
         return STATUS_USAGE;
     }
     g_autofree char *base = target_path(kind, options_namespace(options), name);
-    g_autofree char *path = g_strdup_printf("%s/%s%s", base, action,
-                                            options->force ? "?force=1" : "");
+    g_autofree char *path =
+        g_strdup_printf("%s/%s%s", base, action, options->force ? "?force=1" : "");
     json_auto_t *object = client_request(client, "POST", path, NULL, NULL, error);
 
-    if (!object ||
-        (options->wait && !watch_phase(client, kind, name, options, phase, NULL, error)))
+    if (!object || (options->wait && !watch_phase(client, kind, name, options, phase, NULL, error)))
         return STATUS_FAILED;
     printf("virtualmachine/%s: %s%s\n", name, action, options->wait ? " done" : " asked for");
     return STATUS_OK;
@@ -135,7 +134,7 @@ int run_restart(struct client *client, const struct options *options, GError **e
     return machine_action(client, options, "restart", "Running", error);
 }
 
-/* ---- migrate ---------------------------------------------------------------------------------- */
+/* ---- migrate --------------------------------------------------------------------------------- */
 
 /* A line for each phase; while copying, how far it is, on a terminal in place. */
 static void show_progress(const json_t *migration)
@@ -161,8 +160,8 @@ int run_migrate(struct client *client, const struct options *options, GError **e
     const struct kind *kind;
     const char *name, *migration;
     g_autofree char *base = NULL, *path = NULL;
-    json_auto_t *body = options->target ? json_pack("{s:s}", "targetHost", options->target)
-                                        : json_object();
+    json_auto_t *body =
+        options->target ? json_pack("{s:s}", "targetHost", options->target) : json_object();
     json_auto_t *object = NULL;
     bool ok = true;
 

@@ -70,9 +70,9 @@ static json_t *post(struct client *client, const struct manifest *manifest, bool
 {
     g_autofree char *place = NULL;
     GError *refused = NULL;
-    json_t *answer = client_request(client, "POST",
-                                    dry ? "/api/v1/apply?dryRun=true" : "/api/v1/apply",
-                                    manifest->object, NULL, &refused);
+    json_t *answer =
+        client_request(client, "POST", dry ? "/api/v1/apply?dryRun=true" : "/api/v1/apply",
+                       manifest->object, NULL, &refused);
 
     if (answer)
         return answer;
@@ -123,8 +123,8 @@ static void show(const json_t *applied, enum output_form form)
         output_object(kind_of(only), only, form, false);
         return;
     }
-    list = json_pack("{s:s, s:s, s:O}", "kind", "List", "apiVersion", API_VERSION, "items",
-                     applied);
+    list =
+        json_pack("{s:s, s:s, s:O}", "kind", "List", "apiVersion", API_VERSION, "items", applied);
     output_list(kind_of(only), list, form, false);
 }
 
@@ -153,7 +153,7 @@ int run_apply(struct client *client, const struct options *options, GError **err
     return STATUS_OK;
 }
 
-/* ---- diff ------------------------------------------------------------------------------------- */
+/* ---- diff ------------------------------------------------------------------------------------ */
 
 static void print_side(char sign, const char *path, const json_t *value)
 {

@@ -36,34 +36,34 @@ struct client;
 
 /* What the options said. Each command takes those its table entry names. */
 struct options {
-    char *config;         /* --config FILE */
-    char *namespace;      /* -n NAMESPACE */
-    gboolean all;         /* -A */
-    char **files;         /* -f FILE|-, repeatable */
-    char *output;         /* -o FORM */
-    char *selector;       /* -l SELECTOR */
-    gboolean watch;       /* -w */
-    gboolean force;       /* --force */
-    gboolean wait;        /* --wait */
-    gboolean follow;      /* -f of logs */
-    char *dry_run;        /* --dry-run=server */
-    char *target;         /* --to HOST */
-    char *object;         /* --for KIND/NAME */
-    int tail;             /* --tail BYTES */
-    int timeout;          /* --timeout SECONDS */
-    char **arguments;     /* the rest, NULL-ended, never NULL */
-    int count;            /* of them */
+    char *config;     /* --config FILE */
+    char *namespace;  /* -n NAMESPACE */
+    gboolean all;     /* -A */
+    char **files;     /* -f FILE|-, repeatable */
+    char *output;     /* -o FORM */
+    char *selector;   /* -l SELECTOR */
+    gboolean watch;   /* -w */
+    gboolean force;   /* --force */
+    gboolean wait;    /* --wait */
+    gboolean follow;  /* -f of logs */
+    char *dry_run;    /* --dry-run=server */
+    char *target;     /* --to HOST */
+    char *object;     /* --for KIND/NAME */
+    int tail;         /* --tail BYTES */
+    int timeout;      /* --timeout SECONDS */
+    char **arguments; /* the rest, NULL-ended, never NULL */
+    int count;        /* of them */
 };
 
 struct command {
     const char *name;
     const char *arguments; /* as in help: "KIND [NAME]" */
     const char *summary;
-    const char *details;   /* more for its own help, or NULL */
+    const char *details; /* more for its own help, or NULL */
     const char *example;
-    const char *options;   /* the option keys it takes; see options.c */
-    int min, max;          /* how many arguments; max -1: any */
-    bool offline;          /* needs no server */
+    const char *options; /* the option keys it takes; see options.c */
+    int min, max;        /* how many arguments; max -1: any */
+    bool offline;        /* needs no server */
     int (*run)(struct client *client, const struct options *options, GError **error);
 };
 

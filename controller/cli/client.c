@@ -198,7 +198,7 @@ bool client_stream(struct client *client, const char *path,
     return ok;
 }
 
-/* ---- upgraded connections --------------------------------------------------------------------- */
+/* ---- upgraded connections -------------------------------------------------------------------- */
 
 struct upgraded {
     CURL *curl;
@@ -260,13 +260,13 @@ void upgraded_free(struct upgraded *stream)
 static bool send_upgrade(struct client *client, struct upgraded *stream, const char *path,
                          const char *protocol)
 {
-    g_autofree char *request = g_strdup_printf("GET %s HTTP/1.1\r\n"
-                                               "Host: %s\r\n"
-                                               "Connection: Upgrade\r\n"
-                                               "Upgrade: %s\r\n"
-                                               "Authorization: Bearer %s\r\n\r\n",
-                                               path, client->config->server_name, protocol,
-                                               client->config->token);
+    g_autofree char *request =
+        g_strdup_printf("GET %s HTTP/1.1\r\n"
+                        "Host: %s\r\n"
+                        "Connection: Upgrade\r\n"
+                        "Upgrade: %s\r\n"
+                        "Authorization: Bearer %s\r\n\r\n",
+                        path, client->config->server_name, protocol, client->config->token);
 
     return upgraded_write(stream, request, strlen(request));
 }

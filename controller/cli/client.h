@@ -17,9 +17,9 @@ struct client *client_new(struct client_config *config);
 void client_free(struct client *client); /* NULL is fine */
 const struct client_config *client_config(const struct client *client);
 
-/* One request; `body` may be NULL (borrowed). The answer's JSON (a new reference; json_null() for an
- * empty one), or NULL with the server's own message. `ret_status` may be NULL; it is set, also with
- * an error, when the server has answered. */
+/* One request; `body` may be NULL (borrowed). The answer's JSON (a new reference; json_null() for
+ * an empty one), or NULL with the server's own message. `ret_status` may be NULL; it is set, also
+ * with an error, when the server has answered. */
 json_t *client_request(struct client *client, const char *method, const char *path,
                        const json_t *body, long *ret_status, GError **error);
 

@@ -4,6 +4,7 @@
 
 /* options: c config, n namespace, A all, f file, o output, l selector, w watch, F force, W wait,
  * L follow, d dry-run, t to, O for, T tail, x timeout (options.c). */
+/* clang-format off */
 const struct command commands[] = {
     {.name = "apply", .arguments = "", .summary = "make the cluster have what manifests say",
      .details = "Creates or changes each object of the files and says created, configured or\n"
@@ -61,6 +62,7 @@ const struct command commands[] = {
      .offline = true, .run = run_completion},
     {0},
 };
+/* clang-format on */
 
 const struct command *command_find(const char *name)
 {

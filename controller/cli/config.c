@@ -24,8 +24,10 @@ static bool take(const json_t *object, const char *path, const char *key, char *
     *ret = g_strdup(value);
     if (value && *value)
         return true;
-    g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "%s has no \"%s\"; it should be a file that "
-                "drover-controller has written", path, key);
+    g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED,
+                "%s has no \"%s\"; it should be a file that "
+                "drover-controller has written",
+                path, key);
     return false;
 }
 
@@ -44,7 +46,8 @@ struct client_config *client_config_load(const char *path, GError **error)
     } else if ((documents = manifest_load(config->path, error)) && documents->len == 1) {
         object = ((struct manifest *)documents->pdata[0])->object;
     } else if (documents) {
-        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "%s should hold one document", config->path);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_FAILED, "%s should hold one document",
+                    config->path);
     }
     if (object && take(object, config->path, "server", &config->server, error) &&
         take(object, config->path, "serverName", &config->server_name, error) &&

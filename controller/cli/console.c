@@ -24,7 +24,7 @@ static char *machine_path(const struct options *options, const char *sub, GError
     return g_strconcat(base, sub, NULL);
 }
 
-/* ---- console ---------------------------------------------------------------------------------- */
+/* ---- console --------------------------------------------------------------------------------- */
 
 static bool write_all(int fd, const char *bytes, size_t length)
 {
@@ -80,7 +80,7 @@ static void converse(struct upgraded *stream)
 {
     struct pollfd fds[] = {
         {.fd = upgraded_fd(stream), .events = POLLIN},
-        {.fd = STDIN_FILENO, .events = POLLIN},
+        {.fd = STDIN_FILENO,        .events = POLLIN},
     };
     enum input input = INPUT_MORE;
 
@@ -130,7 +130,7 @@ int run_console(struct client *client, const struct options *options, GError **e
     return STATUS_OK;
 }
 
-/* ---- logs ------------------------------------------------------------------------------------- */
+/* ---- logs ------------------------------------------------------------------------------------ */
 
 static bool print_bytes(void *opaque, const char *bytes, size_t length)
 {
@@ -139,10 +139,10 @@ static bool print_bytes(void *opaque, const char *bytes, size_t length)
 
 int run_logs(struct client *client, const struct options *options, GError **error)
 {
-    g_autofree char *tail = options->tail > 0 ? g_strdup_printf("tailBytes=%d", options->tail)
-                                              : g_strdup("");
-    g_autofree char *sub = g_strdup_printf("/log?%s%s%s", tail, *tail ? "&" : "",
-                                           options->follow ? "follow=1" : "");
+    g_autofree char *tail =
+        options->tail > 0 ? g_strdup_printf("tailBytes=%d", options->tail) : g_strdup("");
+    g_autofree char *sub =
+        g_strdup_printf("/log?%s%s%s", tail, *tail ? "&" : "", options->follow ? "follow=1" : "");
     g_autofree char *path = machine_path(options, sub, error);
 
     if (!path)

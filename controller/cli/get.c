@@ -43,8 +43,8 @@ static bool show_change(void *opaque, const char *type, const json_t *object)
 }
 
 /* What there is, then what changes, without a gap between the two. */
-static bool watch_list(struct client *client, const struct options *options,
-                       struct viewer *viewer, GError **error)
+static bool watch_list(struct client *client, const struct options *options, struct viewer *viewer,
+                       GError **error)
 {
     const char *revision;
     json_auto_t *list = NULL;
@@ -109,7 +109,7 @@ int run_get(struct client *client, const struct options *options, GError **error
     return list ? STATUS_OK : STATUS_FAILED;
 }
 
-/* ---- events ----------------------------------------------------------------------------------- */
+/* ---- events ---------------------------------------------------------------------------------- */
 
 /* The uid of --for's object, as the query that selects its events. */
 static char *events_query(struct client *client, const struct options *options, GError **error)
@@ -150,7 +150,7 @@ int run_events(struct client *client, const struct options *options, GError **er
     return list ? STATUS_OK : STATUS_FAILED;
 }
 
-/* ---- wait ------------------------------------------------------------------------------------- */
+/* ---- wait ------------------------------------------------------------------------------------ */
 
 int run_wait(struct client *client, const struct options *options, GError **error)
 {

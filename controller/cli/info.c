@@ -9,7 +9,7 @@
 #include "controller/cli/target.h"
 #include "controller/object/object.h"
 
-G_DEFINE_QUARK(drover-cli-error, cli_error)
+G_DEFINE_QUARK(drover - cli - error, cli_error)
 
 int run_explain(struct client *client, const struct options *options, GError **error)
 {

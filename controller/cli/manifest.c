@@ -46,7 +46,7 @@ static void fail_at(struct reader *reader, yaml_mark_t mark, const char *format,
                 reader->manifest->file, mark.line + 1, mark.column + 1, text);
 }
 
-/* ---- places ----------------------------------------------------------------------------------- */
+/* ---- places ---------------------------------------------------------------------------------- */
 
 static void remember(struct reader *reader, const char *path, yaml_mark_t mark)
 {
@@ -72,7 +72,7 @@ char *manifest_place(const struct manifest *manifest, const char *path)
                            (unsigned)(*place & UINT32_MAX));
 }
 
-/* ---- scalars ---------------------------------------------------------------------------------- */
+/* ---- scalars --------------------------------------------------------------------------------- */
 
 static bool is_one_of(const char *text, const char *const *words)
 {
@@ -152,7 +152,7 @@ static json_t *convert_scalar(struct reader *reader, const yaml_node_t *node)
     return value;
 }
 
-/* ---- collections ------------------------------------------------------------------------------ */
+/* ---- collections ----------------------------------------------------------------------------- */
 
 static json_t *convert_sequence(struct reader *reader, const yaml_node_t *node, const char *path,
                                 unsigned depth)
@@ -240,7 +240,7 @@ static json_t *convert(struct reader *reader, int index, const char *path, unsig
     }
 }
 
-/* ---- files ------------------------------------------------------------------------------------ */
+/* ---- files ----------------------------------------------------------------------------------- */
 
 static struct manifest *read_document(yaml_document_t *document, const char *file, GError **error)
 {

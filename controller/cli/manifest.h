@@ -12,14 +12,14 @@
 #include <stdbool.h>
 
 struct manifest {
-    char *file;      /* for messages; "standard input" for - */
+    char *file; /* for messages; "standard input" for - */
     json_t *object;
     GHashTable *places; /* path ("spec.disks[0].bus") -> packed line and column */
-    unsigned line;   /* of the document's start, from 1 */
+    unsigned line;      /* of the document's start, from 1 */
 };
 
-/* Reads a file, or standard input for "-". Empty documents are left out. An array of struct manifest,
- * freed with it. */
+/* Reads a file, or standard input for "-". Empty documents are left out. An array of struct
+ * manifest, freed with it. */
 GPtrArray *manifest_load(const char *file, GError **error);
 
 /* "file:line:column" of `path`, or of the nearest enclosing field that is there. Caller frees. */

@@ -1,7 +1,7 @@
 #include "controller/cli/options.h"
 
-#include <stdio.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 struct option {
@@ -14,6 +14,7 @@ struct option {
 };
 
 #define AT(member) offsetof(struct options, member)
+/* clang-format off */
 static const struct option all[] = {
     {'c', "config", 0, G_OPTION_ARG_FILENAME, AT(config), "which cluster", "FILE"},
     {'n', "namespace", 'n', G_OPTION_ARG_STRING, AT(namespace), "\"default\" if not given", "NAME"},
@@ -34,6 +35,7 @@ static const struct option all[] = {
     {'T', "tail", 0, G_OPTION_ARG_INT, AT(tail), "only the last of it (65536)", "BYTES"},
     {'x', "timeout", 0, G_OPTION_ARG_INT, AT(timeout), "how long to wait (300)", "SECONDS"},
 };
+/* clang-format on */
 
 static bool takes(const struct command *command, const struct option *option)
 {
@@ -59,22 +61,14 @@ static void fill_entries(struct options *options, const struct command *command,
 
     for (size_t i = 0; i < G_N_ELEMENTS(all); i++)
         if (takes(command, &all[i]))
-            entries[n++] = (GOptionEntry){all[i].name,
-                                          all[i].letter,
-                                          0,
-                                          all[i].type,
-                                          (char *)options + all[i].offset,
-                                          all[i].help,
-                                          all[i].value};
-    entries[n++] = (GOptionEntry){"help", 'h', G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, NULL, NULL,
-                                  NULL};
-    entries[n] = (GOptionEntry){G_OPTION_REMAINING,
-                                0,
-                                0,
-                                G_OPTION_ARG_STRING_ARRAY,
-                                &options->arguments,
-                                NULL,
-                                command->arguments};
+            entries[n++] = (GOptionEntry){
+                all[i].name, all[i].letter, 0, all[i].type, (char *)options + all[i].offset,
+                all[i].help, all[i].value};
+    entries[n++] =
+        (GOptionEntry){"help", 'h', G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_NONE, NULL, NULL, NULL};
+    entries[n] = (GOptionEntry){
+        G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_STRING_ARRAY, &options->arguments, NULL,
+        command->arguments};
 }
 
 static void print_help(GOptionContext *context, const struct command *command)
@@ -122,8 +116,8 @@ bool options_parse(struct options *options, const struct command *command, int a
     g_option_context_add_main_entries(context, entries, NULL);
     ok = g_option_context_parse(context, &argc, &argv, &problem);
     if (!ok) {
-        g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "%s; see drover %s --help",
-                    problem->message, command->name);
+        g_set_error(error, CLI_ERROR, CLI_ERROR_USAGE, "%s; see drover %s --help", problem->message,
+                    command->name);
         g_error_free(problem);
     }
     *ret_helped = ok && help;

@@ -23,7 +23,7 @@ bool output_form_parse(const char *text, enum output_form *ret_form, GError **er
     return false;
 }
 
-/* ---- values ----------------------------------------------------------------------------------- */
+/* ---- values ---------------------------------------------------------------------------------- */
 
 char *output_age(const char *time_text)
 {
@@ -84,7 +84,8 @@ static int compare_events(const void *a, const void *b)
     if (order != 0)
         return order;
     left_revision = g_ascii_strtoll(object_string(left, "metadata.resourceVersion", ""), NULL, 10);
-    right_revision = g_ascii_strtoll(object_string(right, "metadata.resourceVersion", ""), NULL, 10);
+    right_revision =
+        g_ascii_strtoll(object_string(right, "metadata.resourceVersion", ""), NULL, 10);
     return left_revision < right_revision ? -1 : left_revision > right_revision;
 }
 
@@ -102,7 +103,7 @@ static json_t *sort_events(const json_t *items)
     return sorted;
 }
 
-/* ---- lists and objects ------------------------------------------------------------------------ */
+/* ---- lists and objects ----------------------------------------------------------------------- */
 
 static void print_name(const struct kind *kind, const json_t *object)
 {

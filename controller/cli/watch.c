@@ -63,7 +63,9 @@ bool watch_changes(struct client *client, const struct kind *kind, const struct 
                    bool (*fn)(void *opaque, const char *type, const json_t *object), void *opaque,
                    GError **error)
 {
-    struct watch watch = {.fn = fn, .opaque = opaque, .line = g_string_new(NULL),
+    struct watch watch = {.fn = fn,
+                          .opaque = opaque,
+                          .line = g_string_new(NULL),
                           .revision = g_strdup(revision ? revision : "0")};
     int64_t lost = 0;
     GError *problem = NULL;
@@ -93,7 +95,7 @@ bool watch_changes(struct client *client, const struct kind *kind, const struct 
     return watch.ended;
 }
 
-/* ---- waiting for a phase ---------------------------------------------------------------------- */
+/* ---- waiting for a phase --------------------------------------------------------------------- */
 
 enum look {
     LOOK_WAIT,

@@ -109,9 +109,9 @@ const json_t *object_condition(const json_t *object, const char *type)
 {
     size_t i;
     json_t *condition;
-    json_array_foreach(object_at(object, "status.conditions"), i,
-                       condition) if (strcmp(object_string(condition, "type", ""), type) ==
-                                      0) return condition;
+    json_array_foreach (object_at(object, "status.conditions"), i, condition)
+        if (strcmp(object_string(condition, "type", ""), type) == 0)
+            return condition;
     return NULL;
 }
 

@@ -52,8 +52,7 @@ struct selector *selector_from_map(const json_t *map)
     struct selector *selector = selector_new();
     const char *key;
     json_t *value;
-    json_object_foreach((json_t *)map, key, value)
-    {
+    json_object_foreach ((json_t *)map, key, value) {
         struct requirement *requirement = requirement_new(g_strdup(key), OPERATOR_IN);
         g_ptr_array_add(requirement->values, g_strdup(json_string_value(value)));
         g_ptr_array_add(selector->requirements, requirement);

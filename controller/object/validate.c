@@ -195,8 +195,7 @@ static json_t *admit_labels(const struct field *field, const json_t *value, cons
     if (json_object_size(value) > LABELS_MAX)
         problems_add(problems, path, "must have at most %d entries, not %zu", LABELS_MAX,
                      json_object_size(value));
-    json_object_foreach((json_t *)value, key, entry)
-    {
+    json_object_foreach ((json_t *)value, key, entry) {
         g_autofree char *entry_path = g_strdup_printf("%s.%.80s", path, key);
         GError *error = NULL;
         if (!label_key_check(key, &error))
@@ -249,8 +248,7 @@ static json_t *admit_object(const struct field *field, const json_t *value, cons
     if (!json_is_object(value))
         return wrong_type(value, path, problems, "an object with fields");
     json_auto_t *admitted = json_object();
-    json_object_foreach((json_t *)value, name, entry)
-    {
+    json_object_foreach ((json_t *)value, name, entry) {
         const struct field *child = field_find(field->children, name);
         g_autofree char *at = child_path(path, name);
         if (!child)
@@ -282,8 +280,7 @@ static void check_keys(const struct field *field, const json_t *list, const char
         json_t *entry;
         if (!(child->flags & FIELD_LIST_KEY))
             continue;
-        json_array_foreach(list, i, entry)
-        {
+        json_array_foreach (list, i, entry) {
             const char *key = object_string(entry, child->name, NULL);
             g_autofree char *at = g_strdup_printf("%s[%zu].%s", path, i, child->name);
             if (key && !g_hash_table_add(seen, (gpointer)key))
@@ -305,8 +302,7 @@ static json_t *admit_list(const struct field *field, const json_t *value, const 
         return NULL;
     }
     json_t *admitted = json_array();
-    json_array_foreach(value, i, entry)
-    {
+    json_array_foreach (value, i, entry) {
         g_autofree char *at = g_strdup_printf("%s[%zu]", path, i);
         json_t *taken = admit_object(field, entry, at, problems);
         if (taken)

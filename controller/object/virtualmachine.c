@@ -160,8 +160,7 @@ static void check(const json_t *object, GPtrArray *problems)
 {
     size_t i;
     json_t *disk;
-    json_array_foreach(object_at(object, "spec.disks"), i, disk)
-    {
+    json_array_foreach (object_at(object, "spec.disks"), i, disk) {
         g_autofree char *path = g_strdup_printf("spec.disks[%zu]", i);
         bool by_name = json_object_get(disk, "disk"), by_size = json_object_get(disk, "size");
         if (by_name && by_size)

@@ -53,8 +53,7 @@ static void add_machine_disks(struct builder *builder, const json_t *machine,
     g_autoptr(GPtrArray) list = g_ptr_array_new();
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
-    {
+    json_array_foreach (object_at(machine, "spec.disks"), i, entry) {
         g_autofree char *name = machine_disk_name(machine, entry);
         const json_t *disk =
             registry_get(builder->cluster->registry, &kind_disk, object_namespace(machine), name);

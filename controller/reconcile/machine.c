@@ -79,8 +79,7 @@ GPtrArray *machine_disks(struct cluster *cluster, const json_t *machine)
     GPtrArray *disks = g_ptr_array_new();
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
-    {
+    json_array_foreach (object_at(machine, "spec.disks"), i, entry) {
         g_autofree char *name = machine_disk_name(machine, entry);
         json_t *disk = registry_get(cluster->registry, &kind_disk, object_namespace(machine), name);
         if (disk)
@@ -94,8 +93,7 @@ static void make_own_disks(struct cluster *cluster, const json_t *machine)
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
-    {
+    json_array_foreach (object_at(machine, "spec.disks"), i, entry) {
         g_autofree char *name = machine_disk_name(machine, entry);
         if (object_at(entry, "disk") ||
             registry_get(cluster->registry, &kind_disk, object_namespace(machine), name))
@@ -116,8 +114,7 @@ static char *foreign_disk(struct cluster *cluster, const json_t *machine)
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
-    {
+    json_array_foreach (object_at(machine, "spec.disks"), i, entry) {
         g_autofree char *name = machine_disk_name(machine, entry);
         const json_t *disk =
             registry_get(cluster->registry, &kind_disk, object_namespace(machine), name);

@@ -50,8 +50,7 @@ GPtrArray *migration_disks(struct cluster *cluster, const json_t *migration)
     GPtrArray *disks = g_ptr_array_new();
     size_t i;
     json_t *uid;
-    json_array_foreach(object_at(migration, "status.disks"), i, uid)
-    {
+    json_array_foreach (object_at(migration, "status.disks"), i, uid) {
         json_t *disk = registry_find_uid(cluster->registry, json_string_value(uid));
         if (disk)
             g_ptr_array_add(disks, disk);

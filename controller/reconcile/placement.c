@@ -81,8 +81,7 @@ bool placement_claims(const json_t *machine, const json_t *disk)
     json_t *entry;
     if (strcmp(object_namespace(machine), object_namespace(disk)) != 0)
         return false;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
-    {
+    json_array_foreach (object_at(machine, "spec.disks"), i, entry) {
         g_autofree char *name = machine_disk_name(machine, entry);
         if (strcmp(name, object_name(disk)) == 0)
             return true;
@@ -117,8 +116,7 @@ static bool gather_disks(struct cluster *cluster, const json_t *machine,
 {
     size_t i;
     json_t *entry;
-    json_array_foreach(object_at(machine, "spec.disks"), i, entry)
-    {
+    json_array_foreach (object_at(machine, "spec.disks"), i, entry) {
         g_autofree char *name = machine_disk_name(machine, entry);
         const json_t *disk =
             registry_get(cluster->registry, &kind_disk, object_namespace(machine), name);

@@ -126,6 +126,15 @@ HANDLER(mov_from_cr)
     set_reg_sized(cpu, insn->rm, insn->size, value);
     NEXT();
 }
+/* DR7.GD: any access to a debug register is a fault. */
+static void detect_access(struct cpu *cpu)
+{
+    if (!(cpu->s.dr[7] & DR7_GD))
+        return;
+    cpu->s.dr[6] |= DR6_BD;
+    cpu->s.dr[7] &= ~DR7_GD;
+    cpu_raise(cpu, VEC_DB);
+}
 HANDLER(mov_to_dr)
 {
     require_cpl0(cpu, insn);
@@ -133,6 +142,7 @@ HANDLER(mov_to_dr)
     unsigned reg = insn->reg;
     if (reg > 7 || (reg / 2 == 2 && cpu->s.cr4 & CR4_DE))
         cpu_raise(cpu, VEC_UD);
+    detect_access(cpu);
     if (reg >= 4 && value >> 32)
         cpu_raise_error(cpu, VEC_GP, 0);
     if (reg == 4 || reg == 6)
@@ -141,6 +151,7 @@ HANDLER(mov_to_dr)
         cpu->s.dr[7] = (value & ~UINT64_C(0xd800)) | 0x400;
     else
         cpu->s.dr[reg] = value;
+    mmu_flush(cpu); /* which pages are watched may be others */
     LEAVE_BLOCK();
 }
 HANDLER(mov_from_dr)
@@ -149,6 +160,7 @@ HANDLER(mov_from_dr)
     unsigned reg = insn->reg;
     if (reg > 7 || (reg / 2 == 2 && cpu->s.cr4 & CR4_DE))
         cpu_raise(cpu, VEC_UD);
+    detect_access(cpu);
     set_reg_sized(cpu, insn->rm, insn->size, cpu->s.dr[reg / 2 == 2 ? reg + 2 : reg]);
     NEXT();
 }

@@ -134,7 +134,8 @@ struct cpu {
     int delivering;         /* vector being delivered, or -1 */
     bool instructions_exit; /* leave cpu_run's loop with `exit` */
     enum cpu_exit exit;
-    bool flush_single; /* run one instruction, then look at attention again */
+    unsigned watch_hits; /* DR6 bits of the data breakpoints the instruction has met */
+    bool flush_single;   /* run one instruction, then look at attention again */
     /* The instruction after a store into its own block, made to leave the block. */
     struct insn *patched;
     insn_handler *patched_handler;
@@ -174,6 +175,21 @@ void cpu_deliver(struct cpu *cpu, int vector, bool software, bool has_error, uin
 /* After a raise: delivers, escalating to a double fault and to shutdown (SDM 6.15, interrupt 8). */
 void cpu_deliver_fault(struct cpu *cpu);
 void cpu_shutdown(struct cpu *cpu, const char *why);
+
+/* ---- debug registers (debug.c) --------------------------------------------------------------- */
+
+/* While DR7 enables a breakpoint, instructions run one by one. */
+static inline bool debug_active(const struct cpu *cpu)
+{
+    return cpu->s.dr[7] & DR7_ENABLED;
+}
+/* DR6 bits of the instruction breakpoints at a linear address. */
+unsigned debug_code_hits(const struct cpu *cpu, uint64_t linear);
+/* Has the page a data breakpoint? Then its accesses go the slow way and through debug_access(). */
+bool debug_page_watched(const struct cpu *cpu, uint64_t address);
+void debug_access(struct cpu *cpu, uint64_t address, unsigned size, bool write);
+/* Reports the DR6 bits and raises or delivers #DB. */
+void debug_deliver(struct cpu *cpu, uint64_t bits);
 
 /* ---- derived state --------------------------------------------------------------------------- */
 

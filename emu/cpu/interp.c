@@ -294,10 +294,19 @@ static void run_block(struct cpu *cpu, struct block *block)
         insn = insn->handler(cpu, insn);
 }
 
-/* One instruction, for the trap flag and the interrupt shadow. */
+/* One instruction, for the trap flag, the interrupt shadow and breakpoints. */
 static void run_single(struct cpu *cpu)
 {
-    bool trap = cpu->s.rflags & FLAG_TF;
+    bool trap = cpu->s.rflags & FLAG_TF, resume = cpu->s.rflags & FLAG_RF;
+    if (debug_active(cpu) && !resume && !cpu->s.shadow) {
+        unsigned hits = debug_code_hits(cpu, linear_ip(cpu, cpu->s.rip));
+        if (hits) {
+            debug_deliver(cpu, hits);
+            return;
+        }
+    }
+    cpu->s.rflags &= ~FLAG_RF;
+    cpu->watch_hits = 0;
     cpu->s.shadow = false;
     cpu->mode |= MODE_SINGLE;
     struct block *block = block_find(cpu);
@@ -305,10 +314,14 @@ static void run_single(struct cpu *cpu)
     run_block(cpu, block);
     cpu->insn = NULL;
     cpu_update_mode(cpu);
-    if (trap && !cpu->s.shadow) {
-        cpu->s.dr[6] |= 0x4000;
-        cpu_deliver(cpu, VEC_DB, false, false, 0);
-    }
+    if (cpu->s.shadow)
+        return; /* a debug exception waits, too */
+    /* INT clears TF, and its trap does not come. */
+    unsigned op = block->insns[0].op;
+    if (op >= OP_INT && op <= OP_INT1)
+        trap = false;
+    if (trap || cpu->watch_hits)
+        debug_deliver(cpu, cpu->watch_hits | (trap ? DR6_BS : 0));
 }
 
 static enum cpu_exit interp_run(struct cpu *cpu)
@@ -322,7 +335,7 @@ static enum cpu_exit interp_run(struct cpu *cpu)
         if (unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed)) &&
             !system_attend(cpu, &exit))
             break;
-        if (unlikely(cpu->s.rflags & FLAG_TF || cpu->s.shadow))
+        if (unlikely(cpu->s.rflags & FLAG_TF || cpu->s.shadow || debug_active(cpu)))
             run_single(cpu);
         else
             run_block(cpu, block_find(cpu));

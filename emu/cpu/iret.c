@@ -179,6 +179,8 @@ void system_iret(struct cpu *cpu, const struct insn *insn)
     else
         interp_set_sp(cpu, cpu->s.gpr[RSP] + 3 * size);
     apply_flags(cpu, frame.flags, size, old_cpl, old_iopl);
+    if (size > 2 && debug_active(cpu))
+        cpu->s.rflags |= frame.flags & FLAG_RF; /* for one instruction, see run_single() */
     if (outer)
         segment_drop_privileged(cpu);
 }

@@ -247,8 +247,9 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
 
     tlb->used = true;
     entry->addend = (uintptr_t)pointer - page;
-    entry->read = !readable ? TLB_EMPTY : page | (host.read ? 0 : TLB_MMIO);
-    entry->write = !writable ? TLB_EMPTY : page | (host.write && !split ? 0 : TLB_MMIO);
+    bool watched = debug_active(cpu) && debug_page_watched(cpu, va);
+    entry->read = !readable ? TLB_EMPTY : page | (host.read && !watched ? 0 : TLB_MMIO);
+    entry->write = !writable ? TLB_EMPTY : page | (host.write && !split && !watched ? 0 : TLB_MMIO);
     entry->mark = host.code_mark;
     info->exec = access == MMU_EXEC ? page : keep;
     info->phys = phys;
@@ -298,6 +299,8 @@ static void read_page(struct cpu *cpu, uint64_t va, void *buffer, unsigned size,
     uint64_t phys;
     struct tlb_entry *entry = find(cpu, va, MMU_READ, kind, &phys);
     if (entry->read & TLB_MMIO) {
+        if (unlikely(debug_active(cpu)))
+            debug_access(cpu, va, size, false);
         if (size == 1 || size == 2 || size == 4 || size == 8) {
             uint64_t value = memory_load(cpu->board->memory, phys, size);
             memcpy(buffer, &value, size);
@@ -322,6 +325,8 @@ static void write_page(struct cpu *cpu, uint64_t va, const void *buffer, unsigne
     uint64_t phys;
     struct tlb_entry *entry = find(cpu, va, MMU_WRITE, kind, &phys);
     if (entry->write & TLB_MMIO) {
+        if (unlikely(debug_active(cpu)))
+            debug_access(cpu, va, size, true);
         if (size == 1 || size == 2 || size == 4 || size == 8) {
             uint64_t value = 0;
             memcpy(&value, buffer, size);

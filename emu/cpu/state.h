@@ -115,6 +115,12 @@ struct descriptor_table {
 #define EFER_LMA UINT64_C(0x400)
 #define EFER_NXE UINT64_C(0x800)
 
+#define DR6_B0_B3   UINT64_C(0x000f)
+#define DR6_BD      UINT64_C(0x2000)
+#define DR6_BS      UINT64_C(0x4000)
+#define DR7_ENABLED UINT64_C(0x00ff) /* L0, G0 to L3, G3 */
+#define DR7_GD      UINT64_C(0x2000)
+
 #define MTRR_VARIABLE 8
 #define MTRR_FIXED    11
 

@@ -96,8 +96,8 @@ static bool build(struct machine *machine, GError **error)
     if (!open_disks(machine, error) || !open_debug_console(machine, error) ||
         !pc_build(machine, error) || !vcpus_new(machine, error))
         return false;
-    machine->serial = serial_new(machine, config->serial ? config->serial : "none",
-                                 config->serial_log, error);
+    machine->serial =
+        serial_new(machine, config->serial ? config->serial : "none", config->serial_log, error);
     return machine->serial != NULL;
 }
 

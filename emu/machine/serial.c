@@ -2,8 +2,9 @@
  * What the serial port is connected to: the terminal, a file, a unix socket's clients, or nothing.
  *
  * The guest's bytes go into a queue per receiver (a sink); the device thread writes them out as the
- * receivers take them, so a slow terminal never stops a CPU. All of it may also be kept in a log file;
- * without one, a socket's client first gets the last 64 KiB of output. Sinks and queues are guarded by the board lock.
+ * receivers take them, so a slow terminal never stops a CPU. All of it may also be kept in a log
+ * file; without one, a socket's client first gets the last 64 KiB of output. Sinks and queues are
+ * guarded by the board lock.
  */
 #include "emu/core/clock.h"
 #include "emu/device/uart.h"

@@ -37,7 +37,9 @@ await() { # await SECONDS WHAT COMMAND...
 }
 show_logs() { tail -n 8 ./*.log 2>/dev/null; drover get vm -o wide 2>/dev/null; drover get migrations -o wide 2>/dev/null; }
 
+# Whoever was killed before is waited for: until it is quite gone, it holds its locks and ports.
 start_controller() {
+    [ -z "${controller_pid:-}" ] || wait "$controller_pid" 2>/dev/null
     drover-controller --data "$TEST_TMP/controller" --listen "127.0.0.1:$port" \
         --agent-listen "tls+tcp://127.0.0.1:$((port + 1))" >>controller.log 2>&1 &
     controller_pid=$!
@@ -51,6 +53,7 @@ declare -A agent_pid
 start_agent() {
     local name=$1 number=$2 token
     shift 2
+    [ -z "${agent_pid[$name]:-}" ] || wait "${agent_pid[$name]}" 2>/dev/null
     token=$(drover-controller --data "$TEST_TMP/controller" token create 2>>"$name.log" |
         grep -o 'drover-join:[^ ]*' | head -n 1)
     drover-agent --name "$name" --controller "https://127.0.0.1:$port" --join-token "$token" \

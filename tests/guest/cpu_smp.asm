@@ -6,8 +6,8 @@
 ; them. The functions' pages hold data as well, so that each has the other's page open for writing
 ; when it is marked as code.
 
-ROUNDS  equ 10000
-ADDS    equ 20000
+ROUNDS  equ 1000
+ADDS    equ 5000
 
 STUB    equ 0x8000      ; where the second processor starts
 ; in segment 0

@@ -123,15 +123,16 @@ static void run_guest(struct guest *guest, const char *name)
     g_aligned_free(aligned);
 }
 
-static void test_system(void **state)
+static void check_guest(const char *name)
 {
     struct guest guest;
-    g_autofree char *expected = NULL;
-    run_guest(&guest, "cpu_system");
+    g_autofree char *expected = NULL, *path = NULL;
+    run_guest(&guest, name);
     assert_int_equal(guest.status, 0x10);
     if (getenv("TEST_PRINT"))
         fputs(guest.output->str, stdout);
-    assert_true(g_file_get_contents("tests/guest/cpu_system.expected", &expected, NULL, NULL));
+    path = g_strdup_printf("tests/guest/%s.expected", name);
+    assert_true(g_file_get_contents(path, &expected, NULL, NULL));
     g_auto(GStrv) want = g_strsplit(expected, "\n", -1);
     g_auto(GStrv) have = g_strsplit(guest.output->str, "\n", -1);
     for (unsigned i = 0; want[i] && have[i]; i++)
@@ -140,11 +141,21 @@ static void test_system(void **state)
     g_string_free(guest.output, TRUE);
 }
 
+static void test_system(void **state)
+{
+    check_guest("cpu_system");
+}
+
+static void test_legacy(void **state)
+{
+    check_guest("cpu_legacy");
+}
+
 static void test_two_processors(void **state)
 {
     struct guest guest;
     run_guest(&guest, "cpu_smp");
-    assert_string_equal(guest.output->str, "a 00000000\nb 00000000\ns 00030D40\n");
+    assert_string_equal(guest.output->str, "a 00000000\nb 00000000\ns 0000C350\n");
     assert_int_equal(guest.status, 0x10);
     g_string_free(guest.output, TRUE);
 }
@@ -153,6 +164,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_system),
+        cmocka_unit_test(test_legacy),
         cmocka_unit_test(test_two_processors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

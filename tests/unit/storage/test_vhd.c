@@ -5,15 +5,16 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+
 #include <cmocka.h>
 
 #include <fcntl.h>
 #include <glib/gstdio.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include "storage/block.h"
@@ -181,7 +182,7 @@ static void test_sizes(void **state)
     assert_non_null(strstr(error->message, "exists"));
 }
 
-/* ---- damage ----------------------------------------------------------------------------------- */
+/* ---- damage ---------------------------------------------------------------------------------- */
 
 static void patch(const char *path, uint64_t offset, const void *bytes, size_t length)
 {
@@ -301,10 +302,10 @@ static void test_guest_cannot_change_the_format(void **state)
     block_abandon(device);
 }
 
-/* ---- power loss ------------------------------------------------------------------------------- */
+/* ---- power loss ------------------------------------------------------------------------------ */
 
-/* The image as it was after each of a run of flushes, with all that came after the flush lost or, torn,
- * only its table or only its tail kept: it must open, and hold what was flushed. */
+/* The image as it was after each of a run of flushes, with all that came after the flush lost or,
+ * torn, only its table or only its tail kept: it must open, and hold what was flushed. */
 static void check_image(const char *path, const uint8_t *bytes, size_t length,
                         const uint8_t *flushed, uint64_t size)
 {
@@ -387,7 +388,7 @@ static void test_no_space(void **state)
     block_abandon(device);
 }
 
-/* ---- foreign bitmaps, extents, helpers -------------------------------------------------------- */
+/* ---- foreign bitmaps, extents, helpers ------------------------------------------------------- */
 
 static void test_absent_sectors_are_zero(void **state)
 {
@@ -441,15 +442,15 @@ static void test_extents(void **state)
 
 static void test_geometry(void **state)
 {
+    /* worked by hand from the specification's appendix */
     static const struct {
         uint64_t size;
         struct vhd_geometry geometry;
     } cases[] = {
-        /* worked by hand from the specification's appendix */
-        {100 * MIB,              {1003, 12, 17}  },
-        {UINT64_C(4) << 30,      {8322, 16, 63}  },
-        {UINT64_C(127) << 30,    {65278, 16, 255}},
-        {UINT64_C(2040) << 30,   {65535, 16, 255}},
+        {100 * MIB,            {1003, 12, 17}  },
+        {UINT64_C(4) << 30,    {8322, 16, 63}  },
+        {UINT64_C(127) << 30,  {65278, 16, 255}},
+        {UINT64_C(2040) << 30, {65535, 16, 255}},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
