@@ -221,17 +221,16 @@ struct block_device *vhd_parent_open(struct block_device *child, const struct vh
 {
     GPtrArray *paths = candidates(child, header);
     struct block_device *parent = NULL;
-    GError *first = NULL;
+    bool found = false;
 
-    for (guint i = 0; i < paths->len && !parent; i++) {
-        const char *path = paths->pdata[i];
-
-        if (g_file_test(path, G_FILE_TEST_EXISTS))
-            parent = try_candidate(child, header, path, first ? NULL : &first);
+    /* The first that is there decides. Going on after a failure would let a hostile chain make us
+     * try every combination of every disk's locators. */
+    for (guint i = 0; i < paths->len && !found; i++) {
+        found = g_file_test(paths->pdata[i], G_FILE_TEST_EXISTS);
+        if (found)
+            parent = try_candidate(child, header, paths->pdata[i], error);
     }
-    if (!parent && first) {
-        g_propagate_error(error, g_steal_pointer(&first));
-    } else if (!parent) {
+    if (!found) {
         g_autofree char *id = id_text(header->parent_id);
 
         g_ptr_array_add(paths, NULL);
@@ -241,7 +240,6 @@ struct block_device *vhd_parent_open(struct block_device *child, const struct vh
                     "cannot open %s: its parent (id %s) is not where it was; looked for: %s",
                     block_path(child), id, *list ? list : "nothing, for it names none");
     }
-    g_clear_error(&first);
     g_ptr_array_unref(paths);
     return parent;
 }

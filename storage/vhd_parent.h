@@ -2,8 +2,8 @@
  * How a differencing VHD names its parent, and how the parent is found again.
  *
  * The parent is looked for by the relative locator, from the child's folder; then by the absolute
- * one; then by its plain name in the child's folder. The first that has the unique id the child was
- * made with is it.
+ * one; then by its plain name in the child's folder. The first file that is there must be it: have
+ * the unique id the child was made with.
  */
 #pragma once
 
