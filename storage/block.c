@@ -11,6 +11,7 @@ static const struct block_driver *const drivers[BLOCK_FORMAT_COUNT] = {
     [BLOCK_FORMAT_RAW] = &block_driver_raw,
     [BLOCK_FORMAT_VHD_FIXED] = &block_driver_vhd_fixed,
     [BLOCK_FORMAT_VHD_DYNAMIC] = &block_driver_vhd_dynamic,
+    [BLOCK_FORMAT_VHD_DIFFERENCING] = &block_driver_vhd_differencing,
 };
 
 const char *block_format_name(enum block_format format)
@@ -42,7 +43,8 @@ static const struct block_driver *probe(struct host_file *file, unsigned flags, 
     return NULL;
 }
 
-struct block_device *block_open(const char *path, unsigned flags, GError **error)
+static struct block_device *open_device(const char *path, unsigned flags,
+                                        struct block_device *child, GError **error)
 {
     struct host_file *file = host_file_open(path, flags & BLOCK_OPEN_READ_ONLY, error);
     const struct block_driver *driver;
@@ -58,19 +60,62 @@ struct block_device *block_open(const char *path, unsigned flags, GError **error
     device = g_malloc0(driver->size);
     device->driver = driver;
     device->file = file;
+    device->flags = flags;
     device->read_only = flags & BLOCK_OPEN_READ_ONLY;
+    device->child = child;
+    device->depth = child ? child->depth + 1 : 0;
     if (!driver->open(device, error)) {
         block_abandon(device);
         return NULL;
     }
+    device->child = NULL;
     return device;
+}
+
+struct block_device *block_open(const char *path, unsigned flags, GError **error)
+{
+    return open_device(path, flags, NULL, error);
+}
+
+struct block_device *block_open_parent(const char *path, struct block_device *child, GError **error)
+{
+    /* before it is opened: a loop that leads back to a file open for writing would look locked */
+    for (struct block_device *d = child; d; d = d->child) {
+        if (host_file_is(d->file, path)) {
+            g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
+                        "%s names %s as its parent, which stands on it: the chain is a loop",
+                        block_path(child), path);
+            return NULL;
+        }
+    }
+    if (child->depth >= BLOCK_MAX_PARENTS) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
+                    "%s is the %dth of its chain and has a parent still; %d parents is the most",
+                    block_path(child), BLOCK_MAX_PARENTS + 1, BLOCK_MAX_PARENTS);
+        return NULL;
+    }
+    return open_device(path, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_CHAIN, child, error);
+}
+
+/* Flushes what was just made, and removes it when that or the making failed. */
+static bool finish_creating(struct host_file *file, bool ok, GError **error)
+{
+    ok = ok && host_file_flush(file, error) && host_file_flush_directory(file, error);
+    if (!ok)
+        unlink(host_file_path(file)); /* under its lock: nobody else can have begun to use it */
+    host_file_close(file);
+    return ok;
 }
 
 bool block_create(const char *path, enum block_format format, uint64_t size, GError **error)
 {
     struct host_file *file;
-    bool ok;
 
+    if (!drivers[format]->create) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                    "cannot create %s: a differencing disk needs a parent", path);
+        return false;
+    }
     if (size == 0 || size % BLOCK_SECTOR_SIZE || size > INT64_MAX / 2) {
         g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
                     "cannot create %s: %" G_GUINT64_FORMAT
@@ -79,13 +124,30 @@ bool block_create(const char *path, enum block_format format, uint64_t size, GEr
         return false;
     }
     file = host_file_create(path, error);
-    if (!file)
+    return file && finish_creating(file, drivers[format]->create(file, size, error), error);
+}
+
+bool block_create_child(const char *path, const char *parent_path, GError **error)
+{
+    struct block_device *parent =
+        block_open(parent_path, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_CHAIN, error);
+    struct host_file *file;
+    unsigned length = 0;
+    bool ok = false;
+
+    if (!parent)
         return false;
-    ok = drivers[format]->create(file, size, error) && host_file_flush(file, error) &&
-         host_file_flush_directory(file, error);
-    if (!ok)
-        unlink(path); /* while the lock is held, so nobody else can have begun to use it */
-    host_file_close(file);
+    for (struct block_device *d = parent; d; d = d->parent)
+        length++;
+    if (length > BLOCK_MAX_PARENTS) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                    "cannot create %s: %s has %d parents already, the most there can be", path,
+                    parent_path, BLOCK_MAX_PARENTS);
+    } else {
+        file = host_file_create(path, error);
+        ok = file && finish_creating(file, vhd_differencing_create(file, parent, error), error);
+    }
+    block_abandon(parent);
     return ok;
 }
 
@@ -103,6 +165,7 @@ void block_abandon(struct block_device *device)
         return;
     if (device->driver->release)
         device->driver->release(device);
+    block_abandon(device->parent);
     host_file_close(device->file);
     g_free(device);
 }
@@ -115,6 +178,16 @@ uint64_t block_size(const struct block_device *device)
 enum block_format block_device_format(const struct block_device *device)
 {
     return device->driver->format;
+}
+
+const char *block_path(const struct block_device *device)
+{
+    return host_file_path(device->file);
+}
+
+struct block_device *block_parent(const struct block_device *device)
+{
+    return device->parent;
 }
 
 bool block_is_read_only(const struct block_device *device)

@@ -2,7 +2,7 @@
  * The block layer: a virtual disk as an array of bytes, whatever file format holds it.
  *
  * A block_device is opened from a file, whose format is found by content, or created. Drivers
- * (raw, VHD fixed, VHD dynamic) stand behind struct block_driver (storage/driver.h).
+ * (raw, VHD fixed, dynamic and differencing) stand behind struct block_driver (storage/driver.h).
  *
  * Promises: bytes never written read as zero. After block_flush() returned true, everything written
  * before it survives a power loss. An image open for writing is open in one process only; a second
@@ -39,16 +39,24 @@ enum block_format {
     BLOCK_FORMAT_RAW,
     BLOCK_FORMAT_VHD_FIXED,
     BLOCK_FORMAT_VHD_DYNAMIC,
+    BLOCK_FORMAT_VHD_DIFFERENCING,
     BLOCK_FORMAT_COUNT,
 };
-/* "raw", "vhd-fixed", "vhd-dynamic". */
+/* "raw", "vhd-fixed", "vhd-dynamic", "vhd-differencing". */
 const char *block_format_name(enum block_format format);
 bool block_format_parse(const char *name, enum block_format *ret_format);
 
 enum block_open_flags {
     BLOCK_OPEN_READ_ONLY = 1 << 0,
     BLOCK_OPEN_PROBE_RAW = 1 << 1, /* take a file of no known format as raw; else it is an error */
+    /* Open a differencing disk together with its parents, read-only; without it such a disk is an
+     * error. The file says where they are, so only one from a source that may name files should be
+     * opened so. */
+    BLOCK_OPEN_CHAIN = 1 << 2,
 };
+
+/* A differencing disk may stand on this many others. */
+#define BLOCK_MAX_PARENTS 64
 
 struct block_device;
 
@@ -56,6 +64,9 @@ struct block_device *block_open(const char *path, unsigned flags, GError **error
 /* Makes a new image of `size` bytes (a multiple of 512; VHD: up to 2040 GiB). Fails if it exists.
  */
 bool block_create(const char *path, enum block_format format, uint64_t size, GError **error);
+/* Makes a differencing VHD, as large as its parent, whose content it begins with. The parent is a
+ * VHD of any kind; from then on it must not be written, or what the child shows is void. */
+bool block_create_child(const char *path, const char *parent_path, GError **error);
 /* Flushes and closes; the device is gone even when false says that the flush failed. */
 bool block_close(struct block_device *device, GError **error);
 /* For cleanup on error paths: closes without flushing, ignores errors. NULL is fine. */
@@ -63,6 +74,9 @@ void block_abandon(struct block_device *device);
 
 uint64_t block_size(const struct block_device *device); /* bytes the guest sees */
 enum block_format block_device_format(const struct block_device *device);
+const char *block_path(const struct block_device *device); /* as it was opened; borrowed */
+/* What a differencing disk stands on, NULL for the others; lives as long as `device`. */
+struct block_device *block_parent(const struct block_device *device);
 bool block_is_read_only(const struct block_device *device);
 
 bool block_read(struct block_device *device, uint64_t offset, void *buffer, size_t length,

@@ -73,3 +73,54 @@ bool block_copy(struct block_device *from, struct block_device *to, block_progre
     }
     return block_flush(to, error);
 }
+
+/* How far both are unallocated, or neither is known to be, from `at`; at most one chunk of the
+ * latter. */
+static bool common_run(struct block_device *a, struct block_device *b, uint64_t at,
+                       uint64_t *ret_length, bool *ret_zero, GError **error)
+{
+    struct block_extent x, y;
+
+    if (!block_next_extent(a, at, &x, error) || !block_next_extent(b, at, &y, error))
+        return false;
+    *ret_length = MIN(x.length, y.length);
+    *ret_zero = !x.allocated && !y.allocated;
+    if (!*ret_zero)
+        *ret_length = MIN(*ret_length, COPY_CHUNK);
+    return true;
+}
+
+static size_t first_difference(const uint8_t *x, const uint8_t *y, size_t length)
+{
+    size_t i = 0;
+
+    while (i < length && x[i] == y[i])
+        i++;
+    return i;
+}
+
+bool block_compare(struct block_device *a, struct block_device *b, bool *ret_equal,
+                   uint64_t *ret_offset, GError **error)
+{
+    uint64_t common = MIN(block_size(a), block_size(b)), length;
+    g_autofree uint8_t *x = g_malloc(COPY_CHUNK), *y = g_malloc(COPY_CHUNK);
+    bool zero;
+
+    for (uint64_t at = 0; at < common; at += length) {
+        if (!common_run(a, b, at, &length, &zero, error))
+            return false;
+        length = MIN(length, common - at);
+        if (zero)
+            continue;
+        if (!block_read(a, at, x, length, error) || !block_read(b, at, y, length, error))
+            return false;
+        if (memcmp(x, y, length) != 0) {
+            *ret_offset = at + first_difference(x, y, length);
+            *ret_equal = false;
+            return true;
+        }
+    }
+    *ret_offset = common;
+    *ret_equal = block_size(a) == block_size(b);
+    return true;
+}

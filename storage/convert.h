@@ -16,3 +16,8 @@ bool block_copy(struct block_device *from, struct block_device *to, block_progre
 
 /* The sum of the allocated extents: what a copy has to read. */
 bool block_allocated_bytes(struct block_device *device, uint64_t *ret_bytes, GError **error);
+
+/* Whether both hold the same bytes; if not, where they first differ. Of two sizes the shorter
+ * disk's end counts as a difference. What neither has allocated is not read. */
+bool block_compare(struct block_device *a, struct block_device *b, bool *ret_equal,
+                   uint64_t *ret_offset, GError **error);

@@ -94,6 +94,14 @@ const char *host_file_path(const struct host_file *file)
     return file->path;
 }
 
+bool host_file_is(const struct host_file *file, const char *path)
+{
+    struct stat own, other;
+
+    return fstat(file->fd, &own) == 0 && stat(path, &other) == 0 && own.st_dev == other.st_dev &&
+           own.st_ino == other.st_ino;
+}
+
 bool host_file_size(struct host_file *file, uint64_t *ret_size, GError **error)
 {
     struct stat st;

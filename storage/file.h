@@ -19,6 +19,8 @@ struct host_file *host_file_create(const char *path, GError **error); /* fails i
 void host_file_close(struct host_file *file);                         /* NULL is fine */
 
 const char *host_file_path(const struct host_file *file);
+/* True when `path` names this very file. */
+bool host_file_is(const struct host_file *file, const char *path);
 bool host_file_size(struct host_file *file, uint64_t *ret_size, GError **error);
 bool host_file_usage(struct host_file *file, uint64_t *ret_bytes, GError **error);
 

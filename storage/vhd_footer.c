@@ -133,15 +133,11 @@ static bool check_values(const struct vhd_footer *footer, const char *path, GErr
 {
     uint64_t size = vhd_footer_virtual_size(footer);
 
-    if (footer->type == VHD_TYPE_DIFFERENCING) {
-        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
-                    "%s is a differencing VHD; only fixed and dynamic ones can be opened", path);
-        return false;
-    }
-    if (footer->type != VHD_TYPE_FIXED && footer->type != VHD_TYPE_DYNAMIC) {
-        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
-                    "%s is a VHD of type %u; only fixed (2) and dynamic (3) are known", path,
-                    footer->type);
+    if (footer->type < VHD_TYPE_FIXED || footer->type > VHD_TYPE_DIFFERENCING) {
+        g_set_error(
+            error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
+            "%s is a VHD of type %u; only fixed (2), dynamic (3) and differencing (4) are known",
+            path, footer->type);
         return false;
     }
     if (size < BLOCK_SECTOR_SIZE || size > VHD_MAX_SIZE || size % BLOCK_SECTOR_SIZE) {

@@ -17,6 +17,7 @@ may_include() {
     case $1 in
     proto) echo proto ;;
     storage) echo storage ;;
+    storage/tool) echo storage storage/tool ;;
     emu/core) echo emu/core ;;
     emu/cpu) echo emu/core emu/cpu ;;
     emu/device) echo emu/core emu/device storage ;;
@@ -37,7 +38,6 @@ may_include() {
 }
 for file in $files; do
     folder=$(dirname "$file")
-    case $folder in storage/tool) folder=storage ;; esac
     allowed=$(may_include "$folder")
     [ "$allowed" != '*' ] || continue
     for header in $(sed -n 's/^#include "\(.*\)"/\1/p' "$file"); do

@@ -8,20 +8,7 @@
 #include "storage/block.h"
 #include "storage/convert.h"
 #include "storage/size.h"
-
-enum exit_status {
-    STATUS_OK = 0,
-    STATUS_FAILED = 1,
-    STATUS_USAGE = 2,
-};
-
-struct options {
-    char *size;
-    char *type;
-    char *output;
-    gboolean quiet;
-    char **arguments; /* what is left: files */
-};
+#include "storage/tool/tool.h"
 
 struct command {
     const char *name;
@@ -30,27 +17,9 @@ struct command {
     const char *summary;
     const char *example;
     const char *options; /* the letters of those it takes */
+    const char *status;  /* its exit status, where that says more than done or failed */
     int (*run)(const struct options *options);
 };
-
-static int fail(GError *error)
-{
-    fprintf(stderr, "drover-vhd: %s\n", error->message);
-    g_error_free(error);
-    return STATUS_FAILED;
-}
-
-G_GNUC_PRINTF(1, 2) static int usage(const char *format, ...)
-{
-    va_list args;
-
-    fputs("drover-vhd: ", stderr);
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputs("\n", stderr);
-    return STATUS_USAGE;
-}
 
 static bool parse_type(const char *text, enum block_format *ret_format)
 {
@@ -69,8 +38,20 @@ static bool parse_type(const char *text, enum block_format *ret_format)
             return true;
         }
     }
-    usage("\"%s\" is no type; it is dynamic, fixed or raw", text);
+    tool_usage("\"%s\" is no type; it is dynamic, fixed or raw", text);
     return false;
+}
+
+static int create_child(const struct options *options)
+{
+    GError *error = NULL;
+
+    if (options->size || options->type)
+        return tool_usage("--parent goes without --size and --type: a child is as large as its "
+                          "parent, and differencing");
+    if (!block_create_child(options->arguments[0], options->parent, &error))
+        return tool_fail(error);
+    return STATUS_OK;
 }
 
 static int run_create(const struct options *options)
@@ -79,75 +60,15 @@ static int run_create(const struct options *options)
     GError *error = NULL;
     uint64_t size;
 
+    if (options->parent)
+        return create_child(options);
     if (!options->size)
-        return usage("create needs --size, as in --size 10G");
+        return tool_usage("create needs --size, as in --size 10G, or --parent FILE");
     if (!parse_type(options->type, &format))
         return STATUS_USAGE;
     if (!size_parse(options->size, &size, &error) ||
         !block_create(options->arguments[0], format, size, &error))
-        return fail(error);
-    return STATUS_OK;
-}
-
-static void print_info_json(const char *path, const struct block_info *info)
-{
-    g_autofree char *escaped = g_strescape(path, NULL);
-
-    printf("{\"file\": \"%s\", \"format\": \"%s\", \"virtualSize\": %" G_GUINT64_FORMAT
-           ", \"fileSize\": %" G_GUINT64_FORMAT ", \"diskUsage\": %" G_GUINT64_FORMAT
-           ", \"blockSize\": %u, \"blocks\": %u, \"blocksAllocated\": %u, \"geometry\": "
-           "{\"cylinders\": %u, \"heads\": %u, \"sectorsPerTrack\": %u}}\n",
-           escaped, block_format_name(info->format), info->virtual_size, info->file_size,
-           info->disk_usage, info->block_size, info->blocks_total, info->blocks_allocated,
-           info->cylinders, info->heads, info->sectors_per_track);
-}
-
-static void print_info(const char *path, const struct block_info *info)
-{
-    g_autofree char *size = size_format(info->virtual_size);
-    g_autofree char *file = size_format(info->file_size);
-    g_autofree char *used = size_format(info->disk_usage);
-
-    printf("file         %s\n", path);
-    printf("format       %s\n", block_format_name(info->format));
-    printf("size         %s\n", size);
-    printf("file size    %s\n", file);
-    printf("on disk      %s\n", used);
-    if (info->block_size)
-        printf("blocks       %u of %u allocated, %u KiB each\n", info->blocks_allocated,
-               info->blocks_total, info->block_size / 1024);
-    if (info->format == BLOCK_FORMAT_RAW)
-        return;
-    printf("geometry     %u cylinders, %u heads, %u sectors per track\n", info->cylinders,
-           info->heads, info->sectors_per_track);
-    printf("creator      \"%s\"\n", info->creator);
-    printf("id           ");
-    for (int i = 0; i < 16; i++)
-        printf("%02x%s", info->unique_id[i], i == 3 || i == 5 || i == 7 || i == 9 ? "-" : "");
-    printf("\n");
-}
-
-static int run_info(const struct options *options)
-{
-    const char *path = options->arguments[0];
-    struct block_device *device;
-    struct block_info info;
-    GError *error = NULL;
-    bool ok;
-
-    if (options->output && strcmp(options->output, "json") != 0)
-        return usage("\"%s\" is no output form; it is json, or none for people", options->output);
-    device = block_open(path, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_PROBE_RAW, &error);
-    if (!device)
-        return fail(error);
-    ok = block_get_info(device, &info, &error);
-    block_abandon(device);
-    if (!ok)
-        return fail(error);
-    if (options->output)
-        print_info_json(path, &info);
-    else
-        print_info(path, &info);
+        return tool_fail(error);
     return STATUS_OK;
 }
 
@@ -194,23 +115,30 @@ static int run_convert(const struct options *options)
         return STATUS_USAGE;
     if (!options->quiet && isatty(STDERR_FILENO))
         meter.percent = 0;
-    from = block_open(options->arguments[0], BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_PROBE_RAW, &error);
+    from = tool_open(options->arguments[0], &error);
     if (!from)
-        return fail(error);
+        return tool_fail(error);
     ok = convert(from, options->arguments[1], format, &meter, &error);
     block_abandon(from);
-    return ok ? STATUS_OK : fail(error);
+    return ok ? STATUS_OK : tool_fail(error);
 }
 
-/* clang-format off */
 static const struct command commands[] = {
-    {"create", "FILE", 1, "make an empty disk", "drover-vhd create data.vhd --size 10G", "st",
-     run_create},
-    {"info", "FILE", 1, "show what a disk is", "drover-vhd info data.vhd -o json", "o", run_info},
+    {"create",  "FILE",    1, "make an empty disk, or a child of another one",
+     "drover-vhd create data.vhd --size 10G\n  drover-vhd create child.vhd --parent data.vhd",                      "stp", NULL,                                          run_create },
+    {"info",    "FILE",    1, "show what a disk is, and its parents",           "drover-vhd info data.vhd -o json",
+     "o",                                                                                                                  NULL,                                          run_info   },
     {"convert", "FROM TO", 2, "copy a disk into a new file of another type",
-     "drover-vhd convert disk.img disk.vhd --type dynamic", "tq", run_convert},
+     "drover-vhd convert disk.img disk.vhd --type dynamic",                                                         "tq",  NULL,                                          run_convert},
+    {"map",     "FILE",    1, "list what is allocated; the rest reads as zero",
+     "drover-vhd map data.vhd -o json",                                                                             "o",   NULL,                                          run_map    },
+    {"compare", "A B",     2, "say whether two disks hold the same",
+     "drover-vhd compare disk.img disk.vhd",                                                                        "",    "0 equal, 1 they differ, 2 could not be read",
+     run_compare                                                                                                                                                                     },
+    {"check",   "FILE",    1, "look for damage, and repair a lost footer",
+     "drover-vhd check data.vhd --repair",                                                                          "or",
+     "0 clean, 1 damaged, 2 could not be read, 3 was damaged and is repaired",                                                                                            run_check  },
 };
-/* clang-format on */
 
 static void print_help(void)
 {
@@ -219,7 +147,11 @@ static void print_help(void)
         printf("  drover-vhd %-8s %-10s %s\n      %s\n", commands[i].name, commands[i].arguments,
                commands[i].summary, commands[i].example);
     puts("\nOptions: --size SIZE (512M, 10G), --type dynamic|fixed|raw (dynamic when not given),\n"
-         "-o json, --quiet. Exit status: 0 done, 1 failed, 2 wrong usage.");
+         "--parent FILE, --repair, -o json, --quiet.\n"
+         "Exit status: 0 done, 1 failed, 2 wrong usage; but of");
+    for (size_t i = 0; i < G_N_ELEMENTS(commands); i++)
+        if (commands[i].status)
+            printf("  %-8s %s\n", commands[i].name, commands[i].status);
 }
 
 static int parse_and_run(const struct command *command, GOptionContext *context,
@@ -228,13 +160,13 @@ static int parse_and_run(const struct command *command, GOptionContext *context,
     GError *error = NULL;
 
     if (!g_option_context_parse(context, &argc, &argv, &error)) {
-        usage("%s: %s", command->name, error->message);
+        tool_usage("%s: %s", command->name, error->message);
         g_error_free(error);
         return STATUS_USAGE;
     }
     if (!options->arguments || (int)g_strv_length(options->arguments) != command->count)
-        return usage("%s takes %s; see drover-vhd %s --help", command->name, command->arguments,
-                     command->name);
+        return tool_usage("%s takes %s; see drover-vhd %s --help", command->name,
+                          command->arguments, command->name);
     return command->run(options);
 }
 
@@ -242,17 +174,22 @@ static int run_command(const struct command *command, int argc, char **argv)
 {
     struct options options = {0};
     const GOptionEntry all[] = {
-        {"size",   's', 0, G_OPTION_ARG_STRING, &options.size,   "size of the disk",      "SIZE"},
-        {"type",   't', 0, G_OPTION_ARG_STRING, &options.type,   "dynamic, fixed or raw", "TYPE"},
-        {"output", 'o', 0, G_OPTION_ARG_STRING, &options.output, "json for programs",     "FORM"},
-        {"quiet",  'q', 0, G_OPTION_ARG_NONE,   &options.quiet,  "no progress",           NULL  },
+        {"size",   's', 0, G_OPTION_ARG_STRING,   &options.size,   "size of the disk",      "SIZE"},
+        {"type",   't', 0, G_OPTION_ARG_STRING,   &options.type,   "dynamic, fixed or raw", "TYPE"},
+        {"output", 'o', 0, G_OPTION_ARG_STRING,   &options.output, "json for programs",     "FORM"},
+        {"parent", 'p', 0, G_OPTION_ARG_FILENAME, &options.parent, "make a child of it",    "FILE"},
+        {"repair", 'r', 0, G_OPTION_ARG_NONE,     &options.repair,
+         "rewrite a lost footer, drop what lies past the last block",                       NULL  },
+        {"quiet",  'q', 0, G_OPTION_ARG_NONE,     &options.quiet,  "no progress",           NULL  },
     };
     GOptionEntry own[G_N_ELEMENTS(all) + 2] = {
         {G_OPTION_REMAINING, 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &options.arguments, NULL,
          command->arguments},
     };
     g_autofree char *parameter = g_strdup_printf("- %s", command->summary);
-    g_autofree char *example = g_strdup_printf("Example:\n  %s", command->example);
+    g_autofree char *example =
+        g_strdup_printf("Example:\n  %s\n\nExit status: %s", command->example,
+                        command->status ? command->status : "0 done, 1 failed, 2 wrong usage");
     GOptionContext *context = g_option_context_new(parameter);
     int n = 1, status;
 
@@ -266,6 +203,7 @@ static int run_command(const struct command *command, int argc, char **argv)
     g_free(options.size);
     g_free(options.type);
     g_free(options.output);
+    g_free(options.parent);
     g_strfreev(options.arguments);
     return status;
 }
@@ -286,5 +224,5 @@ int main(int argc, char **argv)
             return run_command(&commands[i], argc - 1, argv + 1);
         }
     }
-    return usage("\"%s\" is no command; they are create, info and convert", argv[1]);
+    return tool_usage("\"%s\" is no command; drover-vhd --help lists them", argv[1]);
 }

@@ -1,0 +1,245 @@
+#include "storage/vhd_parent.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define MAX_LOCATOR_BYTES (64u << 10)
+#define VHD_EPOCH         INT64_C(946684800) /* 2000-01-01 in Unix time */
+
+/* ---- naming -----------------------------------------------------------------------------------
+ */
+
+/* The way from folder to file, both absolute and without dots, in the form ".\a" or "..\a". */
+static char *relative_path(const char *folder, const char *file)
+{
+    g_auto(GStrv) from = g_strsplit(folder + 1, "/", -1), to = g_strsplit(file + 1, "/", -1);
+    GString *path = g_string_new(NULL);
+    guint same = 0;
+
+    while (from[same] && *from[same] && to[same + 1] && strcmp(from[same], to[same]) == 0)
+        same++;
+    for (guint i = same; from[i] && *from[i]; i++)
+        g_string_append(path, "..\\");
+    if (path->len == 0)
+        g_string_append(path, ".\\");
+    for (guint i = same; to[i]; i++) {
+        g_string_append(path, to[i]);
+        if (to[i + 1])
+            g_string_append_c(path, '\\');
+    }
+    return g_string_free(path, false);
+}
+
+/* Pads the paths to sectors, as the specification has it. */
+static bool add_locator(struct vhd_locator *locator, uint32_t code, uint64_t base,
+                        GByteArray *paths, const char *path, GError **error)
+{
+    static const uint8_t zero[BLOCK_SECTOR_SIZE];
+    g_autofree char *text = NULL;
+    gsize length;
+
+    text = g_convert(path, -1, "UTF-16LE", "UTF-8", NULL, &length, error);
+    if (!text)
+        return false;
+    *locator =
+        (struct vhd_locator){.code = code, .length = (uint32_t)length, .offset = base + paths->len};
+    g_byte_array_append(paths, (const uint8_t *)text, (guint)length);
+    if (length % BLOCK_SECTOR_SIZE)
+        g_byte_array_append(paths, zero, (guint)(BLOCK_SECTOR_SIZE - length % BLOCK_SECTOR_SIZE));
+    locator->space = (uint32_t)(base + paths->len - locator->offset);
+    return true;
+}
+
+static bool set_name(struct vhd_header *header, const char *path, GError **error)
+{
+    g_autofree char *name = g_path_get_basename(path);
+    g_autofree char *text = NULL;
+    gsize length;
+
+    text = g_convert(name, -1, "UTF-16BE", "UTF-8", NULL, &length, error);
+    if (!text)
+        return false;
+    memset(header->parent_name, 0, VHD_NAME_BYTES);
+    memcpy(header->parent_name, text, MIN(length, VHD_NAME_BYTES));
+    return true;
+}
+
+static void set_identity(struct vhd_header *header, struct block_device *parent)
+{
+    struct block_info info = {0};
+    struct stat st;
+
+    parent->driver->get_info(parent, &info);
+    memcpy(header->parent_id, info.unique_id, 16);
+    if (stat(block_path(parent), &st) == 0 && st.st_mtime >= VHD_EPOCH)
+        header->parent_timestamp = (uint32_t)(st.st_mtime - VHD_EPOCH);
+}
+
+GByteArray *vhd_parent_describe(struct vhd_header *header, const char *child_path,
+                                struct block_device *parent, GError **error)
+{
+    g_autofree char *child_folder = g_path_get_dirname(child_path);
+    char *folder = realpath(child_folder, NULL), *file = realpath(block_path(parent), NULL);
+    g_autofree char *relative = folder && file ? relative_path(folder, file) : NULL;
+    g_autofree char *absolute = file ? g_strdelimit(g_strdup(file), "/", '\\') : NULL;
+    GByteArray *paths = g_byte_array_new();
+    uint64_t base = vhd_header_bat_end(header);
+    bool ok = false;
+
+    if (!relative)
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO, "cannot find out where %s and %s lie",
+                    child_path, block_path(parent));
+    else if (strchr(file, '\\') || strchr(relative, '/'))
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                    "%s cannot be a parent: a VHD takes a backslash in its path for a slash",
+                    block_path(parent));
+    else
+        ok =
+            set_name(header, file, error) &&
+            add_locator(&header->locators[0], VHD_LOCATOR_RELATIVE, base, paths, relative, error) &&
+            add_locator(&header->locators[1], VHD_LOCATOR_ABSOLUTE, base, paths, absolute, error);
+    free(folder);
+    free(file);
+    if (ok) {
+        set_identity(header, parent);
+        return paths;
+    }
+    g_prefix_error(error, "cannot name the parent: ");
+    g_byte_array_unref(paths);
+    return NULL;
+}
+
+/* ---- finding ----------------------------------------------------------------------------------
+ */
+
+/* Text of a locator with slashes; NULL when it cannot be read or is no UTF-16. */
+static char *read_locator(struct host_file *file, const struct vhd_locator *locator)
+{
+    g_autofree char *raw = NULL;
+    char *text;
+
+    if (locator->length < 2 || locator->length > MAX_LOCATOR_BYTES)
+        return NULL;
+    raw = g_malloc(locator->length);
+    if (!host_file_read(file, locator->offset, raw, locator->length, NULL))
+        return NULL;
+    text = g_convert(raw, locator->length / 2 * 2, "UTF-8", "UTF-16LE", NULL, NULL, NULL);
+    return text ? g_strdelimit(text, "\\", '/') : NULL;
+}
+
+/* The last part of the parent's name, which some writers give with its folders. */
+static char *read_name(const struct vhd_header *header)
+{
+    g_autofree char *text = NULL;
+    gsize length = 0;
+
+    while (length < VHD_NAME_BYTES &&
+           (header->parent_name[length] || header->parent_name[length + 1]))
+        length += 2;
+    text = g_convert((const char *)header->parent_name, (gssize)length, "UTF-8", "UTF-16BE", NULL,
+                     NULL, NULL);
+    if (!text || !*text)
+        return NULL;
+    return g_path_get_basename(g_strdelimit(text, "\\", '/'));
+}
+
+static void add_candidates(GPtrArray *all, struct block_device *child,
+                           const struct vhd_header *header, uint32_t code)
+{
+    g_autofree char *folder = g_path_get_dirname(block_path(child));
+
+    for (int i = 0; i < VHD_LOCATORS; i++) {
+        g_autofree char *text = NULL;
+
+        if (header->locators[i].code != code)
+            continue;
+        text = read_locator(child->file, &header->locators[i]);
+        if (!text || g_path_is_absolute(text) != (code == VHD_LOCATOR_ABSOLUTE))
+            continue;
+        if (code == VHD_LOCATOR_ABSOLUTE)
+            g_ptr_array_add(all, g_steal_pointer(&text));
+        else
+            g_ptr_array_add(all, g_build_filename(
+                                     folder, g_str_has_prefix(text, "./") ? text + 2 : text, NULL));
+    }
+}
+
+static GPtrArray *candidates(struct block_device *child, const struct vhd_header *header)
+{
+    g_autofree char *folder = g_path_get_dirname(block_path(child));
+    GPtrArray *all = g_ptr_array_new_with_free_func(g_free);
+    g_autofree char *name = read_name(header);
+
+    add_candidates(all, child, header, VHD_LOCATOR_RELATIVE);
+    add_candidates(all, child, header, VHD_LOCATOR_ABSOLUTE);
+    if (name)
+        g_ptr_array_add(all, g_build_filename(folder, name, NULL));
+    return all;
+}
+
+static char *id_text(const uint8_t id[16])
+{
+    GString *text = g_string_new(NULL);
+
+    for (int i = 0; i < 16; i++)
+        g_string_append_printf(text, "%02x%s", id[i],
+                               i == 3 || i == 5 || i == 7 || i == 9 ? "-" : "");
+    return g_string_free(text, false);
+}
+
+static bool check_id(struct block_device *child, const struct vhd_header *header,
+                     struct block_device *parent, GError **error)
+{
+    g_autofree char *wanted = id_text(header->parent_id), *found = NULL;
+    struct block_info info = {0};
+
+    parent->driver->get_info(parent, &info);
+    if (memcmp(info.unique_id, header->parent_id, 16) == 0)
+        return true;
+    found = id_text(info.unique_id);
+    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
+                "%s was made upon a disk with id %s, but %s has id %s: it is another disk",
+                block_path(child), wanted, block_path(parent), found);
+    return false;
+}
+
+static struct block_device *try_candidate(struct block_device *child,
+                                          const struct vhd_header *header, const char *path,
+                                          GError **error)
+{
+    struct block_device *parent = block_open_parent(path, child, error);
+
+    if (!parent || check_id(child, header, parent, error))
+        return parent;
+    block_abandon(parent);
+    return NULL;
+}
+
+struct block_device *vhd_parent_open(struct block_device *child, const struct vhd_header *header,
+                                     GError **error)
+{
+    GPtrArray *paths = candidates(child, header);
+    struct block_device *parent = NULL;
+    bool found = false;
+
+    /* The first that is there decides. Going on after a failure would let a hostile chain make us
+     * try every combination of every disk's locators. */
+    for (guint i = 0; i < paths->len && !found; i++) {
+        found = g_file_test(paths->pdata[i], G_FILE_TEST_EXISTS);
+        if (found)
+            parent = try_candidate(child, header, paths->pdata[i], error);
+    }
+    if (!found) {
+        g_autofree char *id = id_text(header->parent_id);
+
+        g_ptr_array_add(paths, NULL);
+        g_autofree char *list = g_strjoinv(", ", (char **)paths->pdata);
+
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO,
+                    "cannot open %s: its parent (id %s) is not where it was; looked for: %s",
+                    block_path(child), id, *list ? list : "nothing, for it names none");
+    }
+    g_ptr_array_unref(paths);
+    return parent;
+}

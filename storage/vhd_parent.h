@@ -1,0 +1,20 @@
+/*
+ * How a differencing VHD names its parent, and how the parent is found again.
+ *
+ * The parent is looked for by the relative locator, from the child's folder; then by the absolute
+ * one; then by its plain name in the child's folder. The first file that is there must be it: have
+ * the unique id the child was made with.
+ */
+#pragma once
+
+#include "storage/driver.h"
+#include "storage/vhd_header.h"
+
+/* Fills the parent's fields of `header`, whose BAT must be set, and returns the locators' paths, as
+ * they stand behind the BAT. NULL with an error when the name cannot be written. */
+GByteArray *vhd_parent_describe(struct vhd_header *header, const char *child_path,
+                                struct block_device *parent, GError **error);
+
+/* Opens the parent of `child`, whose header is given. */
+struct block_device *vhd_parent_open(struct block_device *child, const struct vhd_header *header,
+                                     GError **error);

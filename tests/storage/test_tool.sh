@@ -1,0 +1,83 @@
+#!/bin/bash
+# drover-vhd's commands by their exit status and output, against what qemu-img says of the same files.
+set -eu
+cd "$TEST_TMP"
+vhd=$BUILD/drover-vhd
+
+fail() { echo "FAILED: $*" >&2; exit 1; }
+
+# Runs drover-vhd and expects that exit status; its output is in out and err.
+expect() {
+    local wanted=$1 got=0
+    shift
+    "$vhd" "$@" >out 2>err || got=$?
+    [ "$got" = "$wanted" ] || { cat out err; fail "drover-vhd $* ended with $got, not $wanted"; }
+}
+
+truncate -s 40M disk.img
+for at in 0 5 6 31; do
+    head -c 70000 /dev/urandom | dd of=disk.img bs=1M seek=$at conv=notrunc status=none
+done
+qemu-img convert -f raw -O vpc -o force_size=on disk.img theirs.vhd
+"$vhd" convert --quiet disk.img ours.vhd
+
+echo "== map agrees with qemu-img"
+for file in ours.vhd theirs.vhd; do
+    expect 0 map $file -o json
+    jq -c '[.[] | [.offset, .length]]' out >ours.json
+    # qemu-img splits at file offsets and knows the holes inside a block; ours are whole blocks
+    qemu-img map -f vpc --output=json $file | jq '.[] | select(.data) | .start' |
+        while read -r start; do
+            jq -e --argjson s "$start" 'any(.[]; .[0] <= $s and $s < .[0] + .[1])' ours.json \
+                >/dev/null || fail "$file: byte $start is missing from the map"
+        done
+    expect 0 map $file
+    [ "$(($(wc -l <out) - 1))" = "$(jq length ours.json)" ] || fail "the two forms of map differ"
+done
+[ "$(cat ours.json)" = '[[0,2097152],[4194304,4194304],[31457280,2097152]]' ] ||
+    fail "map of theirs.vhd is $(cat ours.json)"
+
+echo "== compare agrees with qemu-img"
+expect 0 compare disk.img ours.vhd
+expect 0 compare ours.vhd theirs.vhd
+cp theirs.vhd other.vhd
+expect 0 compare theirs.vhd other.vhd
+truncate -s 40M other.img
+cp disk.img other.img
+printf x | dd of=other.img bs=1 seek=33000000 conv=notrunc status=none
+expect 1 compare other.img ours.vhd
+grep -q "33000000" out || fail "compare names another offset: $(cat out)"
+! qemu-img compare -q -f raw -F vpc other.img ours.vhd || fail "qemu-img sees no difference"
+expect 2 compare disk.img missing.vhd
+expect 2 compare disk.img
+
+echo "== check"
+expect 0 check ours.vhd
+expect 0 check theirs.vhd
+expect 0 check theirs.vhd --repair
+expect 2 check disk.img
+expect 2 check missing.vhd
+expect 2 check ours.vhd -o xml
+cp ours.vhd hurt.vhd
+truncate -s -512 hurt.vhd
+expect 1 check hurt.vhd -o json
+[ "$(jq -r .verdict out)" = damaged ] || fail "no verdict in JSON"
+cp hurt.vhd before.vhd
+expect 1 check hurt.vhd
+cmp hurt.vhd before.vhd || fail "check without --repair changed the file"
+expect 3 check hurt.vhd --repair
+expect 0 check hurt.vhd
+qemu-img compare -q -f raw -F vpc disk.img hurt.vhd || fail "the repaired disk has another content"
+printf '\x7f' | dd of=hurt.vhd bs=1 seek=1536 conv=notrunc status=none
+expect 1 check hurt.vhd --repair
+grep -q "left as it was" out || fail "no word that nothing was done"
+
+echo "== every command has help with an example"
+"$vhd" --help >help
+for command in create info convert map compare check; do
+    grep -q "drover-vhd $command" help || fail "--help does not know $command"
+    expect 0 $command --help
+    grep -q "Example:" out || fail "$command --help has no example"
+    grep -q "Exit status:" out || fail "$command --help does not say its exit status"
+done
+echo passed
