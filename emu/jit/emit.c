@@ -33,7 +33,7 @@ static bool fits8(int32_t value)
 }
 
 /* ModRM, SIB and displacement. RSP and R12 as base take a SIB byte, RBP and R13 a displacement. */
-static void emit_modrm(struct emitter *e, unsigned reg, struct operand rm)
+static void emit_modrm(struct emitter *e, unsigned reg, struct host_operand rm)
 {
     reg = (reg & 7) << 3;
     switch (rm.kind) {
@@ -65,7 +65,7 @@ static void emit_modrm(struct emitter *e, unsigned reg, struct operand rm)
         emit32(e, (uint32_t)rm.disp);
 }
 
-void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct operand rm)
+void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct host_operand rm)
 {
     static const uint8_t mandatory[4] = {0, 0x66, 0xf3, 0xf2};
     unsigned map = encoding >> 8 & 3, prefix = encoding >> 10 & 3;
@@ -134,12 +134,12 @@ void emit_mov_rr32(struct emitter *e, unsigned to, unsigned from)
     emit_op(e, ENC(0, 0, 0x8b), to, op_reg(from));
 }
 
-void emit_load(struct emitter *e, unsigned to, struct operand from)
+void emit_load(struct emitter *e, unsigned to, struct host_operand from)
 {
     emit_op(e, ENC(0, 0, 0x8b) | ENC_W, to, from);
 }
 
-void emit_store(struct emitter *e, struct operand to, unsigned from)
+void emit_store(struct emitter *e, struct host_operand to, unsigned from)
 {
     emit_op(e, ENC(0, 0, 0x89) | ENC_W, from, to);
 }
@@ -161,19 +161,19 @@ void emit_mov_imm(struct emitter *e, unsigned to, uint64_t value)
     }
 }
 
-void emit_store_imm32(struct emitter *e, struct operand to, uint32_t value)
+void emit_store_imm32(struct emitter *e, struct host_operand to, uint32_t value)
 {
     emit_op(e, ENC(0, 0, 0xc7), 0, to);
     emit32(e, value);
 }
 
-void emit_store_imm8(struct emitter *e, struct operand to, uint8_t value)
+void emit_store_imm8(struct emitter *e, struct host_operand to, uint8_t value)
 {
     emit_op(e, ENC(0, 0, 0xc6), 0, to);
     emit8(e, value);
 }
 
-void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct operand rm, int32_t imm)
+void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_operand rm, int32_t imm)
 {
     if (size && fits8(imm)) {
         emit_op(e, enc_sized(ENC(0, 0, 0x83), size), index, rm);

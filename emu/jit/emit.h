@@ -33,28 +33,28 @@ enum host_reg {
 
 enum operand_kind { OPERAND_REG, OPERAND_MEM, OPERAND_ABS };
 
-struct operand {
+struct host_operand {
     uint8_t kind;
     uint8_t base; /* the register itself for OPERAND_REG */
     uint8_t index, scale;
     int32_t disp; /* the address for OPERAND_ABS */
 };
 
-static inline struct operand op_reg(unsigned reg)
+static inline struct host_operand op_reg(unsigned reg)
 {
-    return (struct operand){.kind = OPERAND_REG, .base = reg, .index = H_NONE};
+    return (struct host_operand){.kind = OPERAND_REG, .base = reg, .index = H_NONE};
 }
-static inline struct operand op_mem(unsigned base, int32_t disp)
+static inline struct host_operand op_mem(unsigned base, int32_t disp)
 {
-    return (struct operand){.kind = OPERAND_MEM, .base = base, .index = H_NONE, .disp = disp};
+    return (struct host_operand){.kind = OPERAND_MEM, .base = base, .index = H_NONE, .disp = disp};
 }
-static inline struct operand op_indexed(unsigned base, unsigned index, unsigned scale, int32_t disp)
+static inline struct host_operand op_indexed(unsigned base, unsigned index, unsigned scale, int32_t disp)
 {
-    return (struct operand){OPERAND_MEM, base, index, scale, disp};
+    return (struct host_operand){OPERAND_MEM, base, index, scale, disp};
 }
-static inline struct operand op_abs(const volatile void *address)
+static inline struct host_operand op_abs(const volatile void *address)
 {
-    return (struct operand){
+    return (struct host_operand){
         .kind = OPERAND_ABS, .index = H_NONE, .disp = (int32_t)(uintptr_t)address};
 }
 
@@ -77,7 +77,7 @@ void emit32(struct emitter *e, uint32_t value);
 void emit64(struct emitter *e, uint64_t value);
 
 /* One instruction with a ModRM byte; immediates follow by hand. */
-void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct operand rm);
+void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct host_operand rm);
 /* Adds the width to an encoding whose opcode is the wide form's, as in 01 ADD Ev,Gv / 00 ADD Eb,Gb.
  * `size` is enum operand_size. */
 uint32_t enc_sized(uint32_t encoding, unsigned size);
@@ -86,14 +86,14 @@ void emit_imm(struct emitter *e, uint64_t imm, unsigned size);
 
 void emit_mov_rr(struct emitter *e, unsigned to, unsigned from);   /* 64 bits */
 void emit_mov_rr32(struct emitter *e, unsigned to, unsigned from); /* clears the upper half */
-void emit_load(struct emitter *e, unsigned to, struct operand from);
-void emit_store(struct emitter *e, struct operand to, unsigned from);
+void emit_load(struct emitter *e, unsigned to, struct host_operand from);
+void emit_store(struct emitter *e, struct host_operand to, unsigned from);
 void emit_mov_imm(struct emitter *e, unsigned to, uint64_t value); /* the shortest */
-void emit_store_imm32(struct emitter *e, struct operand to, uint32_t value); /* four bytes */
-void emit_store_imm8(struct emitter *e, struct operand to, uint8_t value);
+void emit_store_imm32(struct emitter *e, struct host_operand to, uint32_t value); /* four bytes */
+void emit_store_imm8(struct emitter *e, struct host_operand to, uint8_t value);
 /* ALU operation `index` (ADD 0, OR 1, ADC 2, SBB 3, AND 4, SUB 5, XOR 6, CMP 7) with an immediate.
  */
-void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct operand rm, int32_t imm);
+void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_operand rm, int32_t imm);
 
 /* Jumps and calls with 32-bit displacements. To a known address, or with a hole to be filled: they
  * return where the displacement lies. */

@@ -233,7 +233,7 @@ static void find_jump(struct translator *t, const struct insn *insn)
     cold->resume = e->at; /* never taken: the handler leaves */
 }
 
-static struct operand found_code(const struct translator *t)
+static struct host_operand found_code(const struct translator *t)
 {
     return op_mem(T1, (int32_t)((uintptr_t)t->jit->jumps + offsetof(struct jit_jump, code)));
 }

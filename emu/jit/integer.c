@@ -231,7 +231,7 @@ static bool test(struct translator *t, const struct insn *insn)
     if (has_high_byte(insn))
         return alu_high_byte(t, insn, -1);
     bool memory = insn_has_memory(insn);
-    struct operand rm;
+    struct host_operand rm;
     if (memory) {
         access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
         rm = host_memory();
@@ -334,7 +334,7 @@ static bool mov_registers(struct translator *t, const struct insn *insn)
 }
 
 static void load_result(struct translator *t, const struct insn *insn, uint32_t encoding,
-                        struct operand from)
+                        struct host_operand from)
 {
     unsigned to = guest_number(insn->reg);
     unsigned host = result_begin(t, to, insn->size, false);
@@ -399,7 +399,7 @@ static bool extend(struct translator *t, const struct insn *insn)
     unsigned form = insn->op - OP_MOVZX8, bytes = forms[form].bytes;
     uint32_t encoding = ENC(forms[form].map, 0, forms[form].opcode) |
                         (insn->size == SIZE_64 ? ENC_W : 0) | (insn->size == SIZE_16 ? ENC_66 : 0);
-    struct operand from;
+    struct host_operand from;
 
     if (insn_has_memory(insn)) {
         access_memory(t, insn, bytes, ACCESS_LOAD);
@@ -420,7 +420,7 @@ static bool lea(struct translator *t, const struct insn *insn)
     bool simple = !IN_MEMORY(to) && insn->size == insn->addr_size && insn->size >= SIZE_32;
     unsigned base = guest_number(insn->base), index = guest_number(insn->index);
     if (simple && base < GPR_COUNT && !IN_MEMORY(base) && (index == GPR_NONE || !IN_MEMORY(index))) {
-        struct operand from = index == GPR_NONE
+        struct host_operand from = index == GPR_NONE
                                   ? op_mem(host_of(base), (int32_t)insn->disp)
                                   : op_indexed(host_of(base), host_of(index), insn->scale,
                                                (int32_t)insn->disp);
@@ -683,8 +683,8 @@ static bool sti(struct translator *t, const struct insn *insn)
 static bool swapgs(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    struct operand base = op_abs(&t->cpu->s.seg[SEG_GS].base);
-    struct operand kernel = op_abs(&t->cpu->s.kernel_gs_base);
+    struct host_operand base = op_abs(&t->cpu->s.seg[SEG_GS].base);
+    struct host_operand kernel = op_abs(&t->cpu->s.kernel_gs_base);
     if (t->mode & (MODE_USER | MODE_OUTER))
         return false;
     emit_load(e, T0, base);

@@ -159,6 +159,7 @@ struct jit {
 
     struct translator *translator;
     uint32_t salt_mode;
+    unsigned hot; /* runs of a block before it is translated */
     bool has_bmi2, perf_map;
     struct jit_stats stats;
 };
@@ -210,6 +211,10 @@ static inline uint64_t jit_site(uint64_t rip, unsigned length)
 void jit_attend_written(struct jit *jit);
 
 #define JIT_SITE_TARGET UINT64_MAX /* the address in scratch[1] */
+
+/* For tests: translates a block after so many runs in the interpreter; 0 is at once. Nothing under
+ * other engines. */
+void jit_set_hot(struct cpu *cpu, unsigned runs);
 
 /* ---- translate.c ----------------------------------------------------------------------------- */
 

@@ -7,7 +7,7 @@ _Static_assert(sizeof(struct tlb_entry) == 32, "the probe scales by it");
 
 /* ---- registers ------------------------------------------------------------------------------- */
 
-struct operand guest(const struct translator *t, unsigned number)
+struct host_operand guest(const struct translator *t, unsigned number)
 {
     if (number == GPR_NONE || IN_MEMORY(number))
         return op_abs(&t->cpu->s.gpr[number]);
@@ -72,13 +72,13 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-struct operand host_memory(void)
+struct host_operand host_memory(void)
 {
     return op_mem(T0, 0);
 }
 
 /* LEA of what the guest's registers say; `at` is the address size. */
-static void load_address(struct translator *t, struct operand from, unsigned at)
+static void load_address(struct translator *t, struct host_operand from, unsigned at)
 {
     emit_op(&t->e, ENC(0, 0, 0x8d) | (at == SIZE_64 ? ENC_W : 0), T0, from);
 }
@@ -134,7 +134,7 @@ static unsigned stub_for(unsigned bytes, enum access access)
     }
 }
 
-static struct operand tlb_field(const struct translator *t, size_t field)
+static struct host_operand tlb_field(const struct translator *t, size_t field)
 {
     return op_mem(T1, (int32_t)((uintptr_t)t->tlb + field));
 }

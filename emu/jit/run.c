@@ -7,7 +7,7 @@
 #include "emu/jit/translate.h"
 #include <string.h>
 
-#define HOT        24          /* runs of a block before it is translated */
+#define HOT        24          /* runs of a block before it is translated, unless told otherwise */
 #define CACHE_SIZE (24u << 20) /* bytes, unless told otherwise */
 
 /* ---- pages that were written ----------------------------------------------------------------- */
@@ -70,7 +70,7 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
             return region;
     }
     struct block *block = *ret_block = block_find(cpu);
-    if (block->heat < HOT) {
+    if (block->heat < jit->hot) {
         block->heat++;
         return NULL;
     }
@@ -161,6 +161,12 @@ static enum cpu_exit run(struct cpu *cpu)
     return exit;
 }
 
+void jit_set_hot(struct cpu *cpu, unsigned runs)
+{
+    if (cpu->jit)
+        cpu->jit->hot = runs;
+}
+
 /* ---- the engine ------------------------------------------------------------------------------ */
 
 static void destroy(struct cpu *cpu)
@@ -189,6 +195,7 @@ static bool create(struct cpu *cpu, GError **error)
     jit->cpu = cpu;
     jit->has_bmi2 = __builtin_cpu_supports("bmi2");
     jit->always_marked = 1;
+    jit->hot = HOT;
     jit->aside.mark = &jit->always_marked;
     jit->translator = g_new0(struct translator, 1);
     jit->dummy.version_at = &jit->dummy.version;

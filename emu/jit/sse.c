@@ -168,7 +168,7 @@ static unsigned operand_bytes(const struct sse *form, const struct insn *insn)
     return form->bytes ? form->bytes : 1u << insn->size;
 }
 
-static struct operand source(struct translator *t, const struct insn *insn, const struct sse *form,
+static struct host_operand source(struct translator *t, const struct insn *insn, const struct sse *form,
                              int *misaligned)
 {
     *misaligned = -1;
@@ -200,7 +200,7 @@ static void to_general(struct translator *t, const struct insn *insn, const stru
     struct emitter *e = &t->e;
     int misaligned;
     bool in_rm = form->form == FORM_EV;
-    struct operand from = in_rm ? op_reg(0) : source(t, insn, form, &misaligned);
+    struct host_operand from = in_rm ? op_reg(0) : source(t, insn, form, &misaligned);
     unsigned to = guest_number(in_rm ? insn->rm : insn->reg);
     unsigned host = IN_MEMORY(to) ? T1 : host_of(to);
     if (in_rm)
@@ -218,7 +218,7 @@ static void to_vector(struct translator *t, const struct insn *insn, const struc
 {
     struct emitter *e = &t->e;
     int misaligned;
-    struct operand from = source(t, insn, form, &misaligned);
+    struct host_operand from = source(t, insn, form, &misaligned);
     emit_op(e, encoding, insn->reg, from);
     if (form->immediate)
         emit8(e, (uint8_t)insn->imm);

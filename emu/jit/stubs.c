@@ -4,7 +4,7 @@
 static const uint8_t pinned[] = {RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R12, R13};
 static const uint8_t saved_by_callee[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
 
-static struct operand gpr(const struct jit *jit, unsigned guest)
+static struct host_operand gpr(const struct jit *jit, unsigned guest)
 {
     return op_abs(&jit->cpu->s.gpr[guest]);
 }

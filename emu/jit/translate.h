@@ -105,7 +105,7 @@ static inline unsigned guest_number(unsigned at)
     return at >> 3;
 }
 /* Where a guest register is. */
-struct operand guest(const struct translator *t, unsigned number);
+struct host_operand guest(const struct translator *t, unsigned number);
 /* A host register with the guest's value: its own, or `temp`, loaded. */
 unsigned guest_in(struct translator *t, unsigned number, unsigned temp);
 /* The register to compute a new value in, which holds the old one if `read`; then put it back. T1
@@ -132,7 +132,7 @@ void stored(struct translator *t, const struct insn *insn);
 /* The same for one that goes on elsewhere: JIT_SITE_TARGET for an address in scratch[1]. */
 void stored_at(struct translator *t, uint64_t next);
 
-struct operand host_memory(void); /* [T0] */
+struct host_operand host_memory(void); /* [T0] */
 void call_handler(struct translator *t, const struct insn *insn);
 struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole);
 /* A copy of the instruction for the interpreter to run alone. */

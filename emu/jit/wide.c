@@ -77,7 +77,7 @@ static bool double_shift(struct translator *t, const struct insn *insn)
 /* ---- multiplication and division ------------------------------------------------------------- */
 
 /* The rm operand: a register of the guest's, or T1 loaded from wherever. */
-static struct operand rm_operand(struct translator *t, const struct insn *insn)
+static struct host_operand rm_operand(struct translator *t, const struct insn *insn)
 {
     if (!insn_has_memory(insn))
         return guest(t, guest_number(insn->rm));
@@ -95,7 +95,7 @@ static bool multiply(struct translator *t, const struct insn *insn)
     struct emitter *e = &t->e;
     if (insn->size < SIZE_32)
         return false;
-    struct operand rm = rm_operand(t, insn);
+    struct host_operand rm = rm_operand(t, insn);
     emit_mov_rr(e, T0, host_of(RAX));
     emit_op(e, enc_sized(ENC(0, 0, 0xf7), insn->size), insn->op == OP_MUL ? 4 : 5, rm);
     emit_mov_rr(e, host_of(RAX), T0);
@@ -107,7 +107,7 @@ static bool multiply_two(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     unsigned to = guest_number(insn->reg);
-    struct operand rm;
+    struct host_operand rm;
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
         rm = host_memory();
@@ -146,7 +146,7 @@ static bool divide(struct translator *t, const struct insn *insn)
     if (insn->size < SIZE_32)
         return false;
     flags_to_memory(t);
-    struct operand rm = rm_operand(t, insn);
+    struct host_operand rm = rm_operand(t, insn);
     t->flags_host = false;
     t->flags_memory = true;
     if (rm.kind == OPERAND_ABS) {
@@ -227,7 +227,7 @@ static bool scan(struct translator *t, const struct insn *insn)
     unsigned opcode = insn->op == OP_BSF ? 0xbc : 0xbd;
     if (insn->size == SIZE_16 || IN_MEMORY(to))
         return false;
-    struct operand rm = rm_operand(t, insn);
+    struct host_operand rm = rm_operand(t, insn);
     emit_mov_rr(e, T0, host_of(to));
     emit_op(e, ENC(1, 0, opcode) | wide_of(insn), T0, rm);
     emit_op(e, ENC(1, 0, 0x45) | ENC_W, host_of(to), op_reg(T0)); /* CMOVNE */
@@ -238,7 +238,7 @@ static bool scan(struct translator *t, const struct insn *insn)
 static bool popcnt(struct translator *t, const struct insn *insn)
 {
     unsigned to = guest_number(insn->reg);
-    struct operand rm = rm_operand(t, insn);
+    struct host_operand rm = rm_operand(t, insn);
     if (insn->size == SIZE_16)
         return false;
     unsigned host = IN_MEMORY(to) ? T0 : host_of(to);
