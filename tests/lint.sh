@@ -20,6 +20,7 @@ may_include() {
     storage/tool) echo storage storage/tool ;;
     emu/core) echo emu/core ;;
     emu/cpu) echo emu/core emu/cpu ;;
+    emu/jit) echo emu/core emu/cpu emu/jit ;;
     emu/device) echo emu/core emu/device storage ;;
     emu/display) echo emu/core emu/device emu/display ;;
     emu/machine) echo emu/core emu/cpu emu/device emu/display emu/machine storage ;;

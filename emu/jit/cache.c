@@ -155,8 +155,7 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
 {
     uint32_t mode = jit->cpu->mode;
     struct jit_region *region = *hash_at(jit, rip, phys, mode);
-    while (region &&
-           !(region->rip == rip && region->phys == phys && region->mode == mode))
+    while (region && !(region->rip == rip && region->phys == phys && region->mode == mode))
         region = region->hash_next;
     if (!region || region->state == REGION_LIVE)
         return region;

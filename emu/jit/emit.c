@@ -173,7 +173,8 @@ void emit_store_imm8(struct emitter *e, struct host_operand to, uint8_t value)
     emit8(e, value);
 }
 
-void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_operand rm, int32_t imm)
+void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_operand rm,
+                  int32_t imm)
 {
     if (size && fits8(imm)) {
         emit_op(e, enc_sized(ENC(0, 0, 0x83), size), index, rm);

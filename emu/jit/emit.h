@@ -48,7 +48,8 @@ static inline struct host_operand op_mem(unsigned base, int32_t disp)
 {
     return (struct host_operand){.kind = OPERAND_MEM, .base = base, .index = H_NONE, .disp = disp};
 }
-static inline struct host_operand op_indexed(unsigned base, unsigned index, unsigned scale, int32_t disp)
+static inline struct host_operand op_indexed(unsigned base, unsigned index, unsigned scale,
+                                             int32_t disp)
 {
     return (struct host_operand){OPERAND_MEM, base, index, scale, disp};
 }
@@ -88,12 +89,13 @@ void emit_mov_rr(struct emitter *e, unsigned to, unsigned from);   /* 64 bits */
 void emit_mov_rr32(struct emitter *e, unsigned to, unsigned from); /* clears the upper half */
 void emit_load(struct emitter *e, unsigned to, struct host_operand from);
 void emit_store(struct emitter *e, struct host_operand to, unsigned from);
-void emit_mov_imm(struct emitter *e, unsigned to, uint64_t value); /* the shortest */
+void emit_mov_imm(struct emitter *e, unsigned to, uint64_t value);                /* the shortest */
 void emit_store_imm32(struct emitter *e, struct host_operand to, uint32_t value); /* four bytes */
 void emit_store_imm8(struct emitter *e, struct host_operand to, uint8_t value);
 /* ALU operation `index` (ADD 0, OR 1, ADC 2, SBB 3, AND 4, SUB 5, XOR 6, CMP 7) with an immediate.
  */
-void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_operand rm, int32_t imm);
+void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_operand rm,
+                  int32_t imm);
 
 /* Jumps and calls with 32-bit displacements. To a known address, or with a hole to be filled: they
  * return where the displacement lies. */

@@ -9,8 +9,8 @@
 /* What a condition code looks at. */
 static uint16_t condition_flags(unsigned code)
 {
-    static const uint16_t flags[8] = {FL_O, FL_C,  FL_Z,        FL_C | FL_Z,
-                                      FL_S, FL_P,  FL_S | FL_O, FL_S | FL_O | FL_Z};
+    static const uint16_t flags[8] = {FL_O, FL_C, FL_Z,        FL_C | FL_Z,
+                                      FL_S, FL_P, FL_S | FL_O, FL_S | FL_O | FL_Z};
     return flags[code >> 1 & 7];
 }
 
@@ -144,7 +144,7 @@ void flags_need(struct translator *t)
     if (t->flags_host)
         return;
     emit_op(&t->e, ENC(1, 0, 0xb7), T0, op_abs(&t->cpu->flags)); /* MOVZX */
-    emit8(&t->e, 0x04);                                           /* ADD AL, 7F; SAHF */
+    emit8(&t->e, 0x04);                                          /* ADD AL, 7F; SAHF */
     emit8(&t->e, 0x7f);
     emit8(&t->e, 0x9e);
     t->flags_host = true;

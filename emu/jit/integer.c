@@ -255,10 +255,12 @@ static bool unary(struct translator *t, const struct insn *insn)
 {
     static const struct {
         uint8_t opcode, extension;
-    } forms[] = {[OP_INC - OP_INC] = {0xff, 0},
-                 [OP_DEC - OP_INC] = {0xff, 1},
-                 [OP_NOT - OP_INC] = {0xf7, 2},
-                 [OP_NEG - OP_INC] = {0xf7, 3}};
+    } forms[] = {
+        [OP_INC - OP_INC] = {0xff, 0},
+        [OP_DEC - OP_INC] = {0xff, 1},
+        [OP_NOT - OP_INC] = {0xf7, 2},
+        [OP_NEG - OP_INC] = {0xf7, 3}
+    };
     unsigned extension = forms[insn->op - OP_INC].extension;
     uint32_t encoding = enc_sized(ENC(0, 0, forms[insn->op - OP_INC].opcode), insn->size);
     bool sets_flags = insn->op != OP_NOT;
@@ -391,11 +393,13 @@ static bool extend(struct translator *t, const struct insn *insn)
 {
     static const struct {
         uint8_t map, opcode, bytes;
-    } forms[] = {[OP_MOVZX8 - OP_MOVZX8] = {1, 0xb6, 1},
-                 [OP_MOVZX16 - OP_MOVZX8] = {1, 0xb7, 2},
-                 [OP_MOVSX8 - OP_MOVZX8] = {1, 0xbe, 1},
-                 [OP_MOVSX16 - OP_MOVZX8] = {1, 0xbf, 2},
-                 [OP_MOVSXD - OP_MOVZX8] = {0, 0x63, 4}};
+    } forms[] = {
+        [OP_MOVZX8 - OP_MOVZX8] = {1, 0xb6, 1},
+        [OP_MOVZX16 - OP_MOVZX8] = {1, 0xb7, 2},
+        [OP_MOVSX8 - OP_MOVZX8] = {1, 0xbe, 1},
+        [OP_MOVSX16 - OP_MOVZX8] = {1, 0xbf, 2},
+        [OP_MOVSXD - OP_MOVZX8] = {0, 0x63, 4}
+    };
     unsigned form = insn->op - OP_MOVZX8, bytes = forms[form].bytes;
     uint32_t encoding = ENC(forms[form].map, 0, forms[form].opcode) |
                         (insn->size == SIZE_64 ? ENC_W : 0) | (insn->size == SIZE_16 ? ENC_66 : 0);
@@ -419,11 +423,11 @@ static bool lea(struct translator *t, const struct insn *insn)
     unsigned to = guest_number(insn->reg);
     bool simple = !IN_MEMORY(to) && insn->size == insn->addr_size && insn->size >= SIZE_32;
     unsigned base = guest_number(insn->base), index = guest_number(insn->index);
-    if (simple && base < GPR_COUNT && !IN_MEMORY(base) && (index == GPR_NONE || !IN_MEMORY(index))) {
-        struct host_operand from = index == GPR_NONE
-                                  ? op_mem(host_of(base), (int32_t)insn->disp)
-                                  : op_indexed(host_of(base), host_of(index), insn->scale,
-                                               (int32_t)insn->disp);
+    if (simple && base < GPR_COUNT && !IN_MEMORY(base) &&
+        (index == GPR_NONE || !IN_MEMORY(index))) {
+        struct host_operand from = index == GPR_NONE ? op_mem(host_of(base), (int32_t)insn->disp)
+                                                     : op_indexed(host_of(base), host_of(index),
+                                                                  insn->scale, (int32_t)insn->disp);
         emit_op(&t->e, ENC(0, 0, 0x8d) | (insn->size == SIZE_64 ? ENC_W : 0), host_of(to), from);
         return true;
     }
@@ -449,9 +453,10 @@ static bool cmov(struct translator *t, const struct insn *insn)
         encoding = ENC(1, 0, 0x40 | (insn->modrm & 15)) | (insn->size == SIZE_64 ? ENC_W : 0);
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
-        emit_op(e, insn->size == SIZE_64 ? ENC(0, 0, 0x8b) | ENC_W
-                   : insn->size == SIZE_32 ? ENC(0, 0, 0x8b)
-                                           : ENC(1, 0, 0xb7),
+        emit_op(e,
+                insn->size == SIZE_64   ? ENC(0, 0, 0x8b) | ENC_W
+                : insn->size == SIZE_32 ? ENC(0, 0, 0x8b)
+                                        : ENC(1, 0, 0xb7),
                 T1, host_memory());
         flags_need(t);
         from = T1;
@@ -639,7 +644,7 @@ static bool pushf(struct translator *t, const struct insn *insn)
     emit8(e, 11);
     emit_op(e, ENC(0, 0, 0x0b), T1, op_reg(T0));
     emit_op(e, ENC(0, 0, 0x8b), T0, op_abs(&t->cpu->s.rflags));
-    emit_alu_imm(e, 4, SIZE_32, op_reg(T0), (int32_t)~(FLAGS_ARITHMETIC | FLAG_VM | FLAG_RF));
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T0), (int32_t) ~(FLAGS_ARITHMETIC | FLAG_VM | FLAG_RF));
     emit_op(e, ENC(0, 0, 0x0b), T1, op_reg(T0));
     emit_store(e, op_abs(&t->jit->scratch[1]), T1);
     push_access(t, insn);
@@ -697,9 +702,8 @@ static bool swapgs(struct translator *t, const struct insn *insn)
 /* Carry and direction. */
 static bool carry(struct translator *t, const struct insn *insn)
 {
-    static const uint8_t opcode[] = {[OP_CLC - OP_CLC] = 0xf8,
-                                     [OP_STC - OP_CLC] = 0xf9,
-                                     [OP_CMC - OP_CLC] = 0xf5};
+    static const uint8_t opcode[] = {
+        [OP_CLC - OP_CLC] = 0xf8, [OP_STC - OP_CLC] = 0xf9, [OP_CMC - OP_CLC] = 0xf5};
     flags_before(t, insn);
     emit8(&t->e, opcode[insn->op - OP_CLC]);
     flags_made(t);
@@ -729,41 +733,18 @@ static bool fence(struct translator *t, const struct insn *insn)
 bool translate_integer(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
-        [OP_ADD ... OP_CMP] = alu,
-        [OP_TEST] = test,
-        [OP_INC] = unary,
-        [OP_DEC] = unary,
-        [OP_NOT] = unary,
-        [OP_NEG] = unary,
-        [OP_MOV] = mov,
-        [OP_MOVNTI] = movnti,
-        [OP_MOVZX8] = extend,
-        [OP_MOVZX16] = extend,
-        [OP_MOVSX8] = extend,
-        [OP_MOVSX16] = extend,
-        [OP_MOVSXD] = extend,
-        [OP_LEA] = lea,
-        [OP_CMOVCC] = cmov,
-        [OP_SETCC] = setcc,
-        [OP_CBW] = widen,
-        [OP_CWD] = widen,
-        [OP_XCHG] = xchg,
-        [OP_PUSH] = push,
-        [OP_PUSHI] = push,
-        [OP_POP] = pop,
-        [OP_LEAVE] = leave,
-        [OP_PUSHF] = pushf,
-        [OP_CLI] = cli,
-        [OP_STI] = sti,
-        [OP_SWAPGS] = swapgs,
-        [OP_CLC] = carry,
-        [OP_STC] = carry,
-        [OP_CMC] = carry,
-        [OP_CLD] = direction,
-        [OP_STD] = direction,
-        [OP_NOP] = nothing,
-        [OP_NOP_E] = nothing,
-        [OP_FENCE] = fence,
+        [OP_ADD... OP_CMP] = alu, [OP_TEST] = test,     [OP_INC] = unary,
+        [OP_DEC] = unary,         [OP_NOT] = unary,     [OP_NEG] = unary,
+        [OP_MOV] = mov,           [OP_MOVNTI] = movnti, [OP_MOVZX8] = extend,
+        [OP_MOVZX16] = extend,    [OP_MOVSX8] = extend, [OP_MOVSX16] = extend,
+        [OP_MOVSXD] = extend,     [OP_LEA] = lea,       [OP_CMOVCC] = cmov,
+        [OP_SETCC] = setcc,       [OP_CBW] = widen,     [OP_CWD] = widen,
+        [OP_XCHG] = xchg,         [OP_PUSH] = push,     [OP_PUSHI] = push,
+        [OP_POP] = pop,           [OP_LEAVE] = leave,   [OP_PUSHF] = pushf,
+        [OP_CLI] = cli,           [OP_STI] = sti,       [OP_SWAPGS] = swapgs,
+        [OP_CLC] = carry,         [OP_STC] = carry,     [OP_CMC] = carry,
+        [OP_CLD] = direction,     [OP_STD] = direction, [OP_NOP] = nothing,
+        [OP_NOP_E] = nothing,     [OP_FENCE] = fence,
     };
     return table[insn->op] && table[insn->op](t, insn);
 }

@@ -97,8 +97,8 @@ enum jit_stub {
     STUB_STORED = STUB_RMW + 6, /* after a store that hit a marked page or went aside */
     STUB_HANDLER,               /* T0: an instruction for the interpreter */
     STUB_LOAD_XMM,
-    STUB_EXIT,        /* s.rip is set */
-    STUB_EXIT_LINK,   /* T0: struct jit_exit */
+    STUB_EXIT,      /* s.rip is set */
+    STUB_EXIT_LINK, /* T0: struct jit_exit */
     STUB_COUNT,
 };
 
@@ -118,8 +118,8 @@ struct jit {
     uint64_t salt;
     uint64_t scratch[4];
     const struct jit_region *storing; /* the region of a store that STUB_STORED is called for */
-    uint64_t entry; /* T1 after a slow store: the TLB entry's offset */
-    struct tlb_entry aside; /* the entry of stores that go to cpu->temp first */
+    uint64_t entry;                   /* T1 after a slow store: the TLB entry's offset */
+    struct tlb_entry aside;           /* the entry of stores that go to cpu->temp first */
     struct jit_jump jumps[JIT_JUMPS];
 
     /* A store that went aside. */

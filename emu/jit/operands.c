@@ -117,7 +117,9 @@ void linear_address(struct translator *t, const struct insn *insn)
 
 static unsigned stub_for(unsigned bytes, enum access access)
 {
-    unsigned first = access == ACCESS_LOAD ? STUB_LOAD : access == ACCESS_STORE ? STUB_STORE : STUB_RMW;
+    unsigned first = access == ACCESS_LOAD    ? STUB_LOAD
+                     : access == ACCESS_STORE ? STUB_STORE
+                                              : STUB_RMW;
     switch (bytes) {
     case 1:
         return first;

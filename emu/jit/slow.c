@@ -83,8 +83,8 @@ bool jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size, u
     jit->dummy.mode = cpu->mode;
     next = insn->handler(cpu, insn);
     cpu->insn = NULL;
-    bool jump = insn->op == OP_RET || insn->op == OP_RETI || insn->op == OP_JMP_E ||
-                insn->op == OP_CALL_E;
+    bool jump =
+        insn->op == OP_RET || insn->op == OP_RETI || insn->op == OP_JMP_E || insn->op == OP_CALL_E;
     jit->exit_cell = jump ? EXIT_BY_JUMP : 0;
     if (!next)
         return true; /* RIP is where it goes on */

@@ -25,24 +25,70 @@ struct sse {
     uint16_t encoding;
 };
 
-#define KIND_VW   {.form = FORM_VW, .bytes = 16, .aligned = true}
-#define KIND_VWF  {.form = FORM_VW, .bytes = 16, .aligned = true, .arithmetic = true}
-#define KIND_VW0  KIND_VW
-#define KIND_V8   {.form = FORM_VW, .bytes = 8}
-#define KIND_V4   {.form = FORM_VW, .bytes = 4}
-#define KIND_V2   {.form = FORM_VW, .bytes = 2}
-#define KIND_V8F  {.form = FORM_VW, .bytes = 8, .arithmetic = true}
-#define KIND_V4F  {.form = FORM_VW, .bytes = 4, .arithmetic = true}
-#define KIND_VWI  {.form = FORM_VW, .bytes = 16, .aligned = true, .immediate = true}
-#define KIND_VWIF {.form = FORM_VW, .bytes = 16, .aligned = true, .immediate = true, .arithmetic = true}
-#define KIND_V4IF {.form = FORM_VW, .bytes = 4, .immediate = true, .arithmetic = true}
-#define KIND_V8IF {.form = FORM_VW, .bytes = 8, .immediate = true, .arithmetic = true}
-#define KIND_PQ   {0}
-#define KIND_PQ4  {0}
-#define KIND_PQI  {0}
+#define KIND_VW                                                                                    \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 16, .aligned = true                                              \
+    }
+#define KIND_VWF                                                                                   \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 16, .aligned = true, .arithmetic = true                          \
+    }
+#define KIND_VW0 KIND_VW
+#define KIND_V8                                                                                    \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 8                                                                \
+    }
+#define KIND_V4                                                                                    \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 4                                                                \
+    }
+#define KIND_V2                                                                                    \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 2                                                                \
+    }
+#define KIND_V8F                                                                                   \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 8, .arithmetic = true                                            \
+    }
+#define KIND_V4F                                                                                   \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 4, .arithmetic = true                                            \
+    }
+#define KIND_VWI                                                                                   \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 16, .aligned = true, .immediate = true                           \
+    }
+#define KIND_VWIF                                                                                  \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 16, .aligned = true, .immediate = true, .arithmetic = true       \
+    }
+#define KIND_V4IF                                                                                  \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 4, .immediate = true, .arithmetic = true                         \
+    }
+#define KIND_V8IF                                                                                  \
+    {                                                                                              \
+        .form = FORM_VW, .bytes = 8, .immediate = true, .arithmetic = true                         \
+    }
+#define KIND_PQ                                                                                    \
+    {                                                                                              \
+        0                                                                                          \
+    }
+#define KIND_PQ4                                                                                   \
+    {                                                                                              \
+        0                                                                                          \
+    }
+#define KIND_PQI                                                                                   \
+    {                                                                                              \
+        0                                                                                          \
+    }
 #define KIND_X_VW KIND_NONE
-#define KIND_NONE {0}
+#define KIND_NONE                                                                                  \
+    {                                                                                              \
+        0                                                                                          \
+    }
 
+/* clang-format off */
 /* Those of the X_ kinds that differ from each other. */
 static const struct sse special[OP_COUNT] = {
 #define MOVE(op, f, n, a) [OP_##op] = {.form = f, .bytes = n, .aligned = a}
@@ -126,6 +172,8 @@ static const uint16_t encodings[OP_COUNT] = {
 #undef SSE
 };
 
+/* clang-format on */
+
 static const struct sse *form_of(unsigned op)
 {
     return special[op].form ? &special[op] : &by_kind[op];
@@ -168,8 +216,8 @@ static unsigned operand_bytes(const struct sse *form, const struct insn *insn)
     return form->bytes ? form->bytes : 1u << insn->size;
 }
 
-static struct host_operand source(struct translator *t, const struct insn *insn, const struct sse *form,
-                             int *misaligned)
+static struct host_operand source(struct translator *t, const struct insn *insn,
+                                  const struct sse *form, int *misaligned)
 {
     *misaligned = -1;
     if (insn_has_memory(insn)) {
@@ -183,8 +231,7 @@ static void store(struct translator *t, const struct insn *insn, const struct ss
                   uint32_t encoding)
 {
     struct emitter *e = &t->e;
-    int misaligned =
-        access_vector(t, insn, operand_bytes(form, insn), form->aligned, ACCESS_STORE);
+    int misaligned = access_vector(t, insn, operand_bytes(form, insn), form->aligned, ACCESS_STORE);
     emit_op(e, encoding, insn->reg, host_memory());
     if (form->immediate)
         emit8(e, (uint8_t)insn->imm);
@@ -238,11 +285,16 @@ static bool vector_shift(struct translator *t, const struct insn *insn)
     static const struct {
         uint8_t opcode, extension;
     } forms[] = {
-        [OP_PSRLW_I - OP_PSRLW_I] = {0x71, 2},  [OP_PSRAW_I - OP_PSRLW_I] = {0x71, 4},
-        [OP_PSLLW_I - OP_PSRLW_I] = {0x71, 6},  [OP_PSRLD_I - OP_PSRLW_I] = {0x72, 2},
-        [OP_PSRAD_I - OP_PSRLW_I] = {0x72, 4},  [OP_PSLLD_I - OP_PSRLW_I] = {0x72, 6},
-        [OP_PSRLQ_I - OP_PSRLW_I] = {0x73, 2},  [OP_PSRLDQ_I - OP_PSRLW_I] = {0x73, 3},
-        [OP_PSLLQ_I - OP_PSRLW_I] = {0x73, 6},  [OP_PSLLDQ_I - OP_PSRLW_I] = {0x73, 7},
+        [OP_PSRLW_I - OP_PSRLW_I] = {0x71, 2},
+            [OP_PSRAW_I - OP_PSRLW_I] = {0x71, 4},
+        [OP_PSLLW_I - OP_PSRLW_I] = {0x71, 6},
+            [OP_PSRLD_I - OP_PSRLW_I] = {0x72, 2},
+        [OP_PSRAD_I - OP_PSRLW_I] = {0x72, 4},
+            [OP_PSLLD_I - OP_PSRLW_I] = {0x72, 6},
+        [OP_PSRLQ_I - OP_PSRLW_I] = {0x73, 2},
+            [OP_PSRLDQ_I - OP_PSRLW_I] = {0x73, 3},
+        [OP_PSLLQ_I - OP_PSRLW_I] = {0x73, 6},
+            [OP_PSLLDQ_I - OP_PSRLW_I] = {0x73, 7},
     };
     unsigned form = insn->op - OP_PSRLW_I;
     emit_op(&t->e, ENC(1, 1, forms[form].opcode), forms[form].extension, op_reg(insn->rm));

@@ -1,4 +1,5 @@
-/* From blocks to a region: what belongs to it, in which order, and the loop over its instructions. */
+/* From blocks to a region: what belongs to it, in which order, and the loop over its instructions.
+ */
 #include "emu/jit/translate.h"
 #include "emu/cpu/interp.h"
 #include <string.h>
@@ -23,7 +24,9 @@ static int add_part(struct translator *t, struct block *block, uint64_t rip)
     if (t->part_count == REGION_MAX_BLOCKS || t->insn_count + block->count > REGION_MAX_INSNS)
         return -1;
     struct part *part = &t->parts[t->part_count];
-    *part = (struct part){.block = block, .rip = rip, .next = {-1, -1}};
+    *part = (struct part){
+        .block = block, .rip = rip, .next = {-1, -1}
+    };
     t->insn_count += block->count;
     return (int)t->part_count++;
 }
@@ -111,7 +114,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
         uint8_t *at;
         unsigned cold, fixups, exits;
         bool host, memory;
-    } mark = {t->e.at, t->cold_count, t->fixup_count, t->region->exit_count,
+    } mark = {t->e.at,       t->cold_count,  t->fixup_count, t->region->exit_count,
               t->flags_host, t->flags_memory};
     if (last && translate_branch(t, insn))
         return true;
@@ -189,8 +192,8 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_patch(cold->hole, e->at);
     switch ((enum cold_kind)cold->kind) {
     case COLD_ACCESS: {
-        size_t tag = cold->write ? offsetof(struct tlb_entry, write)
-                                 : offsetof(struct tlb_entry, read);
+        size_t tag =
+            cold->write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
         emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_mem(T1, (int32_t)((uintptr_t)t->tlb + tag)));
         emit_mov_imm(e, T1, cold->site);
         emit_call(e, t->jit->stub[cold->stub]);

@@ -56,7 +56,7 @@ struct translator {
 
     struct part parts[REGION_MAX_BLOCKS];
     unsigned part_count, insn_count;
-    struct part *part; /* being translated */
+    struct part *part;   /* being translated */
     uint16_t live_after; /* of the current instruction */
 
     /* Where the guest's arithmetic flags are: in the host's, in cpu->flags, in both. In neither:
@@ -112,7 +112,8 @@ unsigned guest_in(struct translator *t, unsigned number, unsigned temp);
  * stands in for one in memory. `size` is enum operand_size. */
 unsigned result_begin(struct translator *t, unsigned number, unsigned size, bool read);
 void result_end(struct translator *t, unsigned number, unsigned host, unsigned size);
-/* A host register to compute with beside T0 and T1, when the guest's is in memory: RCX, put aside. */
+/* A host register to compute with beside T0 and T1, when the guest's is in memory: RCX, put aside.
+ */
 unsigned borrow(struct translator *t, unsigned number);
 void give_back(struct translator *t, unsigned number);
 
@@ -138,7 +139,8 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole);
 /* A copy of the instruction for the interpreter to run alone. */
 const struct insn *keep_insn(struct translator *t, const struct insn *insn);
 
-/* ---- what the kinds of instructions become ---------------------------------------------------- */
+/* ---- what the kinds of instructions become ----------------------------------------------------
+ */
 
 bool translate_integer(struct translator *t, const struct insn *insn);
 bool translate_wide(struct translator *t, const struct insn *insn); /* multiply, divide, shift… */

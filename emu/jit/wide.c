@@ -21,10 +21,9 @@ static void flags_beside_t0(struct translator *t, const struct insn *insn)
 
 static bool shift(struct translator *t, const struct insn *insn)
 {
-    static const uint8_t extensions[] = {[OP_ROL - OP_ROL] = 0, [OP_ROR - OP_ROL] = 1,
-                                         [OP_RCL - OP_ROL] = 2, [OP_RCR - OP_ROL] = 3,
-                                         [OP_SHL - OP_ROL] = 4, [OP_SHR - OP_ROL] = 5,
-                                         [OP_SAR - OP_ROL] = 7};
+    static const uint8_t extensions[] = {
+        [OP_ROL - OP_ROL] = 0, [OP_ROR - OP_ROL] = 1, [OP_RCL - OP_ROL] = 2, [OP_RCR - OP_ROL] = 3,
+        [OP_SHL - OP_ROL] = 4, [OP_SHR - OP_ROL] = 5, [OP_SAR - OP_ROL] = 7};
     struct emitter *e = &t->e;
     unsigned extension = extensions[insn->op - OP_ROL];
     bool immediate = insn->shape == SHAPE_RI || insn->shape == SHAPE_MI;
@@ -193,8 +192,7 @@ static bool bit_test(struct translator *t, const struct insn *insn)
     if (insn->shape == SHAPE_MI) {
         access_memory(t, insn, 1u << insn->size, writes ? ACCESS_RMW : ACCESS_LOAD);
         flags_beside_t0(t, insn);
-        emit_op(e,
-                ENC(1, 0, 0xba) | wide_of(insn) | (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0),
+        emit_op(e, ENC(1, 0, 0xba) | wide_of(insn) | (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0),
                 4 + which, host_memory());
         emit8(e, (uint8_t)(insn->imm & ((8u << insn->size) - 1)));
         flags_made(t);
@@ -312,7 +310,7 @@ static bool xadd(struct translator *t, const struct insn *insn)
 bool translate_wide(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
-        [OP_ROL ... OP_SAR] = shift,
+        [OP_ROL... OP_SAR] = shift,
         [OP_SHLD] = double_shift,
         [OP_SHRD] = double_shift,
         [OP_MUL] = multiply,
@@ -321,7 +319,7 @@ bool translate_wide(struct translator *t, const struct insn *insn)
         [OP_IMUL3] = multiply_two,
         [OP_DIV] = divide,
         [OP_IDIV] = divide,
-        [OP_BT ... OP_BTC] = bit_test,
+        [OP_BT... OP_BTC] = bit_test,
         [OP_BSF] = scan,
         [OP_BSR] = scan,
         [OP_POPCNT] = popcnt,

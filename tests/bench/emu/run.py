@@ -64,6 +64,17 @@ def guest(command, timeout=900):
     return figures, sums
 
 
+def guests(command, kinds):
+    """One guest with one CPU, and one with two for the kinds that want them."""
+    figures, sums = guest(command("1", [kind for kind in kinds if kind not in WALL]))
+    two = [kind for kind in kinds if kind in WALL]
+    if two:
+        more = guest(command("2", two))
+        figures.update({kind: more[0][kind] for kind in two if kind in more[0]})
+        sums.update(more[1])
+    return figures, sums
+
+
 def native(program, kinds):
     figures, sums = {}, {}
     for kind in kinds:
@@ -107,18 +118,23 @@ def main():
         every = subprocess.run([program, "list"], capture_output=True, text=True).stdout.split()
         kinds = options.kinds or every
         kernel = os.path.join(build, "guest/vmlinuz")
-        append = "console=ttyS0 quiet loglevel=6 kinds=" + ",".join(kinds)
-        ours = [os.path.join(build, "drover-emu"), "--engine", options.engine, "--cpus", "2",
-                "--memory", "512M", "--kernel", kernel, "--initrd", image, "--append", append,
-                "--serial", "stdio", "--no-reboot"] + options.extra.split()
-        peer = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2",
-                "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel,
-                "-initrd", image, "-append", append, "-serial", "stdio"]
-        sides = {"ours": lambda: guest(ours)}
+        append = "console=ttyS0 kinds="
+
+        def ours(cpus, kinds):
+            return [os.path.join(build, "drover-emu"), "--engine", options.engine, "--cpus", cpus,
+                    "--memory", "512M", "--kernel", kernel, "--initrd", image, "--append",
+                    append + ",".join(kinds), "--serial", "stdio", "--no-reboot"] + options.extra.split()
+
+        def peer(cpus, kinds):
+            return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", cpus,
+                    "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel,
+                    "-initrd", image, "-append", append + ",".join(kinds), "-serial", "stdio"]
+
+        sides = {"ours": lambda: guests(ours, kinds)}
         if not options.no_native:
             sides["native"] = lambda: native(program, kinds)
         if not options.no_qemu:
-            sides["qemu"] = lambda: guest(peer)
+            sides["qemu"] = lambda: guests(peer, kinds)
         results = {side: [] for side in sides}
         for _ in range(options.rounds):
             for side, run in sides.items():
