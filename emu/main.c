@@ -25,6 +25,10 @@
 
 #define DESCRIPTION                                                                                \
     "Sizes have a unit: K, M, G or T. A disk is file=PATH,bus=ide[,format=raw][,readonly=on].\n"   \
+    "A network card is user, tap, bridge or socket and what belongs to it: user[,hostfwd=\n"       \
+    "tcp:127.0.0.1:8080-:80][,tftp=DIR][,bootfile=NAME][,restrict=on], tap[,ifname=NAME],\n"       \
+    "bridge,bridge=NAME, socket,listen=PATH or socket,connect=PATH; each takes model=NAME and\n"   \
+    "mac=ADDRESS.\n"                                                                               \
     "The serial port goes to stdio, unix:PATH (a socket), file:PATH or none. At a terminal\n"      \
     "Ctrl-A x ends the machine. With --serial-log a socket's clients see what comes from then\n"   \
     "on; without it they first get the last 64 KiB.\n\n"                                           \
@@ -37,7 +41,7 @@
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file;
-    char **disks;
+    char **disks, **nets;
     gboolean no_reboot, debug_exit, version;
 };
 
@@ -50,6 +54,7 @@ static void clear_options(struct options *o)
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
+    g_strfreev(o->nets);
 }
 
 static bool parse_command_line(struct options *o, int argc, char **argv, GError **error)
@@ -60,6 +65,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes (interp)",            "NAME"     },
         {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",             "NAME"     },
         {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to four",                "SPEC"     },
+        {"net",        0,   0, G_OPTION_ARG_STRING_ARRAY, &o->nets,       "a network card; up to eight",       "SPEC"     },
         {"serial",     's', 0, G_OPTION_ARG_STRING,       &o->serial,     "where the serial port goes (none)",
          "WHERE"                                                                                                          },
         {"serial-log", 0,   0, G_OPTION_ARG_FILENAME,     &o->serial_log,
@@ -111,6 +117,26 @@ static bool parse_disks(const struct options *o, struct machine_config *config, 
     return true;
 }
 
+static bool parse_nets(const struct options *o, struct machine_config *config, GError **error)
+{
+    for (char **net = o->nets; net && *net; net++) {
+        struct net_config *parsed = &config->nets[config->net_count];
+        if (config->net_count == MACHINE_MAX_NETS) {
+            g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
+                        "--net %s: there is room for %d network cards only", *net,
+                        MACHINE_MAX_NETS);
+            return false;
+        }
+        if (!net_config_parse(*net, parsed, error))
+            return false;
+        config->net_count++;
+        if (parsed->model &&
+            !options_check_name("net model", parsed->model, machine_net_models(), error))
+            return false;
+    }
+    return true;
+}
+
 static bool usage_error(GError **error, const char *text)
 {
     g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, text);
@@ -151,6 +177,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         !options_check_name("engine", config->engine, cpu_engines(), error) ||
         !options_check_name("cpu-model", config->cpu_model, cpu_models(), error) ||
         !check_serial(config->serial, error) || !parse_disks(o, config, error) ||
+        !parse_nets(o, config, error) ||
         (o->boot_order && !options_check_boot_order(o->boot_order, error)))
         return false;
     if ((o->initrd || o->append) && !o->kernel)
@@ -274,6 +301,8 @@ int main(int argc, char **argv)
         write_exit_file(options.exit_file, error);
     for (unsigned i = 0; i < config.disk_count; i++)
         g_free((char *)config.disks[i].file);
+    for (unsigned i = 0; i < config.net_count; i++)
+        net_config_clear(&config.nets[i]);
     clear_options(&options);
     return status;
 }

@@ -20,11 +20,12 @@ may_include() {
     storage/tool) echo storage storage/tool ;;
     emu/core) echo emu/core ;;
     emu/cpu) echo emu/core emu/cpu ;;
-    emu/device) echo emu/core emu/device storage ;;
+    emu/net) echo emu/core emu/net ;;
+    emu/device) echo emu/core emu/device emu/net storage ;;
     emu/display) echo emu/core emu/device emu/display ;;
-    emu/machine) echo emu/core emu/cpu emu/device emu/display emu/machine storage ;;
-    emu/control) echo emu/core emu/machine emu/control emu/display proto ;;
-    emu) echo emu/core emu/cpu emu/device emu/display emu/machine emu/control emu storage proto ;;
+    emu/machine) echo emu/core emu/cpu emu/device emu/display emu/machine emu/net storage ;;
+    emu/control) echo emu/core emu/machine emu/control emu/display emu/net proto ;;
+    emu) echo emu/core emu/cpu emu/device emu/display emu/machine emu/control emu/net emu storage proto ;;
     agent) echo agent proto storage ;;
     controller/object) echo controller/object ;;
     controller/store) echo controller/object controller/store ;;

@@ -69,6 +69,7 @@ static void wire_pci(struct machine *machine)
     struct pci_bus *bus = i440fx_bus(machine->devices[PC_I440FX]);
     for (unsigned i = 0; i < G_N_ELEMENTS(places); i++)
         pci_place((struct pci_device *)machine->devices[places[i].slot], bus, places[i].devfn);
+    bus->lapic_bus = &machine->lapic_bus;
     for (unsigned i = 0; i < 4; i++)
         bus->pirq[i] = piix3_pirq(machine->devices[PC_PIIX3], i);
 }
@@ -112,6 +113,14 @@ static void wire_debug(struct machine *machine)
 
 /* ---- life -------------------------------------------------------------------------------- */
 
+static bool realize(struct device *device, GError **error)
+{
+    if (device->ops->realize(device, error))
+        return true;
+    g_prefix_error(error, "device %s: ", device->ops->name);
+    return false;
+}
+
 bool pc_build(struct machine *machine, GError **error)
 {
     lapic_bus_init(&machine->lapic_bus);
@@ -124,11 +133,14 @@ bool pc_build(struct machine *machine, GError **error)
     if (!firmware_load(machine, error))
         return false;
     for (unsigned i = 0; i < PC_COUNT; i++) {
-        struct device *device = machine->devices[i];
-        if (!device->ops->realize(device, error)) {
-            g_prefix_error(error, "device %s: ", device->ops->name);
+        if (!realize(machine->devices[i], error))
             return false;
-        }
+    }
+    if (!cards_new(machine, i440fx_bus(machine->devices[PC_I440FX]), error))
+        return false;
+    for (unsigned i = 0; i < machine->cards->len; i++) {
+        if (!realize(cards_device(machine, i), error))
+            return false;
     }
     firmware_describe(machine);
     return true;
@@ -139,6 +151,8 @@ void pc_reset(struct machine *machine)
     board_lock(&machine->board);
     for (unsigned i = 0; i < PC_COUNT; i++)
         machine->devices[i]->ops->reset(machine->devices[i]);
+    for (unsigned i = 0; i < machine->cards->len; i++)
+        cards_device(machine, i)->ops->reset(cards_device(machine, i));
     for (unsigned i = 0; i < machine->vcpu_count; i++) {
         struct vcpu *vcpu = &machine->vcpus[i];
         cpu_reset(vcpu->cpu);
@@ -151,6 +165,7 @@ void pc_reset(struct machine *machine)
 
 void pc_free(struct machine *machine)
 {
+    cards_free(machine);
     for (unsigned i = 0; i < PC_COUNT; i++)
         g_clear_pointer(&machine->devices[i], device_free);
     lapic_bus_finish(&machine->lapic_bus);
