@@ -124,7 +124,7 @@ static bool merged_extent(struct block_device *device, uint64_t at, struct block
     while (run.offset + run.length < block_size(device)) {
         if (!block_next_extent(device, run.offset + run.length, &next, error))
             return false;
-        if (next.allocated != run.allocated)
+        if (next.kind != run.kind)
             break;
         run.length += next.length;
     }
@@ -144,7 +144,7 @@ static bool print_map(struct block_device *device, bool json, GError **error)
     for (uint64_t at = 0; at < block_size(device); at += run.length) {
         if (!merged_extent(device, at, &run, error))
             return false;
-        if (!run.allocated)
+        if (run.kind != BLOCK_EXTENT_DATA)
             continue;
         printf(json ? "%s{\"offset\": %" G_GUINT64_FORMAT ", \"length\": %" G_GUINT64_FORMAT "}"
                     : "%s%16" G_GUINT64_FORMAT " %16" G_GUINT64_FORMAT "\n",
