@@ -24,31 +24,15 @@ struct disk_worker {
     uint8_t buffer[DISK_CHUNK]; /* the worker's while busy */
 };
 
-static bool write_zeroes(struct disk_worker *worker, GError **error)
-{
-    static const uint8_t zeroes[DISK_CHUNK];
-    uint64_t at = worker->offset, end = at + worker->length;
-    while (at < end) {
-        struct block_extent extent;
-        if (!block_next_extent(worker->device, at, &extent, error))
-            return false;
-        uint64_t length = MIN(extent.length, end - at);
-        if (extent.allocated)
-            length = MIN(length, sizeof(zeroes));
-        if (extent.allocated && !block_write(worker->device, at, zeroes, length, error))
-            return false;
-        at += length;
-    }
-    return true;
-}
-
 static bool perform(struct disk_worker *worker, GError **error)
 {
     switch (worker->operation) {
     case DISK_READ:
         return block_read(worker->device, worker->offset, worker->buffer, worker->length, error);
     case DISK_ZERO:
-        return write_zeroes(worker, error);
+        return block_write_zeroes(worker->device, worker->offset, worker->length, true, error);
+    case DISK_DISCARD:
+        return block_discard(worker->device, worker->offset, worker->length, error);
     case DISK_WRITE:
         return block_write(worker->device, worker->offset, worker->buffer, worker->length, error);
     default:
@@ -59,7 +43,7 @@ static bool perform(struct disk_worker *worker, GError **error)
 /* The first failure is worth a line; a guest that retries for ever is not worth a million. */
 static void count(struct disk_worker *worker, bool ok, const GError *error)
 {
-    static const char *const verbs[] = {"read", "write", "flush", "write zeroes"};
+    static const char *const verbs[] = {"read", "write", "flush", "write zeroes", "discard"};
     bool first = false;
     pthread_mutex_lock(&worker->lock);
     if (ok) {
@@ -166,7 +150,7 @@ void disk_worker_start(struct disk_worker *worker, enum disk_operation operation
     pthread_mutex_lock(&worker->lock);
     worker->operation = operation;
     worker->offset = offset;
-    worker->length = operation == DISK_ZERO ? length : MIN(length, DISK_CHUNK);
+    worker->length = operation >= DISK_ZERO ? length : MIN(length, DISK_CHUNK);
     if (operation == DISK_WRITE)
         memcpy(worker->buffer, data, worker->length);
     worker->pending = worker->busy = true;

@@ -15,7 +15,8 @@ enum disk_operation {
     DISK_READ,
     DISK_WRITE,
     DISK_FLUSH,
-    DISK_ZERO, /* of any length; what was never written stays unallocated */
+    DISK_ZERO,    /* makes bytes read as zero, without storage where that can be; any length */
+    DISK_DISCARD, /* the guest needs the bytes no more; any length */
     DISK_OPERATION_COUNT,
 };
 

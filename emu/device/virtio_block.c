@@ -10,20 +10,28 @@
 #define F_TOPOLOGY     (UINT64_C(1) << 10)
 #define F_WRITE_BACK   (UINT64_C(1) << 11)
 #define F_QUEUES       (UINT64_C(1) << 12)
+#define F_DISCARD      (UINT64_C(1) << 13)
 #define F_WRITE_ZEROES (UINT64_C(1) << 14)
 
-#define SECTOR       512u
-#define QUEUE_SIZE   256
-#define QUEUES_MAX   16
-#define HEADER_SIZE  16
-#define RANGE_SIZE   16 /* of write zeroes: sector u64, count u32, flags u32 */
-#define ID_SIZE      20
-#define ZERO_SECTORS 0x10000u /* the most of one request; what a worker does in one go */
-#define SEGMENTS_MAX (VIRTIO_RING_MAX - 2)
-#define CONFIG_SIZE  60
-#define CONFIG_CACHE 32 /* 1: writes may wait in a cache for a flush */
+#define SECTOR        512u
+#define QUEUE_SIZE    256
+#define QUEUES_MAX    16
+#define HEADER_SIZE   16
+#define RANGE_SIZE    16 /* of discard and write zeroes: sector u64, count u32, flags u32 */
+#define ID_SIZE       20
+#define RANGE_SECTORS 0x10000u /* the most of one of them; what a worker does in one go */
+#define SEGMENTS_MAX  (VIRTIO_RING_MAX - 2)
+#define CONFIG_SIZE   60
+#define CONFIG_CACHE  32 /* 1: writes may wait in a cache for a flush */
 
-enum { TYPE_READ = 0, TYPE_WRITE = 1, TYPE_FLUSH = 4, TYPE_ID = 8, TYPE_WRITE_ZEROES = 13 };
+enum {
+    TYPE_READ = 0,
+    TYPE_WRITE = 1,
+    TYPE_FLUSH = 4,
+    TYPE_ID = 8,
+    TYPE_DISCARD = 11,
+    TYPE_WRITE_ZEROES = 13
+};
 enum { STATUS_OK = 0, STATUS_ERROR = 1, STATUS_UNSUPPORTED = 2 };
 
 struct request {
@@ -55,8 +63,12 @@ static void answer(struct virtio_queue *queue, const struct virtio_chain *chain,
 
 static void start_next(struct virtio_block *block)
 {
-    static const size_t most[DISK_OPERATION_COUNT] = {DISK_CHUNK, DISK_CHUNK, 0,
-                                                      (size_t)ZERO_SECTORS * SECTOR};
+    static const size_t most[DISK_OPERATION_COUNT] = {
+        [DISK_READ] = DISK_CHUNK,
+        [DISK_WRITE] = DISK_CHUNK,
+        [DISK_ZERO] = (size_t)RANGE_SECTORS * SECTOR,
+        [DISK_DISCARD] = (size_t)RANGE_SECTORS * SECTOR,
+    };
     uint8_t bytes[4096];
     if (disk_worker_busy(block->worker))
         return;
@@ -118,21 +130,23 @@ static uint8_t describe_range(const struct virtio_block *block, struct request *
         return STATUS_ERROR;
     r->offset = sector * SECTOR;
     r->length = length;
-    r->then_flush = r->operation != DISK_READ && !block->virtio.config[CONFIG_CACHE];
+    r->then_flush = (r->operation == DISK_WRITE || r->operation == DISK_ZERO) &&
+                    !block->virtio.config[CONFIG_CACHE];
     return STATUS_OK;
 }
 
-static uint8_t describe_zeroes(const struct virtio_block *block, struct request *r)
+/* A discard or zeroes to write, one range a request. */
+static uint8_t describe_unmap(const struct virtio_block *block, struct request *r, uint64_t feature,
+                              enum disk_operation operation)
 {
     uint8_t range[RANGE_SIZE];
-    if (r->chain.out_length != HEADER_SIZE + RANGE_SIZE ||
-        !virtio_has(&block->virtio, F_WRITE_ZEROES))
+    if (r->chain.out_length != HEADER_SIZE + RANGE_SIZE || !virtio_has(&block->virtio, feature))
         return STATUS_UNSUPPORTED;
     virtio_read(r->queue, &r->chain, HEADER_SIZE, range, sizeof(range));
     uint64_t count = bytes_load(range + 8, 4);
-    if (bytes_load(range + 12, 4) > 1 || count > ZERO_SECTORS)
+    if (bytes_load(range + 12, 4) > (operation == DISK_ZERO) || count > RANGE_SECTORS)
         return STATUS_UNSUPPORTED;
-    r->operation = DISK_ZERO;
+    r->operation = operation;
     return describe_range(block, r, bytes_load(range, 8), count * SECTOR);
 }
 
@@ -151,8 +165,10 @@ static uint8_t describe(const struct virtio_block *block, struct request *r)
     case TYPE_FLUSH:
         r->operation = DISK_FLUSH;
         return STATUS_OK;
+    case TYPE_DISCARD:
+        return describe_unmap(block, r, F_DISCARD, DISK_DISCARD);
     case TYPE_WRITE_ZEROES:
-        return describe_zeroes(block, r);
+        return describe_unmap(block, r, F_WRITE_ZEROES, DISK_ZERO);
     default:
         return STATUS_UNSUPPORTED;
     }
@@ -238,8 +254,12 @@ static void config_written(struct virtio *virtio, unsigned offset, unsigned size
     bytes_store(config + 26, 8, 2);
     config[CONFIG_CACHE] = cache;
     bytes_store(config + 34, block->queue_count, 2);
-    bytes_store(config + 48, ZERO_SECTORS, 4);
+    bytes_store(config + 36, RANGE_SECTORS, 4);
+    bytes_store(config + 40, 1, 4);
+    bytes_store(config + 44, 8, 4);
+    bytes_store(config + 48, RANGE_SECTORS, 4);
     bytes_store(config + 52, 1, 4);
+    config[56] = 1; /* zeroes may take their storage away */
     memcpy(virtio->config, config, sizeof(config));
 }
 
@@ -265,7 +285,7 @@ static bool realize(struct device *device, GError **error)
     struct virtio_block *block = (struct virtio_block *)device;
     uint64_t features = F_SEGMENTS | F_BLOCK_SIZE | F_FLUSH | F_TOPOLOGY | F_WRITE_BACK;
     features |= block->queue_count > 1 ? F_QUEUES : 0;
-    features |= disk_worker_read_only(block->worker) ? F_READ_ONLY : F_WRITE_ZEROES;
+    features |= disk_worker_read_only(block->worker) ? F_READ_ONLY : F_WRITE_ZEROES | F_DISCARD;
     g_queue_init(&block->waiting);
     virtio_attach(&block->virtio, &block_ops, features, CONFIG_SIZE, block->queue_count + 1);
     for (unsigned i = 0; i < block->queue_count; i++)

@@ -1,6 +1,6 @@
 /*
  * The virtio disk (virtio 1.0, 5.2, and what 1.1 added): several queues, flush, a write cache the
- * driver may turn off, write zeroes.
+ * driver may turn off, discard, write zeroes.
  */
 #pragma once
 

@@ -92,9 +92,9 @@ check "vda cache" "write back"
 check "entropy" "virtio_rng.0 64"
 check "kernel" ""
 check "end" yes
-for image in virtio ide; do
-    e2fsck -fn "$tmp/$image.img" >"$tmp/e2fsck" 2>&1 || { cat "$tmp/e2fsck"; fail "e2fsck of the $image disk"; }
-done
+check "vda discard" "yes 0"
+e2fsck -fn "$tmp/ide.img" >"$tmp/e2fsck" 2>&1 || { cat "$tmp/e2fsck"; fail "e2fsck of the IDE disk"; }
+[ "$(du -k "$tmp/virtio.img" | cut -f 1)" -lt 1000 ] || fail "what the guest discarded still takes up room"
 jq -e '.nets[0].received_bytes > 3000000 and .nets[0].model == "virtio" and .nets[0].up' \
     <<<"$status_seen" >/dev/null || fail "ctl status counts no traffic: $status_seen"
 
