@@ -17,7 +17,10 @@ may_include() {
     case $1 in
     proto) echo proto ;;
     storage) echo storage ;;
-    storage/tool) echo storage storage/tool ;;
+    storage/fsmap) echo storage storage/fsmap ;;
+    storage/nbd) echo storage storage/nbd ;;
+    storage/fuse) echo storage storage/fsmap storage/fuse ;;
+    storage/tool) echo storage storage/fsmap storage/fuse storage/nbd storage/tool ;;
     emu/core) echo emu/core ;;
     emu/cpu) echo emu/core emu/cpu ;;
     emu/net) echo emu/core emu/net ;;

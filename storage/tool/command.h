@@ -54,3 +54,7 @@ extern const struct command command_convert;
 extern const struct command command_map;
 extern const struct command command_compare;
 extern const struct command command_check;
+extern const struct command command_precompact;
+extern const struct command command_mount;
+extern const struct command command_unmount;
+extern const struct command command_serve;
