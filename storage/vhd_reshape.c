@@ -86,8 +86,8 @@ bool vhd_sparse_replace_header(struct vhd_sparse *vhd, struct vhd_header *header
         (locators &&
          !host_file_write(file, staging + VHD_HEADER_SIZE, locators->data, locators->len, error)) ||
         !host_file_flush(file, error)) {
-        vhd->tail_unclean = !host_file_resize(
-            file, staging, NULL); /* the end as it was; the footer comes with a flush */
+        /* the end as it was; the footer comes with a flush */
+        vhd->tail_unclean = !host_file_resize(file, staging, NULL);
         return false;
     }
     vhd_space_reserve(&vhd->space, staging, end);

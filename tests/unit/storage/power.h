@@ -6,8 +6,7 @@
  * states that a power loss at that moment may leave: what was synced, and of the rest any part:
  * writes whole, absent or torn between sectors, sizes old or new, names old or new in order.
  *
- * What the disk may hold is told through a struct model: one set of acceptable contents for each
- * sector, which writes widen and an acknowledged flush narrows to the last.
+ * What the disk may hold is told through a struct model, whose steps go into the log too.
  *
  * Threads: one.
  */
@@ -17,32 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "storage/block.h"
-
-/* ---- what the disk may hold ------------------------------------------------------------------ */
-
-struct model;
-
-/* A disk of zeroes. */
-struct model *model_new(uint64_t size);
-void model_free(struct model *model);
-/* Writes `count` sectors of content never seen before through the device, and tells the model. */
-bool model_write(struct model *model, struct block_device *device, uint64_t sector, uint64_t count,
-                 GError **error);
-bool model_zero(struct model *model, struct block_device *device, uint64_t sector, uint64_t count,
-                GError **error);
-/* As data, which takes space. */
-bool model_write_zero(struct model *model, struct block_device *device, uint64_t sector,
-                      uint64_t count, GError **error);
-bool model_discard(struct model *model, struct block_device *device, uint64_t sector,
-                   uint64_t count, GError **error);
-bool model_flush(struct model *model, struct block_device *device, GError **error);
-/* The disk may have this size too from now on; beyond the old one there are zeroes. */
-void model_may_have_size(struct model *model, uint64_t size);
-/* Everything is as it was last written: no flush needed. */
-void model_settle(struct model *model);
-/* NULL when the device holds what it may; else what is wrong, to be freed. */
-char *model_compare(struct model *model, struct block_device *device);
+#include "tests/unit/storage/model.h"
 
 /* ---- recording ------------------------------------------------------------------------------- */
 
