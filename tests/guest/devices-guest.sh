@@ -46,7 +46,7 @@ for disk in vda sda; do
     umount /mnt
 done
 result "vda queues" "$(ls /sys/block/vda/mq | wc -l)"
-result "vda discard" "$(blkdiscard /dev/vda && echo yes) $(dd if=/dev/vda bs=64k count=100 2>/dev/null | tr -d '\\0' | wc -c)"
+result "vda discard" "$(blkdiscard /dev/vda && echo yes) $(dd if=/dev/vda bs=64k count=100 2>/dev/null | tr -d '\0' | wc -c)"
 result "vda cache" "$(cat /sys/block/vda/queue/write_cache)"
 result "entropy" "$(cat /sys/class/misc/hw_random/rng_current) $(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | wc -c)"
 # The host comes in through its forwarded port, for the payload and to end this.
