@@ -12,11 +12,12 @@ BUILD ?= build$(if $(SANITIZE),/sanitize-$(subst $(comma),-,$(SANITIZE)))
 CC      ?= gcc
 PKGS_base       := glib-2.0 gio-2.0
 PKGS_proto      := libprotobuf-c
-PKGS_storage    :=
-PKGS_emu        := libpng
+PKGS_storage    := liburing zlib libzstd
+PKGS_tool       := fuse3
+PKGS_emu        := libpng slirp
 PKGS_agent      := libevent libevent_openssl libevent_pthreads openssl libprotobuf-c jansson libcurl
 PKGS_controller := $(PKGS_agent) yaml-0.1 sqlite3
-PKGS_all := $(sort $(PKGS_base) $(PKGS_emu) $(PKGS_controller))
+PKGS_all := $(sort $(PKGS_base) $(PKGS_storage) $(PKGS_tool) $(PKGS_emu) $(PKGS_controller))
 
 VERSION := 0.1.0
 OPT     ?= -O2 -g
@@ -34,8 +35,10 @@ endif
 
 LIBS_base       := $(shell pkg-config --libs $(PKGS_base) 2>/dev/null)
 LIBS_proto      := $(shell pkg-config --libs $(PKGS_proto) 2>/dev/null) -lnng
-LIBS_emu        := $(shell pkg-config --libs $(PKGS_emu) 2>/dev/null) -lm
-LIBS_agent      := $(shell pkg-config --libs $(PKGS_agent) 2>/dev/null) -lnng
+LIBS_tool       := $(shell pkg-config --libs $(PKGS_tool) 2>/dev/null)
+LIBS_storage    := $(shell pkg-config --libs $(PKGS_storage) 2>/dev/null)
+LIBS_emu        := $(shell pkg-config --libs $(PKGS_emu) 2>/dev/null) -lm $(LIBS_storage)
+LIBS_agent      := $(shell pkg-config --libs $(PKGS_agent) 2>/dev/null) -lnng $(LIBS_storage)
 LIBS_controller := $(shell pkg-config --libs $(PKGS_controller) 2>/dev/null) -lnng
 
 # A folder's library holds all its sources but those with a main().
@@ -99,7 +102,7 @@ $(BUILD)/drover-emu:        $(BUILD)/obj/emu/main.o             $(call LIB,emu) 
 $(BUILD)/drover-agent:      $(BUILD)/obj/agent/main.o           $(call LIB,agent) $(call LIB,storage) $(call LIB,proto)
 $(BUILD)/drover-controller: $(BUILD)/obj/controller/main.o      $(call LIB,controller) $(call LIB,proto)
 $(BUILD)/drover:            $(BUILD)/obj/controller/cli/main.o  $(call LIB,controller)
-$(BUILD)/drover-vhd:        LIBS_prog = $(LIBS_base)
+$(BUILD)/drover-vhd:        LIBS_prog = $(LIBS_tool) $(LIBS_storage) $(LIBS_base)
 $(BUILD)/drover-emu:        LIBS_prog = $(LIBS_emu) $(LIBS_proto) $(LIBS_base)
 $(BUILD)/drover-agent:      LIBS_prog = $(LIBS_agent) $(LIBS_base)
 $(BUILD)/drover-controller: LIBS_prog = $(LIBS_controller) $(LIBS_base)
@@ -123,6 +126,8 @@ $(BUILD)/tests/guest/%.bin: tests/guest/%.asm
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -f bin -o $@ $<
 $(BUILD)/tests/unit/emu/test_cpu_guest: | $(addprefix $(BUILD)/tests/guest/,cpu_system.bin cpu_legacy.bin cpu_smp.bin)
+# The recording back end that these stand upon.
+$(addprefix $(BUILD)/tests/unit/storage/,test_power test_faults): $(addprefix $(BUILD)/obj/tests/unit/storage/,power.o model.o)
 .SECONDEXPANSION:
 $(TEST_BIN): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(TEST_LIBS_$$(call unit_folder,$$@))
 	@mkdir -p $(@D)

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "storage/bitmap.h"
 #include "storage/driver.h"
 
 G_DEFINE_QUARK(drover - block - error, block_error)
@@ -30,13 +31,27 @@ bool block_format_parse(const char *name, enum block_format *ret_format)
     return false;
 }
 
-static const struct block_driver *probe(struct host_file *file, unsigned flags, GError **error)
+const struct block_driver *block_driver_probe(struct host_file *file)
 {
     for (int i = 0; i < BLOCK_FORMAT_COUNT; i++)
         if (drivers[i]->probe && drivers[i]->probe(file))
             return drivers[i];
-    if (flags & BLOCK_OPEN_PROBE_RAW)
-        return &block_driver_raw;
+    return NULL;
+}
+
+static const struct block_driver *find_driver(struct host_file *file, unsigned flags,
+                                              GError **error)
+{
+    const struct block_driver *driver = block_driver_probe(file);
+
+    if (host_file_read_failed(file)) { /* it must not be taken for another format, or for raw */
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO,
+                    "cannot tell the format of %s: reading it failed; look at the host's disk",
+                    host_file_path(file));
+        return NULL;
+    }
+    if (driver || flags & BLOCK_OPEN_PROBE_RAW)
+        return driver ? driver : &block_driver_raw;
     g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
                 "%s is no disk image: it has no VHD footer (it may be raw, or truncated)",
                 host_file_path(file));
@@ -52,7 +67,7 @@ static struct block_device *open_device(const char *path, unsigned flags,
 
     if (!file)
         return NULL;
-    driver = probe(file, flags, error);
+    driver = find_driver(file, flags, error);
     if (!driver) {
         host_file_close(file);
         return NULL;
@@ -64,7 +79,9 @@ static struct block_device *open_device(const char *path, unsigned flags,
     device->read_only = flags & BLOCK_OPEN_READ_ONLY;
     device->child = child;
     device->depth = child ? child->depth + 1 : 0;
-    if (!driver->open(device, error)) {
+    pthread_mutex_init(&device->slow, NULL);
+    pthread_mutex_init(&device->tables, NULL);
+    if (!driver->open(device, error) || !block_bitmaps_load(device, error)) {
         block_abandon(device);
         return NULL;
     }
@@ -94,6 +111,8 @@ struct block_device *block_open_parent(const char *path, struct block_device *ch
                     block_path(child), BLOCK_MAX_PARENTS + 1, BLOCK_MAX_PARENTS);
         return NULL;
     }
+    if (child->flags & BLOCK_OPEN_PARENT_WRITABLE)
+        return open_device(path, BLOCK_OPEN_CHAIN, child, error);
     return open_device(path, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_CHAIN, child, error);
 }
 
@@ -107,15 +126,37 @@ static bool finish_creating(struct host_file *file, bool ok, GError **error)
     return ok;
 }
 
-bool block_create(const char *path, enum block_format format, uint64_t size, GError **error)
+/* How many disks stand below and including `device`. */
+static unsigned chain_length(const struct block_device *device)
 {
-    struct host_file *file;
+    unsigned length = 0;
 
-    if (!drivers[format]->create) {
-        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
-                    "cannot create %s: a differencing disk needs a parent", path);
-        return false;
-    }
+    for (; device; device = device->parent)
+        length++;
+    return length;
+}
+
+static bool set_argument(GError **error, const char *path, const char *why)
+{
+    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT, "cannot create %s: %s", path, why);
+    return false;
+}
+
+static bool check_options(const char *path, const struct block_create_options *options,
+                          struct block_device *parent, GError **error)
+{
+    const struct block_driver *driver = drivers[options->format];
+    uint64_t size = options->size;
+
+    if (!driver->create)
+        return set_argument(error, path, "images of that format are only read");
+    if (driver->needs_parent && !parent)
+        return set_argument(error, path, "a differencing disk needs a parent");
+    if (parent && chain_length(parent) > BLOCK_MAX_PARENTS)
+        return set_argument(error, path,
+                            "its parent has 64 parents already, the most there can be");
+    if (parent && size < block_size(parent))
+        return set_argument(error, path, "it would be smaller than its parent");
     if (size == 0 || size % BLOCK_SECTOR_SIZE || size > INT64_MAX / 2) {
         g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
                     "cannot create %s: %" G_GUINT64_FORMAT
@@ -123,37 +164,48 @@ bool block_create(const char *path, enum block_format format, uint64_t size, GEr
                     path, size);
         return false;
     }
-    file = host_file_create(path, error);
-    return file && finish_creating(file, drivers[format]->create(file, size, error), error);
+    return true;
 }
 
-bool block_create_child(const char *path, const char *parent_path, GError **error)
+bool block_create_with(const char *path, const struct block_create_options *options, GError **error)
 {
-    struct block_device *parent =
-        block_open(parent_path, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_CHAIN, error);
+    struct block_create_options all = *options;
+    struct block_device *parent = NULL;
     struct host_file *file;
-    unsigned length = 0;
     bool ok = false;
 
-    if (!parent)
-        return false;
-    for (struct block_device *d = parent; d; d = d->parent)
-        length++;
-    if (length > BLOCK_MAX_PARENTS) {
-        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
-                    "cannot create %s: %s has %d parents already, the most there can be", path,
-                    parent_path, BLOCK_MAX_PARENTS);
-    } else {
+    if (options->parent) {
+        parent = block_open(options->parent, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_CHAIN, error);
+        if (!parent)
+            return false;
+        all.size = all.size ? all.size : block_size(parent);
+    }
+    if (check_options(path, &all, parent, error)) {
         file = host_file_create(path, error);
-        ok = file && finish_creating(file, vhd_differencing_create(file, parent, error), error);
+        ok = file &&
+             finish_creating(file, drivers[all.format]->create(file, &all, parent, error), error);
     }
     block_abandon(parent);
     return ok;
 }
 
+bool block_create(const char *path, enum block_format format, uint64_t size, GError **error)
+{
+    return block_create_with(path, &(struct block_create_options){.format = format, .size = size},
+                             error);
+}
+
+bool block_create_child(const char *path, const char *parent_path, GError **error)
+{
+    return block_create_with(path,
+                             &(struct block_create_options){.format = BLOCK_FORMAT_VHD_DIFFERENCING,
+                                                            .parent = parent_path},
+                             error);
+}
+
 bool block_close(struct block_device *device, GError **error)
 {
-    bool ok = device->read_only || device->driver->flush(device, error);
+    bool ok = block_flush(device, error) && block_bitmaps_save(device, error);
 
     block_abandon(device);
     return ok;
@@ -166,6 +218,9 @@ void block_abandon(struct block_device *device)
     if (device->driver->release)
         device->driver->release(device);
     block_abandon(device->parent);
+    block_bitmaps_free(device);
+    pthread_mutex_destroy(&device->slow);
+    pthread_mutex_destroy(&device->tables);
     host_file_close(device->file);
     g_free(device);
 }
@@ -195,58 +250,12 @@ bool block_is_read_only(const struct block_device *device)
     return device->read_only;
 }
 
-static bool check_range(struct block_device *device, const char *what, uint64_t offset,
-                        uint64_t length, GError **error)
-{
-    if (offset <= device->size && length <= device->size - offset)
-        return true;
-    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_RANGE,
-                "cannot %s %" G_GUINT64_FORMAT " bytes at %" G_GUINT64_FORMAT
-                " of %s: the disk has %" G_GUINT64_FORMAT " bytes",
-                what, length, offset, host_file_path(device->file), device->size);
-    return false;
-}
-
-static bool check_writable(struct block_device *device, GError **error)
-{
-    if (!device->read_only)
-        return true;
-    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_READ_ONLY, "%s is open read-only",
-                host_file_path(device->file));
-    return false;
-}
-
-bool block_read(struct block_device *device, uint64_t offset, void *buffer, size_t length,
-                GError **error)
-{
-    return check_range(device, "read", offset, length, error) &&
-           (length == 0 || device->driver->read(device, offset, buffer, length, error));
-}
-
-bool block_write(struct block_device *device, uint64_t offset, const void *buffer, size_t length,
-                 GError **error)
-{
-    return check_writable(device, error) && check_range(device, "write", offset, length, error) &&
-           (length == 0 || device->driver->write(device, offset, buffer, length, error));
-}
-
-bool block_flush(struct block_device *device, GError **error)
-{
-    return device->read_only || device->driver->flush(device, error);
-}
-
-bool block_next_extent(struct block_device *device, uint64_t offset,
-                       struct block_extent *ret_extent, GError **error)
-{
-    return check_range(device, "map", offset, 1, error) &&
-           device->driver->next_extent(device, offset, ret_extent, error);
-}
-
 bool block_get_info(struct block_device *device, struct block_info *ret_info, GError **error)
 {
     *ret_info = (struct block_info){
         .format = device->driver->format,
         .virtual_size = device->size,
+        .sector_size = BLOCK_SECTOR_SIZE,
     };
     if (device->driver->get_info)
         device->driver->get_info(device, ret_info);

@@ -1,16 +1,39 @@
 /*
  * The block layer: a virtual disk as an array of bytes, whatever file format holds it.
  *
+ * This header is the whole of what a program needs for synchronous use; storage/queue.h adds many
+ * requests in flight, storage/convert.h copying, storage/operations.h compacting, merging and the
+ * rest. It depends on GLib alone and keeps no global state, so another project can link
+ * libstorage.a and use it:
+ *
+ *      g_autoptr(GError) error = NULL;
+ *      struct block_device *disk = block_open("disk.vhd", 0, &error);
+ *
+ *      if (!disk || !block_write(disk, 0, "hello", 5, &error) || !block_close(disk, &error))
+ *          g_printerr("%s\n", error->message);
+ *
  * A block_device is opened from a file, whose format is found by content, or created. Drivers
- * (raw, VHD fixed, dynamic and differencing) stand behind struct block_driver (storage/driver.h).
+ * stand behind struct block_driver (storage/driver.h).
  *
- * Promises: bytes never written read as zero. After block_flush() returned true, everything written
- * before it survives a power loss. An image open for writing is open in one process only; a second
- * opener gets BLOCK_ERROR_LOCKED. No input file crashes the caller, or makes it use memory out of
- * proportion to the file.
+ * Promises
+ * - Bytes never written read as zero.
+ * - After block_flush() returned true, every write that had returned before it was called survives
+ *   a power loss. A crash at any moment leaves an image that opens and holds all that was flushed;
+ *   what was written after the last flush may be there, or not, sector by sector.
+ * - An image open for writing is open in one process only; a second opener gets
+ *   BLOCK_ERROR_LOCKED, with the process that has it where that can be found out.
+ * - A parent is never written through its child.
+ * - No input file crashes the caller, or makes it use memory out of proportion to the file.
+ * - A failed call leaves the image as good as it found it, and says what it tried, on what, and why
+ *   that failed.
  *
- * Threads: a block_device may be used by one thread at a time; separate devices are independent.
- * Units: offsets and lengths are bytes; they need no alignment.
+ * Threads: any number of threads may read, write, flush, discard and ask for extents of one
+ * block_device at once; requests whose bytes overlap and that are under way together take effect in
+ * any order. Opening, closing, the setters and the operations of storage/operations.h need the
+ * device to themselves.
+ *
+ * Units: offsets and lengths are bytes; they need no alignment. Strings are UTF-8 or file names.
+ * Ownership: what a function returns as `const` is borrowed and lives as long as the device.
  */
 #pragma once
 
@@ -46,6 +69,8 @@ enum block_format {
 const char *block_format_name(enum block_format format);
 bool block_format_parse(const char *name, enum block_format *ret_format);
 
+/* ---- opening and making ---------------------------------------------------------------------- */
+
 enum block_open_flags {
     BLOCK_OPEN_READ_ONLY = 1 << 0,
     BLOCK_OPEN_PROBE_RAW = 1 << 1, /* take a file of no known format as raw; else it is an error */
@@ -53,6 +78,11 @@ enum block_open_flags {
      * error. The file says where they are, so only one from a source that may name files should be
      * opened so. */
     BLOCK_OPEN_CHAIN = 1 << 2,
+    /* With CHAIN: the direct parent is opened for writing too (to merge into it). */
+    BLOCK_OPEN_PARENT_WRITABLE = 1 << 3,
+    /* A differencing disk by itself, whether its parent is there or not: for looking at it and for
+     * giving it another parent. What is the parent's reads as zero. */
+    BLOCK_OPEN_WITHOUT_PARENT = 1 << 4,
 };
 
 /* A differencing disk may stand on this many others. */
@@ -61,12 +91,23 @@ enum block_open_flags {
 struct block_device;
 
 struct block_device *block_open(const char *path, unsigned flags, GError **error);
-/* Makes a new image of `size` bytes (a multiple of 512; VHD: up to 2040 GiB). Fails if it exists.
- */
+
+struct block_create_options {
+    enum block_format format;
+    uint64_t size;        /* bytes; a multiple of 512. With a parent: 0, or at least its size */
+    uint32_t block_size;  /* bytes, a power of two; 0: the format's usual one */
+    uint32_t sector_size; /* what the guest is told, where the format can say; 0: 512 */
+    const char *parent;   /* of a differencing disk: the path of an image, else NULL */
+};
+/* Makes a new image, flushed; fails if the file exists, and leaves no file behind on failure. A
+ * parent must not be written any more from then on, or what the child shows is void. */
+bool block_create_with(const char *path, const struct block_create_options *options,
+                       GError **error);
+/* The same with the usual options. */
 bool block_create(const char *path, enum block_format format, uint64_t size, GError **error);
-/* Makes a differencing VHD, as large as its parent, whose content it begins with. The parent is a
- * VHD of any kind; from then on it must not be written, or what the child shows is void. */
+/* The same for a differencing VHD as large as its parent, a VHD of any kind. */
 bool block_create_child(const char *path, const char *parent_path, GError **error);
+
 /* Flushes and closes; the device is gone even when false says that the flush failed. */
 bool block_close(struct block_device *device, GError **error);
 /* For cleanup on error paths: closes without flushing, ignores errors. NULL is fine. */
@@ -79,22 +120,52 @@ const char *block_path(const struct block_device *device); /* as it was opened; 
 struct block_device *block_parent(const struct block_device *device);
 bool block_is_read_only(const struct block_device *device);
 
+/* ---- data ------------------------------------------------------------------------------------ */
+
 bool block_read(struct block_device *device, uint64_t offset, void *buffer, size_t length,
                 GError **error);
 bool block_write(struct block_device *device, uint64_t offset, const void *buffer, size_t length,
                  GError **error);
 bool block_flush(struct block_device *device, GError **error);
+/* A hint that nobody needs these bytes: space in the image, and on the host, is given back where
+ * the format and the file system can. Afterwards each byte reads as zero or as it was. */
+bool block_discard(struct block_device *device, uint64_t offset, uint64_t length, GError **error);
+/* Makes the bytes read as zero, without storage for them when `may_unmap` and the format can. */
+bool block_write_zeroes(struct block_device *device, uint64_t offset, uint64_t length,
+                        bool may_unmap, GError **error);
 
-/* One run of bytes that is either backed by storage or known to read as zero. */
+enum block_extent_kind {
+    BLOCK_EXTENT_DATA,        /* stored; has to be read */
+    BLOCK_EXTENT_ZERO,        /* an image of the chain says that it reads as zero */
+    BLOCK_EXTENT_UNALLOCATED, /* no image of the chain has it: it reads as zero */
+    BLOCK_EXTENT_KIND_COUNT,
+};
+/* One run of bytes of one kind. */
 struct block_extent {
     uint64_t offset;
     uint64_t length;
-    bool allocated;
+    enum block_extent_kind kind;
+    unsigned
+        depth; /* which image says so: 0 this one, 1 its parent, and so on; of UNALLOCATED, 0 */
 };
 /* The extent that starts at `offset` (< block_size); its length is at least 1 and ends at most at
- * the disk's end. Walk a disk by adding up. Costs follow allocated blocks. */
+ * the disk's end. Walk a disk by adding up; neighbours may be alike. Costs follow allocated blocks.
+ */
 bool block_next_extent(struct block_device *device, uint64_t offset,
                        struct block_extent *ret_extent, GError **error);
+
+/* ---- limits ---------------------------------------------------------------------------------- */
+
+/* Requests beyond a rate wait. 0: no limit. A burst is what may go at once after a pause: the
+ * bucket's size; 0: a tenth of a second's worth. */
+struct block_limits {
+    uint64_t bytes_per_second, bytes_burst;
+    uint64_t operations_per_second, operations_burst;
+};
+/* Copies `limits`; NULL takes all limits away. */
+void block_set_limits(struct block_device *device, const struct block_limits *limits);
+
+/* ---- looking at an image --------------------------------------------------------------------- */
 
 struct block_info {
     enum block_format format;
@@ -103,9 +174,13 @@ struct block_info {
     uint64_t disk_usage;   /* bytes the host's file system spends on it */
     uint32_t block_size;   /* bytes; 0 where the format has none */
     uint32_t blocks_total, blocks_allocated;
+    uint32_t sector_size; /* the guest's logical sector, bytes */
     uint16_t cylinders;
-    uint8_t heads, sectors_per_track; /* the VHD footer's geometry; 0 for raw */
+    uint8_t heads, sectors_per_track; /* the VHD footer's geometry; 0 for others */
     char creator[5];
     uint8_t unique_id[16];
+    /* A differencing disk's parent has changed its file's time since the child was made: it may
+     * have been written, or only copied. */
+    bool parent_touched;
 };
 bool block_get_info(struct block_device *device, struct block_info *ret_info, GError **error);

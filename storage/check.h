@@ -25,5 +25,16 @@ struct block_check {
  * copy at its beginning, and loses its leaked tail. An image with any other finding is left as it
  * is. The parent of a differencing disk is not looked at.
  */
+/* Any format whose driver can check; a file whose footers are too damaged to tell is taken for a
+ * VHD. */
 bool block_check(const char *path, bool repair, struct block_check *ret_check, GError **error);
 void block_check_clear(struct block_check *check);
+
+/* ---- for drivers -------------------------------------------------------------------------------
+ */
+
+/* Adds a finding; the text is printf's. */
+void block_check_find(struct block_check *check, bool repairable, const char *format, ...)
+    G_GNUC_PRINTF(3, 4);
+/* True when there are findings and each can be repaired. */
+bool block_check_is_repairable(const struct block_check *check);

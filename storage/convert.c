@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "storage/driver.h"
+
 #define COPY_CHUNK (1u << 20) /* bytes per read */
 #define COPY_GRAIN 4096u      /* zero runs of this many bytes are not written */
 
@@ -13,16 +15,11 @@ bool block_allocated_bytes(struct block_device *device, uint64_t *ret_bytes, GEr
     for (uint64_t at = 0; at < block_size(device); at += extent.length) {
         if (!block_next_extent(device, at, &extent, error))
             return false;
-        if (extent.allocated)
+        if (extent.kind == BLOCK_EXTENT_DATA)
             sum += extent.length;
     }
     *ret_bytes = sum;
     return true;
-}
-
-static bool is_zero(const uint8_t *bytes, size_t length)
-{
-    return bytes[0] == 0 && memcmp(bytes, bytes + 1, length - 1) == 0;
 }
 
 /* Writes the chunk's runs of grains that hold something. */
@@ -34,10 +31,10 @@ static bool write_nonzero(struct block_device *to, uint64_t offset, const uint8_
     while (begin < length) {
         size_t end;
 
-        while (begin < length && is_zero(chunk + begin, MIN(COPY_GRAIN, length - begin)))
+        while (begin < length && block_is_zero(chunk + begin, MIN(COPY_GRAIN, length - begin)))
             begin += MIN(COPY_GRAIN, length - begin);
         end = begin;
-        while (end < length && !is_zero(chunk + end, MIN(COPY_GRAIN, length - end)))
+        while (end < length && !block_is_zero(chunk + end, MIN(COPY_GRAIN, length - end)))
             end += MIN(COPY_GRAIN, length - end);
         if (end > begin && !block_write(to, offset + begin, chunk + begin, end - begin, error))
             return false;
@@ -58,7 +55,7 @@ bool block_copy(struct block_device *from, struct block_device *to, block_progre
     for (uint64_t at = 0; at < block_size(from); at += extent.length) {
         if (!block_next_extent(from, at, &extent, error))
             return false;
-        if (!extent.allocated)
+        if (extent.kind != BLOCK_EXTENT_DATA)
             continue;
         for (uint64_t within = 0; within < extent.length; within += COPY_CHUNK) {
             size_t n = MIN(COPY_CHUNK, extent.length - within);
@@ -84,7 +81,7 @@ static bool common_run(struct block_device *a, struct block_device *b, uint64_t 
     if (!block_next_extent(a, at, &x, error) || !block_next_extent(b, at, &y, error))
         return false;
     *ret_length = MIN(x.length, y.length);
-    *ret_zero = !x.allocated && !y.allocated;
+    *ret_zero = x.kind != BLOCK_EXTENT_DATA && y.kind != BLOCK_EXTENT_DATA;
     if (!*ret_zero)
         *ret_length = MIN(*ret_length, COPY_CHUNK);
     return true;

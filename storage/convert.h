@@ -5,7 +5,7 @@
 
 #include "storage/block.h"
 
-/* Called about once per MiB copied, on the caller's thread. `total` counts allocated bytes only. */
+/* Called about once per MiB copied. `total` counts allocated bytes only. */
 typedef void (*block_progress_fn)(void *opaque, uint64_t done, uint64_t total);
 
 /* Copies every allocated extent of `from` to the same place in `to`, which must be at least as

@@ -2,18 +2,27 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "storage/block.h"
+#include "storage/lock_holder.h"
+
+#define COPY_CHUNK (256u << 10)
 
 struct host_file {
     int fd;
+    bool is_device;
+    bool read_failed; /* this and the next: only ever set, by any thread */
+    bool flush_failed;
     char *path;
 };
 
-static void set_errno(GError **error, const struct host_file *file, const char *what, int number)
+void host_file_set_error(GError **error, const struct host_file *file, const char *what, int number)
 {
     int code = number == ENOSPC || number == EDQUOT ? BLOCK_ERROR_NO_SPACE : BLOCK_ERROR_IO;
 
@@ -22,9 +31,12 @@ static void set_errno(GError **error, const struct host_file *file, const char *
 
 static void set_locked(GError **error, const struct host_file *file, bool read_only)
 {
+    g_autofree char *holder = lock_holder_describe(file->fd, read_only);
+
     g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_LOCKED,
-                "%s is in use by another process%s; stop the machine or tool that has it open",
-                file->path, read_only ? " that writes it" : "");
+                "%s is in use by %s%s; stop the machine or tool that has it open", file->path,
+                holder ? holder : "another process (which one cannot be found out)",
+                read_only ? ", which writes it" : "");
 }
 
 static bool lock_file(struct host_file *file, bool read_only, GError **error)
@@ -36,7 +48,7 @@ static bool lock_file(struct host_file *file, bool read_only, GError **error)
     if (errno == EAGAIN || errno == EACCES)
         set_locked(error, file, read_only);
     else
-        set_errno(error, file, "lock", errno);
+        host_file_set_error(error, file, "lock", errno);
     return false;
 }
 
@@ -49,16 +61,17 @@ static struct host_file *open_locked(const char *path, int flags, bool read_only
     file->path = g_strdup(path);
     file->fd = open(path, flags | O_CLOEXEC, 0644);
     if (file->fd < 0) {
-        set_errno(error, file, what, errno);
+        host_file_set_error(error, file, what, errno);
         goto fail;
     }
     if (fstat(file->fd, &st) < 0) {
-        set_errno(error, file, "stat", errno);
+        host_file_set_error(error, file, "stat", errno);
         goto fail;
     }
-    if (!S_ISREG(st.st_mode)) {
+    file->is_device = S_ISBLK(st.st_mode);
+    if (!S_ISREG(st.st_mode) && !file->is_device) {
         g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
-                    "cannot %s %s: it is not a regular file", what, path);
+                    "cannot %s %s: it is not a regular file or block device", what, path);
         goto fail;
     }
     if (!lock_file(file, read_only, error))
@@ -102,12 +115,24 @@ bool host_file_is(const struct host_file *file, const char *path)
            own.st_ino == other.st_ino;
 }
 
+bool host_file_is_device(const struct host_file *file)
+{
+    return file->is_device;
+}
+
+int host_file_fd(const struct host_file *file)
+{
+    return file->fd;
+}
+
 bool host_file_size(struct host_file *file, uint64_t *ret_size, GError **error)
 {
     struct stat st;
 
+    if (file->is_device && ioctl(file->fd, BLKGETSIZE64, ret_size) == 0)
+        return true;
     if (fstat(file->fd, &st) < 0) {
-        set_errno(error, file, "stat", errno);
+        host_file_set_error(error, file, "stat", errno);
         return false;
     }
     *ret_size = (uint64_t)st.st_size;
@@ -119,7 +144,7 @@ bool host_file_usage(struct host_file *file, uint64_t *ret_bytes, GError **error
     struct stat st;
 
     if (fstat(file->fd, &st) < 0) {
-        set_errno(error, file, "stat", errno);
+        host_file_set_error(error, file, "stat", errno);
         return false;
     }
     *ret_bytes = (uint64_t)st.st_blocks * 512; /* stat(2): st_blocks counts 512-byte units */
@@ -137,7 +162,8 @@ bool host_file_read(struct host_file *file, uint64_t offset, void *buffer, size_
         if (n < 0 && errno == EINTR)
             continue;
         if (n < 0) {
-            set_errno(error, file, "read", errno);
+            host_file_set_error(error, file, "read", errno);
+            __atomic_store_n(&file->read_failed, true, __ATOMIC_RELAXED);
             return false;
         }
         if (n == 0) {
@@ -153,6 +179,11 @@ bool host_file_read(struct host_file *file, uint64_t offset, void *buffer, size_
     return true;
 }
 
+bool host_file_read_failed(const struct host_file *file)
+{
+    return __atomic_load_n(&file->read_failed, __ATOMIC_RELAXED);
+}
+
 bool host_file_write(struct host_file *file, uint64_t offset, const void *buffer, size_t length,
                      GError **error)
 {
@@ -164,7 +195,7 @@ bool host_file_write(struct host_file *file, uint64_t offset, const void *buffer
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            set_errno(error, file, "write", n < 0 ? errno : ENOSPC);
+            host_file_set_error(error, file, "write", n < 0 ? errno : ENOSPC);
             return false;
         }
         from += n;
@@ -176,17 +207,101 @@ bool host_file_write(struct host_file *file, uint64_t offset, const void *buffer
 
 bool host_file_resize(struct host_file *file, uint64_t size, GError **error)
 {
+    if (file->is_device) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
+                    "cannot resize %s: a block device has the size it has", file->path);
+        return false;
+    }
     if (ftruncate(file->fd, (off_t)size) == 0)
         return true;
-    set_errno(error, file, "resize", errno);
+    host_file_set_error(error, file, "resize", errno);
     return false;
 }
 
+/* ---- holes and copies ------------------------------------------------------------------------ */
+
+bool host_file_punch(struct host_file *file, uint64_t offset, uint64_t length)
+{
+    if (file->is_device) /* a discard need not read as zero */
+        return false;
+    return length == 0 || fallocate(file->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                    (off_t)offset, (off_t)length) == 0;
+}
+
+bool host_file_zero(struct host_file *file, uint64_t offset, uint64_t length, GError **error)
+{
+    g_autofree uint8_t *zero = NULL;
+
+    if (length == 0 || host_file_punch(file, offset, length))
+        return true;
+    if (file->is_device && fallocate(file->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE,
+                                     (off_t)offset, (off_t)length) == 0)
+        return true;
+    zero = g_malloc0(MIN(length, COPY_CHUNK));
+    while (length > 0) {
+        size_t n = MIN(length, COPY_CHUNK);
+
+        if (!host_file_write(file, offset, zero, n, error))
+            return false;
+        offset += n;
+        length -= n;
+    }
+    return true;
+}
+
+static bool copy_through_memory(struct host_file *from, uint64_t from_offset, struct host_file *to,
+                                uint64_t to_offset, uint64_t length, GError **error)
+{
+    g_autofree uint8_t *chunk = g_malloc(MIN(MAX(length, 1), COPY_CHUNK));
+
+    while (length > 0) {
+        size_t n = MIN(length, COPY_CHUNK);
+
+        if (!host_file_read(from, from_offset, chunk, n, error) ||
+            !host_file_write(to, to_offset, chunk, n, error))
+            return false;
+        from_offset += n;
+        to_offset += n;
+        length -= n;
+    }
+    return true;
+}
+
+bool host_file_copy(struct host_file *from, uint64_t from_offset, struct host_file *to,
+                    uint64_t to_offset, uint64_t length, GError **error)
+{
+    while (length > 0) {
+        off_t in = (off_t)from_offset, out = (off_t)to_offset;
+        ssize_t n = copy_file_range(from->fd, &in, to->fd, &out, length, 0);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) /* whatever the reason: the plain way works, or says why not */
+            return copy_through_memory(from, from_offset, to, to_offset, length, error);
+        from_offset += (uint64_t)n;
+        to_offset += (uint64_t)n;
+        length -= (uint64_t)n;
+    }
+    return true;
+}
+
+/* ---- durability ------------------------------------------------------------------------------ */
+
+/* A failed sync may have lost what it was to write, and Linux tells of that only once: a later one
+ * that succeeds proves nothing. */
 bool host_file_flush(struct host_file *file, GError **error)
 {
+    if (__atomic_load_n(&file->flush_failed, __ATOMIC_RELAXED)) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO,
+                    "cannot flush %s: an earlier flush of it failed, so that writes since the last "
+                    "good one may be lost; close it and look at the host's disk",
+                    file->path);
+        return false;
+    }
     if (fdatasync(file->fd) == 0)
         return true;
-    set_errno(error, file, "flush", errno);
+    host_file_set_error(error, file, "flush", errno);
+    __atomic_store_n(&file->flush_failed, true, __ATOMIC_RELAXED);
     return false;
 }
 

@@ -1,7 +1,7 @@
 /*
  * Raw: the file's bytes are the disk's bytes.
  */
-#include "storage/driver.h"
+#include "storage/flat.h"
 
 static bool raw_open(struct block_device *device, GError **error)
 {
@@ -20,38 +20,17 @@ static bool raw_open(struct block_device *device, GError **error)
     return true;
 }
 
-static bool raw_create(struct host_file *file, uint64_t size, GError **error)
+static bool raw_create(struct host_file *file, const struct block_create_options *options,
+                       struct block_device *parent, GError **error)
 {
-    return host_file_resize(file, size, error);
+    return host_file_resize(file, options->size, error);
 }
 
-static bool raw_read(struct block_device *device, uint64_t offset, void *buffer, size_t length,
-                     GError **error)
+static bool raw_resize(struct block_device *device, uint64_t size, GError **error)
 {
-    return host_file_read(device->file, offset, buffer, length, error);
-}
-
-static bool raw_write(struct block_device *device, uint64_t offset, const void *buffer,
-                      size_t length, GError **error)
-{
-    return host_file_write(device->file, offset, buffer, length, error);
-}
-
-static bool raw_flush(struct block_device *device, GError **error)
-{
-    return host_file_flush(device->file, error);
-}
-
-static bool raw_next_extent(struct block_device *device, uint64_t offset,
-                            struct block_extent *ret_extent, GError **error)
-{
-    uint64_t end = device->size;
-    bool data = true;
-
-    if (!host_file_next_run(device->file, offset, &end, &data, error))
+    if (!host_file_resize(device->file, size, error) || !host_file_flush(device->file, error))
         return false;
-    end = MIN(end, device->size);
-    *ret_extent = (struct block_extent){offset, end - offset, data};
+    device->size = size;
     return true;
 }
 
@@ -61,8 +40,13 @@ const struct block_driver block_driver_raw = {
     .size = sizeof(struct block_device),
     .open = raw_open,
     .create = raw_create,
-    .read = raw_read,
-    .write = raw_write,
-    .flush = raw_flush,
-    .next_extent = raw_next_extent,
+    .map = flat_map,
+    .read = flat_read,
+    .write = flat_write,
+    .flush = flat_flush,
+    .discard = flat_discard,
+    .write_zeroes = flat_write_zeroes,
+    .next_extent = flat_next_extent,
+    .resize = raw_resize,
+    .compact = flat_compact,
 };

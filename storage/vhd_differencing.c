@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "storage/vhd_check.h"
 #include "storage/vhd_parent.h"
 #include "storage/vhd_sparse.h"
 
@@ -21,7 +22,7 @@ static bool differencing_open(struct block_device *device, GError **error)
 {
     struct vhd_sparse *vhd = vhd_sparse(device);
 
-    if (!(device->flags & BLOCK_OPEN_CHAIN)) {
+    if (!(device->flags & (BLOCK_OPEN_CHAIN | BLOCK_OPEN_WITHOUT_PARENT))) {
         g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
                     "%s is a differencing VHD, which needs its parent; a disk must stand alone "
                     "here (drover-vhd convert makes it one)",
@@ -30,132 +31,88 @@ static bool differencing_open(struct block_device *device, GError **error)
     }
     if (!vhd_sparse_open(vhd, VHD_TYPE_DIFFERENCING, error))
         return false;
+    if (device->flags & BLOCK_OPEN_WITHOUT_PARENT)
+        return true;
     device->parent = vhd_parent_open(device, &vhd->header, error);
     return device->parent != NULL;
 }
 
-bool vhd_differencing_create(struct host_file *file, struct block_device *parent, GError **error)
+static bool differencing_create(struct host_file *file, const struct block_create_options *options,
+                                struct block_device *parent, GError **error)
 {
-    uint64_t size = block_size(parent);
     struct vhd_footer footer;
-    struct vhd_header header = {
-        .bat_offset = VHD_FOOTER_SIZE + VHD_HEADER_SIZE,
-        .bat_entries = (uint32_t)((size + VHD_DEFAULT_BLOCK_SIZE - 1) / VHD_DEFAULT_BLOCK_SIZE),
-        .block_size = VHD_DEFAULT_BLOCK_SIZE,
-    };
-    GByteArray *locators = vhd_parent_describe(&header, host_file_path(file), parent, error);
+    struct vhd_header header;
+    GByteArray *locators;
     bool ok;
 
+    if (!vhd_sparse_init_header(&header, host_file_path(file), options, error))
+        return false;
+    locators = vhd_parent_describe(&header, vhd_header_bat_end(&header), host_file_path(file),
+                                   parent, error);
     if (!locators)
         return false;
-    vhd_footer_init(&footer, VHD_TYPE_DIFFERENCING, size);
+    vhd_footer_init(&footer, VHD_TYPE_DIFFERENCING, options->size);
     ok = vhd_sparse_create(file, &footer, &header, locators, error);
     g_byte_array_unref(locators);
     return ok;
 }
 
-/* ---- reading ----------------------------------------------------------------------------------
- */
-
-/* Beyond the end of a smaller parent there are zeroes. */
-static bool read_parent(struct vhd_sparse *vhd, uint64_t offset, uint8_t *buffer, size_t length,
-                        GError **error)
-{
-    struct block_device *parent = vhd->device.parent;
-    uint64_t held = offset < parent->size ? MIN(length, parent->size - offset) : 0;
-
-    memset(buffer + held, 0, length - held);
-    return held == 0 || block_read(parent, offset, buffer, held, error);
-}
-
-/* How many bytes from `within`, at most `length`, share its sector's presence. */
-static size_t run_length(const uint8_t *bitmap, uint32_t within, size_t length)
-{
-    bool present = vhd_sector_present(bitmap, within / BLOCK_SECTOR_SIZE);
-    size_t n = BLOCK_SECTOR_SIZE - within % BLOCK_SECTOR_SIZE;
-
-    while (n < length &&
-           vhd_sector_present(bitmap, (uint32_t)((within + n) / BLOCK_SECTOR_SIZE)) == present)
-        n += BLOCK_SECTOR_SIZE;
-    return MIN(n, length);
-}
-
-static bool read_partial(struct vhd_sparse *vhd, uint32_t block, uint32_t within,
-                         const uint8_t *bitmap, uint8_t *buffer, size_t length, GError **error)
-{
-    uint64_t base = (uint64_t)block * vhd->block_size;
-
-    while (length > 0) {
-        size_t n = run_length(bitmap, within, length);
-        bool ok = vhd_sector_present(bitmap, within / BLOCK_SECTOR_SIZE)
-                      ? vhd_sparse_read_data(vhd, block, within, buffer, n, error)
-                      : read_parent(vhd, base + within, buffer, n, error);
-
-        if (!ok)
-            return false;
-        buffer += n;
-        within += (uint32_t)n;
-        length -= n;
-    }
-    return true;
-}
-
-static bool read_in_block(struct vhd_sparse *vhd, uint32_t block, uint32_t within, uint8_t *buffer,
-                          size_t length, GError **error)
-{
-    g_autofree uint8_t *bitmap = NULL;
-
-    if (!vhd_sparse_has(vhd, block))
-        return read_parent(vhd, (uint64_t)block * vhd->block_size + within, buffer, length, error);
-    if (vhd->bitmap_state[block] == BITMAP_FULL)
-        return vhd_sparse_read_data(vhd, block, within, buffer, length, error);
-    bitmap = g_malloc(vhd->bitmap_bytes);
-    return vhd_sparse_load_bitmap(vhd, block, bitmap, error) &&
-           read_partial(vhd, block, within, bitmap, buffer, length, error);
-}
-
-static bool differencing_read(struct block_device *device, uint64_t offset, void *buffer,
-                              size_t length, GError **error)
+/* The new parent's name goes behind the last block; the header that points to it follows. */
+static bool differencing_set_parent(struct block_device *device, struct block_device *parent,
+                                    GError **error)
 {
     struct vhd_sparse *vhd = vhd_sparse(device);
-    uint8_t *to = buffer;
+    struct vhd_header header = vhd->header;
+    GByteArray *locators = vhd_parent_describe(&header, vhd->space.end + VHD_HEADER_SIZE,
+                                               block_path(device), parent, error);
+    bool ok = locators && vhd_sparse_replace_header(vhd, &header, locators, error);
 
-    while (length > 0) {
-        uint32_t within = (uint32_t)(offset % vhd->block_size);
-        size_t n = MIN(length, vhd->block_size - within);
-
-        if (!read_in_block(vhd, (uint32_t)(offset / vhd->block_size), within, to, n, error))
-            return false;
-        to += n;
-        offset += n;
-        length -= n;
-    }
-    return true;
+    if (locators)
+        g_byte_array_unref(locators);
+    return ok;
 }
 
-/* A block of the file counts as allocated whole, though some of its sectors may be the parent's. */
+/* ---- extents --------------------------------------------------------------------------------- */
+
+/* Inside a block: a run of sectors that are all ours, or all the parent's. */
+static uint64_t run_in_block(const uint8_t *bits, uint32_t within, uint32_t block_size)
+{
+    uint32_t sector = within / BLOCK_SECTOR_SIZE, first = sector;
+
+    while (sector < block_size / BLOCK_SECTOR_SIZE &&
+           vhd_sector_present(bits, sector) == vhd_sector_present(bits, first))
+        sector++;
+    return (uint64_t)sector * BLOCK_SECTOR_SIZE - within;
+}
+
 static bool differencing_next_extent(struct block_device *device, uint64_t offset,
                                      struct block_extent *ret_extent, GError **error)
 {
     struct vhd_sparse *vhd = vhd_sparse(device);
     uint32_t block = (uint32_t)(offset / vhd->block_size);
+    uint32_t within = (uint32_t)(offset % vhd->block_size);
+    uint64_t end = (uint64_t)(block + 1) * vhd->block_size;
+    const uint8_t *bits = NULL;
     bool own = vhd_sparse_has(vhd, block);
-    uint64_t end;
 
-    while (block < vhd->block_count && vhd_sparse_has(vhd, block) == own)
-        block++;
-    end = MIN((uint64_t)block * vhd->block_size, device->size);
-    *ret_extent = (struct block_extent){offset, end - offset, own};
-    if (own || offset >= device->parent->size)
-        return true;
-    if (!block_next_extent(device->parent, offset, ret_extent, error))
+    if (own && !vhd_sparse_load_bitmap(vhd, block, &bits, error))
         return false;
-    ret_extent->length = MIN(ret_extent->length, end - offset);
+    if (bits) {
+        own = vhd_sector_present(bits, within / BLOCK_SECTOR_SIZE);
+        end = offset + run_in_block(bits, within, vhd->block_size);
+    } else if (!own) {
+        while (++block < vhd->block_count && !vhd_sparse_has(vhd, block))
+            end += vhd->block_size;
+    }
+    *ret_extent = (struct block_extent){
+        .offset = offset,
+        .length = MIN(end, device->size) - offset,
+        .kind = own ? BLOCK_EXTENT_DATA : BLOCK_EXTENT_UNALLOCATED,
+    };
     return true;
 }
 
-/* ---- writing ----------------------------------------------------------------------------------
- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 /* Whole sectors, at `within` of a block. */
 static bool write_sectors(struct vhd_sparse *vhd, uint32_t block, uint32_t within,
@@ -181,10 +138,12 @@ static bool write_unaligned(struct vhd_sparse *vhd, uint32_t block, uint32_t wit
     uint32_t end =
         (uint32_t)(within + length + BLOCK_SECTOR_SIZE - 1) / BLOCK_SECTOR_SIZE * BLOCK_SECTOR_SIZE;
     uint32_t last = end - BLOCK_SECTOR_SIZE;
+    uint64_t base = (uint64_t)block * vhd->block_size;
     g_autofree uint8_t *wide = g_malloc(end - start);
 
-    if (!read_in_block(vhd, block, start, wide, BLOCK_SECTOR_SIZE, error) ||
-        !read_in_block(vhd, block, last, wide + (last - start), BLOCK_SECTOR_SIZE, error))
+    if (!vhd_sparse_read(&vhd->device, base + start, wide, BLOCK_SECTOR_SIZE, error) ||
+        !vhd_sparse_read(&vhd->device, base + last, wide + (last - start), BLOCK_SECTOR_SIZE,
+                         error))
         return false;
     memcpy(wide + (within - start), buffer, length);
     return write_sectors(vhd, block, start, wide, end - start, error);
@@ -212,16 +171,31 @@ static bool differencing_write(struct block_device *device, uint64_t offset, con
     return true;
 }
 
+static void differencing_get_info(struct block_device *device, struct block_info *info)
+{
+    vhd_sparse_get_info(device, info);
+    if (device->parent)
+        info->parent_touched = vhd_parent_touched(&vhd_sparse(device)->header, device->parent);
+}
+
 const struct block_driver block_driver_vhd_differencing = {
     .format = BLOCK_FORMAT_VHD_DIFFERENCING,
     .name = "vhd-differencing",
     .size = sizeof(struct vhd_sparse),
     .probe = differencing_probe,
     .open = differencing_open,
-    .read = differencing_read,
+    .create = differencing_create,
+    .needs_parent = true,
+    .map = vhd_sparse_map,
+    .read = vhd_sparse_read,
     .write = differencing_write,
     .flush = vhd_sparse_flush,
+    .discard = vhd_sparse_discard,
+    .write_zeroes = vhd_sparse_write_zeroes,
     .next_extent = differencing_next_extent,
-    .get_info = vhd_sparse_get_info,
+    .get_info = differencing_get_info,
     .release = vhd_sparse_release,
+    .compact = vhd_sparse_compact,
+    .set_parent = differencing_set_parent,
+    .check = vhd_check,
 };

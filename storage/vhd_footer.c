@@ -23,11 +23,16 @@ enum {
     AT_CHECKSUM = 64,
     AT_UNIQUE_ID = 68,
     AT_SAVED_STATE = 84,
+    AT_PENDING = 256, /* ours, in the reserved bytes: PENDING_COOKIE, u32 kind, u64 value */
 };
 
 #define FOOTER_COOKIE   "conectix"
+#define PENDING_COOKIE  "drovrpnd"
 #define FOOTER_FEATURES 2          /* reserved bit, always set */
 #define FORMAT_VERSION  0x00010000 /* 1.0 */
+/* The one mark that qemu, libvhdi and Windows all take to mean that current_size, not the
+ * geometry's rounded product, is the disk's size. */
+#define CREATOR_APP     "win "
 #define CREATOR_VERSION 0x000a0000
 #define CREATOR_HOST    "Wi2k"
 #define VHD_EPOCH       INT64_C(946684800) /* 2000-01-01 in Unix time */
@@ -84,18 +89,16 @@ bool vhd_check_size(const char *path, uint64_t size, GError **error)
 
 void vhd_footer_init(struct vhd_footer *footer, enum vhd_disk_type type, uint64_t size)
 {
-    /* "win " as creator is the one mark that qemu, libvhdi and Windows all take to mean that
-     * current_size, not the geometry's rounded product, is the disk's size. */
     *footer = (struct vhd_footer){
         .data_offset = type == VHD_TYPE_FIXED ? VHD_NO_DATA : VHD_FOOTER_SIZE,
         .timestamp = (uint32_t)(g_get_real_time() / G_USEC_PER_SEC - VHD_EPOCH),
-        .creator_app = {'w', 'i', 'n', ' '},
         .creator_version = CREATOR_VERSION,
         .original_size = size,
         .current_size = size,
         .geometry = vhd_geometry_for(size),
         .type = type,
     };
+    memcpy(footer->creator_app, CREATOR_APP, 4);
     for (size_t i = 0; i < sizeof(footer->unique_id); i += 4)
         store_be32(footer->unique_id + i, g_random_int());
     footer->unique_id[6] = (uint8_t)((footer->unique_id[6] & 0x0f) | 0x40); /* RFC 4122 version 4 */
@@ -121,7 +124,30 @@ void vhd_footer_encode(const struct vhd_footer *footer, uint8_t out[VHD_FOOTER_S
     store_be32(out + AT_TYPE, footer->type);
     memcpy(out + AT_UNIQUE_ID, footer->unique_id, 16);
     out[AT_SAVED_STATE] = footer->saved_state;
+    if (footer->pending != VHD_PENDING_NONE) {
+        memcpy(out + AT_PENDING, PENDING_COOKIE, 8);
+        store_be32(out + AT_PENDING + 8, footer->pending);
+        store_be64(out + AT_PENDING + 12, footer->pending_value);
+    }
     store_be32(out + AT_CHECKSUM, vhd_checksum(out, VHD_FOOTER_SIZE, AT_CHECKSUM));
+}
+
+void vhd_footer_set_size(struct vhd_footer *footer, uint64_t size)
+{
+    footer->current_size = size;
+    footer->geometry = vhd_geometry_for(size);
+    /* whoever made it may have meant the geometry's size, which can no longer be the disk's */
+    memcpy(footer->creator_app, CREATOR_APP, 4);
+}
+
+static void decode_pending(struct vhd_footer *footer, const uint8_t in[VHD_FOOTER_SIZE])
+{
+    uint32_t kind = load_be32(in + AT_PENDING + 8);
+
+    if (memcmp(in + AT_PENDING, PENDING_COOKIE, 8) != 0 || kind >= VHD_PENDING_COUNT)
+        return;
+    footer->pending = kind;
+    footer->pending_value = load_be64(in + AT_PENDING + 12);
 }
 
 bool vhd_footer_is_cookie(const uint8_t *bytes)
@@ -145,6 +171,14 @@ static bool check_values(const struct vhd_footer *footer, const char *path, GErr
                     "%s is damaged: its footer claims a size of %" G_GUINT64_FORMAT
                     " bytes, which no VHD can have",
                     path, size);
+        return false;
+    }
+    if ((footer->pending == VHD_PENDING_GREW && footer->pending_value >= size) ||
+        (footer->pending == VHD_PENDING_SHRINK &&
+         (footer->pending_value > size || footer->pending_value < BLOCK_SECTOR_SIZE)) ||
+        footer->pending_value % BLOCK_SECTOR_SIZE) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
+                    "%s is damaged: its footer notes an impossible resize", path);
         return false;
     }
     return true;
@@ -180,6 +214,7 @@ bool vhd_footer_decode(struct vhd_footer *footer, const uint8_t in[VHD_FOOTER_SI
     };
     memcpy(footer->creator_app, in + AT_CREATOR_APP, 4);
     memcpy(footer->unique_id, in + AT_UNIQUE_ID, 16);
+    decode_pending(footer, in);
     return check_values(footer, path, error);
 }
 

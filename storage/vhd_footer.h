@@ -22,6 +22,16 @@ enum vhd_disk_type {
     VHD_TYPE_DIFFERENCING = 4,
 };
 
+/* A change of several steps that is under way, noted in the footer's reserved bytes, so that the
+ * next opening finishes it. */
+enum vhd_pending {
+    VHD_PENDING_NONE,
+    VHD_PENDING_GREW,   /* fixed: the sector at `value` holds the old footer and is to be zeroed */
+    VHD_PENDING_SHRINK, /* fixed: the disk is to have `value` bytes */
+    VHD_PENDING_HEADER, /* sparse: the dynamic header is to be what stands at `value` */
+    VHD_PENDING_COUNT,
+};
+
 struct vhd_geometry {
     uint16_t cylinders;
     uint8_t heads, sectors_per_track;
@@ -37,12 +47,16 @@ struct vhd_footer {
     enum vhd_disk_type type;
     uint8_t unique_id[16];
     bool saved_state;
+    enum vhd_pending pending;
+    uint64_t pending_value; /* bytes */
 };
 
 struct vhd_geometry vhd_geometry_for(uint64_t size);
 
 /* A new disk of `size` bytes: time, identity and geometry filled in. */
 void vhd_footer_init(struct vhd_footer *footer, enum vhd_disk_type type, uint64_t size);
+/* Another size, with its geometry. */
+void vhd_footer_set_size(struct vhd_footer *footer, uint64_t size);
 void vhd_footer_encode(const struct vhd_footer *footer, uint8_t out[VHD_FOOTER_SIZE]);
 /* False, with what is wrong and `path` in the message, for anything but a footer we can trust. */
 bool vhd_footer_decode(struct vhd_footer *footer, const uint8_t in[VHD_FOOTER_SIZE],

@@ -6,8 +6,6 @@
 
 #define HEADER_COOKIE  "cxsparse"
 #define HEADER_VERSION 0x00010000
-#define MIN_BLOCK_SIZE 4096u
-#define MAX_BLOCK_SIZE (256u << 20)
 
 /* Offsets in the dynamic header, and in a locator's entry. */
 enum {
@@ -68,7 +66,7 @@ static bool check_values(const struct vhd_header *header, uint64_t disk_size, ui
 {
     uint32_t size = header->block_size;
 
-    if (size < MIN_BLOCK_SIZE || size > MAX_BLOCK_SIZE || (size & (size - 1)))
+    if (size < VHD_MIN_BLOCK_SIZE || size > VHD_MAX_BLOCK_SIZE || (size & (size - 1)))
         return set_damaged(path, error,
                            "its block size is not a power of two from 4 KiB to 256 MiB");
     if (header->bat_entries < (disk_size + size - 1) / size)

@@ -14,6 +14,8 @@
 
 #define VHD_HEADER_SIZE        1024
 #define VHD_DEFAULT_BLOCK_SIZE (2u << 20)
+#define VHD_MIN_BLOCK_SIZE     4096u
+#define VHD_MAX_BLOCK_SIZE     (256u << 20)
 #define VHD_BAT_NONE           UINT32_MAX /* an entry of a block the file does not have */
 #define VHD_LOCATORS           8
 #define VHD_NAME_BYTES         512 /* the parent's name in UTF-16BE, zero-terminated when shorter */

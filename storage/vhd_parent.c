@@ -65,18 +65,42 @@ static bool set_name(struct vhd_header *header, const char *path, GError **error
     return true;
 }
 
-static void set_identity(struct vhd_header *header, struct block_device *parent)
+/* Seconds since 2000; 0 when unknown. */
+static uint32_t file_timestamp(struct block_device *device)
 {
-    struct block_info info = {0};
     struct stat st;
 
-    parent->driver->get_info(parent, &info);
-    memcpy(header->parent_id, info.unique_id, 16);
-    if (stat(block_path(parent), &st) == 0 && st.st_mtime >= VHD_EPOCH)
-        header->parent_timestamp = (uint32_t)(st.st_mtime - VHD_EPOCH);
+    if (stat(block_path(device), &st) < 0 || st.st_mtime < VHD_EPOCH)
+        return 0;
+    return (uint32_t)(st.st_mtime - VHD_EPOCH);
 }
 
-GByteArray *vhd_parent_describe(struct vhd_header *header, const char *child_path,
+bool vhd_parent_touched(const struct vhd_header *header, struct block_device *parent)
+{
+    return header->parent_timestamp != file_timestamp(parent);
+}
+
+/* A parent without an id could not be told from another disk. */
+static bool set_identity(struct vhd_header *header, struct block_device *parent, GError **error)
+{
+    static const uint8_t none[16];
+    struct block_info info = {0};
+
+    if (parent->driver->get_info)
+        parent->driver->get_info(parent, &info);
+    if (memcmp(info.unique_id, none, 16) == 0) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                    "%s is a %s image, which has no id to know it by; convert it to a VHD first",
+                    block_path(parent), parent->driver->name);
+        return false;
+    }
+    memcpy(header->parent_id, info.unique_id, 16);
+    header->parent_timestamp = file_timestamp(parent);
+    memset(header->locators, 0, sizeof(header->locators));
+    return true;
+}
+
+GByteArray *vhd_parent_describe(struct vhd_header *header, uint64_t base, const char *child_path,
                                 struct block_device *parent, GError **error)
 {
     g_autofree char *child_folder = g_path_get_dirname(child_path);
@@ -84,7 +108,6 @@ GByteArray *vhd_parent_describe(struct vhd_header *header, const char *child_pat
     g_autofree char *relative = folder && file ? relative_path(folder, file) : NULL;
     g_autofree char *absolute = file ? g_strdelimit(g_strdup(file), "/", '\\') : NULL;
     GByteArray *paths = g_byte_array_new();
-    uint64_t base = vhd_header_bat_end(header);
     bool ok = false;
 
     if (!relative)
@@ -96,15 +119,13 @@ GByteArray *vhd_parent_describe(struct vhd_header *header, const char *child_pat
                     block_path(parent));
     else
         ok =
-            set_name(header, file, error) &&
+            set_identity(header, parent, error) && set_name(header, file, error) &&
             add_locator(&header->locators[0], VHD_LOCATOR_RELATIVE, base, paths, relative, error) &&
             add_locator(&header->locators[1], VHD_LOCATOR_ABSOLUTE, base, paths, absolute, error);
     free(folder);
     free(file);
-    if (ok) {
-        set_identity(header, parent);
+    if (ok)
         return paths;
-    }
     g_prefix_error(error, "cannot name the parent: ");
     g_byte_array_unref(paths);
     return NULL;
@@ -194,7 +215,8 @@ static bool check_id(struct block_device *child, const struct vhd_header *header
     g_autofree char *wanted = id_text(header->parent_id), *found = NULL;
     struct block_info info = {0};
 
-    parent->driver->get_info(parent, &info);
+    if (parent->driver->get_info)
+        parent->driver->get_info(parent, &info);
     if (memcmp(info.unique_id, header->parent_id, 16) == 0)
         return true;
     found = id_text(info.unique_id);

@@ -10,10 +10,13 @@
 #include "storage/driver.h"
 #include "storage/vhd_header.h"
 
-/* Fills the parent's fields of `header`, whose BAT must be set, and returns the locators' paths, as
- * they stand behind the BAT. NULL with an error when the name cannot be written. */
-GByteArray *vhd_parent_describe(struct vhd_header *header, const char *child_path,
+/* Fills the parent's fields of `header`, and returns the locators' paths, as they are to stand in
+ * the file from byte `base` on. NULL with an error when the name cannot be written. */
+GByteArray *vhd_parent_describe(struct vhd_header *header, uint64_t base, const char *child_path,
                                 struct block_device *parent, GError **error);
+
+/* The parent's file has another time than the child was told. */
+bool vhd_parent_touched(const struct vhd_header *header, struct block_device *parent);
 
 /* Opens the parent of `child`, whose header is given. */
 struct block_device *vhd_parent_open(struct block_device *child, const struct vhd_header *header,

@@ -17,15 +17,19 @@ may_include() {
     case $1 in
     proto) echo proto ;;
     storage) echo storage ;;
-    storage/tool) echo storage storage/tool ;;
+    storage/fsmap) echo storage storage/fsmap ;;
+    storage/nbd) echo storage storage/nbd ;;
+    storage/fuse) echo storage storage/fsmap storage/fuse ;;
+    storage/tool) echo storage storage/fsmap storage/fuse storage/nbd storage/tool ;;
     emu/core) echo emu/core ;;
     emu/cpu) echo emu/core emu/cpu ;;
     emu/jit) echo emu/core emu/cpu emu/jit ;;
-    emu/device) echo emu/core emu/device storage ;;
+    emu/net) echo emu/core emu/net ;;
+    emu/device) echo emu/core emu/device emu/net storage ;;
     emu/display) echo emu/core emu/device emu/display ;;
-    emu/machine) echo emu/core emu/cpu emu/device emu/display emu/machine storage ;;
-    emu/control) echo emu/core emu/machine emu/control emu/display proto ;;
-    emu) echo emu/core emu/cpu emu/device emu/display emu/machine emu/control emu storage proto ;;
+    emu/machine) echo emu/core emu/cpu emu/device emu/display emu/machine emu/net storage ;;
+    emu/control) echo emu/core emu/machine emu/control emu/display emu/net proto ;;
+    emu) echo emu/core emu/cpu emu/device emu/display emu/machine emu/control emu/net emu storage proto ;;
     agent) echo agent proto storage ;;
     controller/object) echo controller/object ;;
     controller/store) echo controller/object controller/store ;;

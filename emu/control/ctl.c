@@ -59,6 +59,43 @@ static void print_json_string(const char *text)
 #define DISK_NUMBERS(X)                                                                            \
     X(size_bytes) X(read_bytes) X(written_bytes) X(reads) X(writes) X(flushes) X(errors)
 
+#define NET_NUMBERS(X)                                                                             \
+    X(received_bytes)                                                                              \
+    X(received_packets) X(received_dropped) X(sent_bytes) X(sent_packets) X(sent_dropped)
+
+static void print_nets_json(const Emu__Status *status)
+{
+    printf(", \"nets\": [");
+    for (size_t i = 0; i < status->n_nets; i++) {
+        const Emu__NetStatus *net = status->nets[i];
+        printf("%s{\"kind\": ", i ? ", " : "");
+        print_json_string(net->kind);
+        printf(", \"model\": ");
+        print_json_string(net->model);
+        printf(", \"mac\": ");
+        print_json_string(net->mac);
+        printf(", \"up\": %s", net->up ? "true" : "false");
+#define PRINT(field) printf(", \"" #field "\": %" G_GUINT64_FORMAT, (guint64)net->field);
+        NET_NUMBERS(PRINT)
+#undef PRINT
+        printf("}");
+    }
+    printf("]");
+}
+
+static void print_nets_text(const Emu__Status *status)
+{
+    for (size_t i = 0; i < status->n_nets; i++) {
+        const Emu__NetStatus *net = status->nets[i];
+        printf("net %zu             %s, %s %s%s\n", i, net->kind ? net->kind : "",
+               net->model ? net->model : "", net->mac ? net->mac : "",
+               net->up ? "" : ", cable out");
+#define PRINT(field) printf("  %-16s%" G_GUINT64_FORMAT "\n", #field, (guint64)net->field);
+        NET_NUMBERS(PRINT)
+#undef PRINT
+    }
+}
+
 static void print_json(const Emu__Status *status)
 {
     printf("{\"name\": ");
@@ -82,7 +119,9 @@ static void print_json(const Emu__Status *status)
 #undef PRINT
         printf("}");
     }
-    printf("]}\n");
+    printf("]");
+    print_nets_json(status);
+    printf("}\n");
 }
 
 static void print_text(const Emu__Status *status)
@@ -100,6 +139,7 @@ static void print_text(const Emu__Status *status)
         DISK_NUMBERS(PRINT)
 #undef PRINT
     }
+    print_nets_text(status);
 }
 
 /* ---- the request ------------------------------------------------------------------------- */

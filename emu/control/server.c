@@ -75,12 +75,34 @@ static void describe_disk(struct machine *machine, unsigned index, Emu__DiskStat
     SET(disk, errors, counters.errors);
 }
 
+static void describe_net(struct machine *machine, unsigned index, Emu__NetStatus *net, char mac[18])
+{
+    const struct net_config *config = &machine_configuration(machine)->nets[index];
+    struct machine_net_status status;
+    machine_net_status(machine, index, &status);
+    emu__net_status__init(net);
+    g_snprintf(mac, 18, "%02x:%02x:%02x:%02x:%02x:%02x", status.mac[0], status.mac[1],
+               status.mac[2], status.mac[3], status.mac[4], status.mac[5]);
+    net->kind = (char *)net_kind_name(config->kind);
+    net->model = config->model ? config->model : (char *)"virtio";
+    net->mac = mac;
+    SET(net, up, status.up);
+    SET(net, received_bytes, status.counters.received_bytes);
+    SET(net, received_packets, status.counters.received_packets);
+    SET(net, received_dropped, status.counters.received_dropped);
+    SET(net, sent_bytes, status.counters.sent_bytes);
+    SET(net, sent_packets, status.counters.sent_packets);
+    SET(net, sent_dropped, status.counters.sent_dropped);
+}
+
 static GBytes *answer_status(struct machine *machine)
 {
     const struct machine_config *config = machine_configuration(machine);
     Emu__Status status = EMU__STATUS__INIT;
     Emu__Reply reply = EMU__REPLY__INIT;
     Emu__DiskStatus disks[MACHINE_MAX_DISKS], *pointers[MACHINE_MAX_DISKS];
+    Emu__NetStatus nets[MACHINE_MAX_NETS], *net_pointers[MACHINE_MAX_NETS];
+    char macs[MACHINE_MAX_NETS][18];
     struct machine_statistics statistics;
     machine_statistics(machine, &statistics);
     status.name = (char *)config->name;
@@ -102,6 +124,12 @@ static GBytes *answer_status(struct machine *machine)
     }
     status.n_disks = config->disk_count;
     status.disks = pointers;
+    for (unsigned i = 0; i < config->net_count; i++) {
+        describe_net(machine, i, &nets[i], macs[i]);
+        net_pointers[i] = &nets[i];
+    }
+    status.n_nets = config->net_count;
+    status.nets = net_pointers;
     SET(&reply, ok, 1);
     reply.status = &status;
     return pack(&reply);

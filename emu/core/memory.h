@@ -113,6 +113,12 @@ bool memory_share(struct memory_map *map, GError **error);
 void memory_read(struct memory_map *map, uint64_t address, void *buffer, size_t length);
 void memory_write(struct memory_map *map, uint64_t address, const void *buffer, size_t length);
 
+/* The same for a device's DMA, which reaches memory only (RAM, ROM, video memory) and no device's
+ * registers: there reads give all ones, writes vanish, and false is returned. So a guest cannot
+ * make a device drive itself or another in the middle of its work. */
+bool memory_dma_read(struct memory_map *map, uint64_t address, void *buffer, size_t length);
+bool memory_dma_write(struct memory_map *map, uint64_t address, const void *buffer, size_t length);
+
 /* One access of 1, 2, 4 or 8 bytes, little endian. */
 uint64_t memory_load(struct memory_map *map, uint64_t address, unsigned size);
 void memory_store(struct memory_map *map, uint64_t address, uint64_t value, unsigned size);

@@ -270,6 +270,51 @@ void memory_write(struct memory_map *map, uint64_t address, const void *buffer, 
     }
 }
 
+bool memory_dma_read(struct memory_map *map, uint64_t address, void *buffer, size_t length)
+{
+    uint8_t *bytes = buffer;
+    bool ok = true;
+    while (length > 0) {
+        struct memory_span span = memory_find_span(map, address);
+        size_t piece = (size_t)MIN((uint64_t)length, span.end - address);
+        if (piece == 0)
+            piece = length;
+        if (span.read.host) {
+            host_read(span.read.host + (address - span.start), bytes, piece);
+        } else {
+            memset(bytes, 0xff, piece);
+            ok = false;
+        }
+        address += piece;
+        bytes += piece;
+        length -= piece;
+    }
+    return ok;
+}
+
+bool memory_dma_write(struct memory_map *map, uint64_t address, const void *buffer, size_t length)
+{
+    const uint8_t *bytes = buffer;
+    bool ok = true;
+    while (length > 0) {
+        struct memory_span span = memory_find_span(map, address);
+        size_t piece = (size_t)MIN((uint64_t)length, span.end - address);
+        if (piece == 0)
+            piece = length;
+        if (span.write.host) {
+            uint8_t *host = span.write.host + (address - span.start);
+            host_write(host, bytes, piece);
+            note_written(map, host, piece);
+        } else {
+            ok = false;
+        }
+        address += piece;
+        bytes += piece;
+        length -= piece;
+    }
+    return ok;
+}
+
 uint64_t memory_load(struct memory_map *map, uint64_t address, unsigned size)
 {
     uint64_t value = 0;

@@ -133,13 +133,13 @@ static void transfer(struct fw_cfg *cfg, uint32_t control, uint32_t length, uint
     if (control & DMA_READ) {
         struct memory_map *memory = cfg->device.board->memory;
         if (have)
-            memory_write(memory, address, item->data + cfg->offset, have);
+            memory_dma_write(memory, address, item->data + cfg->offset, have);
         /* Beyond the item's end zeroes follow; a guest that asks for gigabytes gets an item's worth
          * at most of work done for it. */
         uint32_t rest = MIN(length - have, UINT32_C(1) << 20);
         for (uint32_t done = 0; done < rest; done += sizeof(zeroes))
-            memory_write(memory, address + have + done, zeroes,
-                         MIN(rest - done, (uint32_t)sizeof(zeroes)));
+            memory_dma_write(memory, address + have + done, zeroes,
+                             MIN(rest - done, (uint32_t)sizeof(zeroes)));
     }
     cfg->offset += have;
 }
@@ -150,7 +150,7 @@ static void run_dma(struct fw_cfg *cfg, uint64_t request_address)
     struct memory_map *memory = cfg->device.board->memory;
     uint8_t request[16];
     uint64_t raw;
-    memory_read(memory, request_address, request, sizeof(request));
+    memory_dma_read(memory, request_address, request, sizeof(request));
     uint32_t control = GUINT32_FROM_BE((uint32_t)bytes_load(request, 4));
     uint32_t length = GUINT32_FROM_BE((uint32_t)bytes_load(request + 4, 4));
     raw = bytes_load(request + 8, 8);
@@ -163,7 +163,8 @@ static void run_dma(struct fw_cfg *cfg, uint64_t request_address)
         result = DMA_ERROR; /* nothing here is writable */
     else if (control & (DMA_READ | DMA_SKIP))
         transfer(cfg, control, length, GUINT64_FROM_BE(raw));
-    memory_store(memory, request_address, GUINT32_TO_BE(result), 4);
+    result = GUINT32_TO_BE(result);
+    memory_dma_write(memory, request_address, &result, 4);
 }
 
 static uint32_t dma_read(void *opaque, uint16_t offset, unsigned size)

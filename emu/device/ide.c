@@ -67,7 +67,8 @@ static bool next_prd(struct channel *channel)
     uint8_t entry[8];
     if (channel->prd_last)
         return false;
-    memory_read(channel->ide->pci.device.board->memory, channel->prd_next, entry, sizeof(entry));
+    memory_dma_read(channel->ide->pci.device.board->memory, channel->prd_next, entry,
+                    sizeof(entry));
     uint32_t flags = (uint32_t)bytes_load(entry + 4, 4);
     channel->prd_address = (uint32_t)bytes_load(entry, 4) & ~1u;
     channel->prd_left = flags & 0xfffe;
@@ -91,9 +92,9 @@ static bool dma(void *opaque, struct ata_drive *drive, uint8_t *bytes, size_t le
             break;
         size_t piece = MIN(length - moved, (size_t)channel->prd_left);
         if (to_guest)
-            memory_write(memory, channel->prd_address, bytes + moved, piece);
+            memory_dma_write(memory, channel->prd_address, bytes + moved, piece);
         else
-            memory_read(memory, channel->prd_address, bytes + moved, piece);
+            memory_dma_read(memory, channel->prd_address, bytes + moved, piece);
         channel->prd_address += (uint32_t)piece;
         channel->prd_left -= (uint32_t)piece;
         moved += piece;

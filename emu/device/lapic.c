@@ -169,6 +169,16 @@ void lapic_bus_deliver(struct lapic_bus *bus, const struct lapic_message *messag
     }
 }
 
+void lapic_bus_message(struct lapic_bus *bus, uint32_t address, uint32_t data)
+{
+    struct lapic_message message = {.destination = (uint8_t)(address >> 12),
+                                    .logical = address & 4,
+                                    .delivery = data >> 8 & 7,
+                                    .vector = (uint8_t)data,
+                                    .level = (data & 0xc000) == 0xc000};
+    lapic_bus_deliver(bus, &message);
+}
+
 /* ---- sending ----------------------------------------------------------------------------- */
 
 void lapic_send(struct lapic *lapic)

@@ -59,6 +59,8 @@ void lapic_bus_init(struct lapic_bus *bus);
 void lapic_bus_finish(struct lapic_bus *bus);
 void lapic_bus_enter(struct lapic_bus *bus, struct device *lapic); /* the calling thread's own */
 void lapic_bus_deliver(struct lapic_bus *bus, const struct lapic_message *message);
+/* A message-signalled interrupt: a write of `data` to `address` in 0xfeexxxxx (SDM 3, 10.11). */
+void lapic_bus_message(struct lapic_bus *bus, uint32_t address, uint32_t data);
 
 /* Before realize. `index` is the APIC id and 0 the boot processor's. */
 void lapic_connect(struct device *device, struct lapic_bus *bus, unsigned index,

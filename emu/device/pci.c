@@ -3,14 +3,19 @@
 #include "emu/core/bytes.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
+#include "emu/device/pci_msi.h"
+
+#define STATUS_INTERRUPT 0x08 /* the device asks for INTx (PCI 2.3) */
 
 static unsigned bar_offset(unsigned bar)
 {
     return bar == PCI_ROM_BAR ? PCI_ROM_ADDRESS : PCI_BAR0 + bar * 4;
 }
 
+/* What a register holds after reset, and at once. */
 static void put(struct pci_device *device, unsigned offset, uint32_t value, unsigned size)
 {
+    bytes_store(device->initial + offset, value, size);
     bytes_store(device->config + offset, value, size);
 }
 
@@ -24,6 +29,15 @@ void pci_place(struct pci_device *device, struct pci_bus *bus, unsigned devfn)
 void pci_attach(struct pci_device *device, const struct pci_identity *identity)
 {
     device->identity = identity;
+    device->next_free = 0x40;
+    put(device, PCI_VENDOR_ID, identity->vendor, 2);
+    put(device, PCI_DEVICE_ID, identity->device, 2);
+    put(device, PCI_REVISION, identity->revision, 1);
+    put(device, PCI_CLASS, identity->class_code, 3);
+    put(device, PCI_HEADER_TYPE, identity->multifunction ? 0x80 : 0, 1);
+    put(device, PCI_SUBSYSTEM_VENDOR_ID, identity->subsystem_vendor, 2);
+    put(device, PCI_SUBSYSTEM_ID, identity->subsystem, 2);
+    put(device, PCI_INTERRUPT_PIN, identity->interrupt_pin, 1);
     bytes_store(device->writable + PCI_COMMAND, 0x0547, 2);
     device->writable[0x0c] = 0xff; /* cache line size */
     device->writable[0x0d] = 0xff; /* latency timer */
@@ -90,24 +104,10 @@ static void map_bars(struct pci_device *device)
 
 void pci_reset(struct pci_device *device)
 {
-    const struct pci_identity *id = device->identity;
-    uint8_t bar_types[PCI_BAR_COUNT];
-    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
-        bar_types[i] = device->bars[i].size && i != PCI_ROM_BAR
-                           ? device->config[bar_offset(i)] & (device->bars[i].is_io ? 1 : 0xf)
-                           : 0;
     pci_set_intx(device, false);
-    memset(device->config, 0, sizeof(device->config));
-    put(device, PCI_VENDOR_ID, id->vendor, 2);
-    put(device, PCI_DEVICE_ID, id->device, 2);
-    put(device, PCI_REVISION, id->revision, 1);
-    put(device, PCI_CLASS, id->class_code, 3);
-    put(device, PCI_HEADER_TYPE, id->multifunction ? 0x80 : 0, 1);
-    put(device, PCI_SUBSYSTEM_VENDOR_ID, id->subsystem_vendor, 2);
-    put(device, PCI_SUBSYSTEM_ID, id->subsystem, 2);
-    put(device, PCI_INTERRUPT_PIN, id->interrupt_pin, 1);
-    for (unsigned i = 0; i < PCI_BAR_COUNT; i++)
-        device->config[bar_offset(i)] = bar_types[i];
+    memcpy(device->config, device->initial, sizeof(device->config));
+    if (device->msi)
+        pci_msi_reset(device);
     map_bars(device);
 }
 
@@ -116,17 +116,40 @@ void pci_loaded(struct pci_device *device)
     map_bars(device);
 }
 
+unsigned pci_add_capability(struct pci_device *device, enum pci_capability id, unsigned size)
+{
+    unsigned offset = device->next_free;
+    g_assert(offset + size <= 256);
+    put(device, offset, id | (uint32_t)device->initial[PCI_CAPABILITIES] << 8, 2);
+    put(device, PCI_CAPABILITIES, offset, 1);
+    put(device, PCI_STATUS, device->initial[PCI_STATUS] | 0x10, 1);
+    device->next_free = (uint8_t)((offset + size + 3) & ~3u);
+    return offset;
+}
+
 /* ---- interrupts -------------------------------------------------------------------------- */
 
-void pci_set_intx(struct pci_device *device, bool level)
+static void drive_intx(struct pci_device *device)
 {
-    if (device->intx == level || !device->identity->interrupt_pin)
+    bool level =
+        device->intx && !(bytes_load(device->config + PCI_COMMAND, 2) & PCI_COMMAND_NO_INTX);
+    device->config[PCI_STATUS] = (uint8_t)((device->config[PCI_STATUS] & ~STATUS_INTERRUPT) |
+                                           (device->intx ? STATUS_INTERRUPT : 0));
+    if (device->intx_driven == level)
         return;
-    device->intx = level;
+    device->intx_driven = level;
     unsigned line = ((device->devfn >> 3) + device->identity->interrupt_pin - 1 + 3) & 3;
     uint32_t *users = &device->bus->pirq_users[line];
     *users += level ? 1 : (uint32_t)-1;
     irq_set(device->bus->pirq[line], *users != 0);
+}
+
+void pci_set_intx(struct pci_device *device, bool level)
+{
+    if (!device->identity->interrupt_pin)
+        return;
+    device->intx = level;
+    drive_intx(device);
 }
 
 bool pci_is_master(const struct pci_device *device)
@@ -138,9 +161,11 @@ bool pci_is_master(const struct pci_device *device)
 
 uint32_t pci_config_read(struct pci_bus *bus, unsigned devfn, unsigned offset, unsigned size)
 {
-    const struct pci_device *device = bus->functions[devfn & 0xff];
+    struct pci_device *device = bus->functions[devfn & 0xff];
     if (!device || offset + size > 256)
         return UINT32_MAX;
+    if (device->reading)
+        device->reading(device, offset, size);
     return (uint32_t)bytes_load(device->config + offset, size);
 }
 
@@ -157,6 +182,10 @@ void pci_config_write(struct pci_bus *bus, unsigned devfn, unsigned offset, uint
     }
     if (offset < PCI_INTERRUPT_LINE && offset + size > PCI_COMMAND)
         map_bars(device);
+    if (device->identity->interrupt_pin)
+        drive_intx(device);
+    if (device->msi)
+        pci_msi_written(device);
     if (device->written)
         device->written(device, offset, size);
 }

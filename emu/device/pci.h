@@ -25,6 +25,7 @@ enum pci_register {
     PCI_SUBSYSTEM_VENDOR_ID = 0x2c,
     PCI_SUBSYSTEM_ID = 0x2e,
     PCI_ROM_ADDRESS = 0x30,
+    PCI_CAPABILITIES = 0x34,
     PCI_INTERRUPT_LINE = 0x3c,
     PCI_INTERRUPT_PIN = 0x3d,
 };
@@ -32,9 +33,17 @@ enum pci_command {
     PCI_COMMAND_IO = 1,
     PCI_COMMAND_MEMORY = 2,
     PCI_COMMAND_MASTER = 4,
+    PCI_COMMAND_NO_INTX = 0x400,
+};
+enum pci_capability {
+    PCI_CAPABILITY_MSI = 0x05,
+    PCI_CAPABILITY_VENDOR = 0x09,
+    PCI_CAPABILITY_MSIX = 0x11,
 };
 
+struct lapic_bus;
 struct memory_region;
+struct pci_msi;
 struct port_range;
 struct pci_device;
 
@@ -44,7 +53,8 @@ struct pci_bus {
     struct pci_device *functions[256]; /* borrowed */
     uint32_t address;                  /* the configuration address register, port 0xcf8 */
     uint32_t pirq_users[4];
-    struct irq *pirq[4]; /* borrowed; may be NULL */
+    struct irq *pirq[4];         /* borrowed; may be NULL */
+    struct lapic_bus *lapic_bus; /* where message-signalled interrupts go; borrowed; may be NULL */
 };
 
 struct pci_bar {
@@ -69,15 +79,23 @@ struct pci_device {
     struct pci_bus *bus;
     unsigned devfn;
     uint8_t config[256];
+    uint8_t initial[256];  /* what config is after reset */
     uint8_t writable[256]; /* which bits a guest may change */
+    uint8_t next_free;     /* where the next capability goes */
     struct pci_bar bars[PCI_BAR_COUNT];
-    bool intx;
+    bool intx,
+        intx_driven; /* what the device wants; what its line does: command bit 10 is between */
     const struct pci_identity *identity;
+    struct pci_msi *msi; /* NULL: it has none; emu/device/pci_msi.h */
+    /* Before a guest's read of `size` bytes at `offset`; may be NULL. */
+    void (*reading)(struct pci_device *device, unsigned offset, unsigned size);
     /* After a guest's write of `size` bytes at `offset`; may be NULL. */
     void (*written)(struct pci_device *device, unsigned offset, unsigned size);
 };
 
-#define PCI_STATE(type, member) STATE_BYTES(type, member.config), STATE_UINT(type, member.intx)
+#define PCI_STATE(type, member)                                                                    \
+    STATE_BYTES(type, member.config), STATE_UINT(type, member.intx),                               \
+        STATE_UINT(type, member.intx_driven)
 
 void pci_place(struct pci_device *device, struct pci_bus *bus, unsigned devfn); /* before realize */
 void pci_attach(struct pci_device *device, const struct pci_identity *identity);
@@ -89,6 +107,9 @@ void pci_add_memory_bar(struct pci_device *device, unsigned bar, uint64_t size, 
                         struct memory_region *region);
 void pci_add_io_bar(struct pci_device *device, unsigned bar, unsigned size,
                     struct port_range *range);
+/* Adds a capability of `size` bytes, the two of its header included, and returns where it is in
+ * configuration space; what it holds after reset is to be put into `initial`. In realize. */
+unsigned pci_add_capability(struct pci_device *device, enum pci_capability id, unsigned size);
 void pci_set_intx(struct pci_device *device, bool level);
 bool pci_is_master(const struct pci_device *device);
 

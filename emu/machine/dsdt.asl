@@ -25,26 +25,27 @@ DefinitionBlock ("", "DSDT", 2, "DROVER", "DROVERPC", 1)
                     ReadWrite, 0x00000000, 0xC0000000, 0xFEBFFFFF, 0x00000000, 0x3EC00000)
             })
 
-            /* Slot s, pin p is line (s + p - 1) mod 4. */
-            Name (_PRT, Package ()
+            /* Slot s, pin p is line (s + p - 1) mod 4; slots 1 to 31. */
+            Method (_PRT, 0, Serialized)
             {
-                Package () { 0x0001FFFF, 0, LNKA, 0 }, Package () { 0x0001FFFF, 1, LNKB, 0 },
-                Package () { 0x0001FFFF, 2, LNKC, 0 }, Package () { 0x0001FFFF, 3, LNKD, 0 },
-                Package () { 0x0002FFFF, 0, LNKB, 0 }, Package () { 0x0002FFFF, 1, LNKC, 0 },
-                Package () { 0x0002FFFF, 2, LNKD, 0 }, Package () { 0x0002FFFF, 3, LNKA, 0 },
-                Package () { 0x0003FFFF, 0, LNKC, 0 }, Package () { 0x0003FFFF, 1, LNKD, 0 },
-                Package () { 0x0003FFFF, 2, LNKA, 0 }, Package () { 0x0003FFFF, 3, LNKB, 0 },
-                Package () { 0x0004FFFF, 0, LNKD, 0 }, Package () { 0x0004FFFF, 1, LNKA, 0 },
-                Package () { 0x0004FFFF, 2, LNKB, 0 }, Package () { 0x0004FFFF, 3, LNKC, 0 },
-                Package () { 0x0005FFFF, 0, LNKA, 0 }, Package () { 0x0005FFFF, 1, LNKB, 0 },
-                Package () { 0x0005FFFF, 2, LNKC, 0 }, Package () { 0x0005FFFF, 3, LNKD, 0 },
-                Package () { 0x0006FFFF, 0, LNKB, 0 }, Package () { 0x0006FFFF, 1, LNKC, 0 },
-                Package () { 0x0006FFFF, 2, LNKD, 0 }, Package () { 0x0006FFFF, 3, LNKA, 0 },
-                Package () { 0x0007FFFF, 0, LNKC, 0 }, Package () { 0x0007FFFF, 1, LNKD, 0 },
-                Package () { 0x0007FFFF, 2, LNKA, 0 }, Package () { 0x0007FFFF, 3, LNKB, 0 },
-                Package () { 0x0008FFFF, 0, LNKD, 0 }, Package () { 0x0008FFFF, 1, LNKA, 0 },
-                Package () { 0x0008FFFF, 2, LNKB, 0 }, Package () { 0x0008FFFF, 3, LNKC, 0 }
-            })
+                Name (TABL, Package (124) {})
+                Local0 = 0
+                While (Local0 < 124)
+                {
+                    Local1 = (Local0 >> 2) + 1
+                    Local2 = Local0 & 3
+                    Local3 = (Local1 + Local2 - 1) & 3
+                    If (Local3 == 0) { Local4 = Package () { 0, 0, LNKA, 0 } }
+                    ElseIf (Local3 == 1) { Local4 = Package () { 0, 0, LNKB, 0 } }
+                    ElseIf (Local3 == 2) { Local4 = Package () { 0, 0, LNKC, 0 } }
+                    Else { Local4 = Package () { 0, 0, LNKD, 0 } }
+                    Local4[0] = (Local1 << 16) | 0xFFFF
+                    Local4[1] = Local2
+                    TABL[Local0] = Local4
+                    Local0++
+                }
+                Return (TABL)
+            }
 
             Device (VGA)
             {

@@ -46,7 +46,7 @@ void machine_quit(struct machine *machine)
 
 const char *machine_bus_name(enum machine_bus bus)
 {
-    static const char *const names[MACHINE_BUS_COUNT] = {"ide"};
+    static const char *const names[MACHINE_BUS_COUNT] = {"ide", "virtio"};
     return bus < MACHINE_BUS_COUNT ? names[bus] : "unknown";
 }
 
@@ -118,6 +118,7 @@ struct machine *machine_new(const struct machine_config *config, GError **error)
     pthread_mutex_init(&machine->lock, NULL);
     pthread_cond_init(&machine->changed, NULL);
     machine->loop = loop_new();
+    machine->cards = g_array_new(FALSE, TRUE, sizeof(struct card));
     machine->board.machine = machine;
     machine->board.request = board_request;
     guest_clock_set_wake(machine->board.clock, wake, machine->loop);
@@ -159,6 +160,7 @@ bool machine_free(struct machine *machine, GError **error)
         munmap(machine->bios_pages, machine->bios_size);
     if (machine->debug_fd >= 0)
         close(machine->debug_fd);
+    g_array_unref(machine->cards);
     loop_free(machine->loop);
     pthread_cond_destroy(&machine->changed);
     pthread_mutex_destroy(&machine->lock);
@@ -294,6 +296,22 @@ void machine_disk_counters(struct machine *machine, unsigned disk,
     *ret_size = disk_worker_size(machine->disks[disk]);
 }
 
+void machine_net_status(struct machine *machine, unsigned net,
+                        struct machine_net_status *ret_status)
+{
+    const struct net_link *link = machine->links[net];
+    memcpy(ret_status->mac, net_link_mac(link), NET_MAC_SIZE);
+    board_lock(&machine->board);
+    ret_status->up = net_link_is_up(link);
+    board_unlock(&machine->board);
+    net_link_counters(machine->links[net], &ret_status->counters);
+}
+
+void machine_net_plug(struct machine *machine, unsigned net, bool up)
+{
+    net_link_plug(machine->links[net], up);
+}
+
 struct device *machine_vga(struct machine *machine)
 {
     return machine->devices[PC_VGA];
@@ -309,6 +327,9 @@ struct device *machine_device(struct machine *machine, unsigned index)
     if (index < PC_COUNT)
         return machine->devices[index];
     index -= PC_COUNT;
+    if (index < machine->cards->len)
+        return cards_device(machine, index);
+    index -= machine->cards->len;
     return index < machine->vcpu_count ? machine->vcpus[index].lapic : NULL;
 }
 

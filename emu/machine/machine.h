@@ -12,6 +12,7 @@
 #pragma once
 
 #include "emu/device/disk_worker.h"
+#include "emu/net/backend.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -20,10 +21,16 @@ struct machine;
 struct device;
 
 #define MACHINE_MAX_CPUS  16
-#define MACHINE_MAX_DISKS 4
+#define MACHINE_MAX_DISKS 16
+#define MACHINE_MAX_IDE   4
+#define MACHINE_MAX_NETS  8
 
-enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_COUNT };
+enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_VIRTIO, MACHINE_BUS_COUNT };
 const char *machine_bus_name(enum machine_bus bus);
+
+/* Devices of --device. */
+enum machine_extra { MACHINE_EXTRA_RNG, MACHINE_EXTRA_COUNT };
+extern const char *const machine_extra_names[]; /* NULL ends */
 
 struct machine_disk {
     const char *file;
@@ -38,6 +45,9 @@ struct machine_config {
     const char *engine, *cpu_model;
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
+    struct net_config nets[MACHINE_MAX_NETS]; /* one network card each */
+    unsigned net_count;
+    bool extras[MACHINE_EXTRA_COUNT];     /* devices that are there or not */
     const char *serial;                   /* "stdio", "unix:PATH", "file:PATH" or "none" */
     const char *serial_log;               /* all its output is appended to this file; NULL: none */
     const char *firmware;                 /* file of the BIOS; NULL: SeaBIOS from its package */
@@ -89,6 +99,19 @@ void machine_statistics(struct machine *machine, struct machine_statistics *ret_
 /* Counters and size of one of the configuration's disks. */
 void machine_disk_counters(struct machine *machine, unsigned disk,
                            struct disk_counters *ret_counters, uint64_t *ret_size);
+
+/* One of the configuration's network cards. */
+struct machine_net_status {
+    uint8_t mac[NET_MAC_SIZE];
+    bool up; /* the cable is in */
+    struct net_counters counters;
+};
+void machine_net_status(struct machine *machine, unsigned net,
+                        struct machine_net_status *ret_status);
+/* The cable of a card: in or out. */
+void machine_net_plug(struct machine *machine, unsigned net, bool up);
+/* The names of the network card models, NULL-ended. */
+const char *const *machine_net_models(void);
 
 struct device *machine_vga(struct machine *machine);  /* borrowed */
 struct board *machine_board(struct machine *machine); /* borrowed */

@@ -4,10 +4,11 @@
 #pragma once
 
 #include "emu/core/board.h"
+#include "emu/core/loop.h"
 #include "emu/device/device.h"
 #include "emu/device/lapic.h"
+#include "emu/device/pci.h"
 #include "emu/machine/acpi.h"
-#include "emu/machine/loop.h"
 #include "emu/machine/machine.h"
 #include <pthread.h>
 #include <stdatomic.h>
@@ -42,10 +43,20 @@ enum pc_slot {
     PC_COUNT,
 };
 
+/* A device in a PCI slot of its own. */
+struct card {
+    struct device *device;
+    int disk; /* the configuration's disk that this is; -1: none */
+    unsigned devfn;
+    char *name; /* in saved state: the device's and where it is, "virtio-net@18" */
+};
+
 struct machine {
     struct board board;
     const struct machine_config *config;
     struct device *devices[PC_COUNT];
+    GArray *cards; /* struct card */
+    struct net_link *links[MACHINE_MAX_NETS];
     struct lapic_bus lapic_bus;
     struct irq intr; /* from the 8259 to every LINT0 */
     struct vcpu vcpus[MACHINE_MAX_CPUS];
@@ -87,6 +98,17 @@ void machine_request(struct machine *machine, enum machine_request request);
 bool pc_build(struct machine *machine, GError **error);
 void pc_reset(struct machine *machine);
 void pc_free(struct machine *machine);
+
+/* cards.c: what the configuration puts into PCI slots. Realized, reset and freed by pc.c. */
+/* Where the firmware finds disk `index` of the configuration: an Open Firmware path as SeaBIOS
+ * makes it. */
+char *cards_disk_path(const struct machine *machine, unsigned index);
+bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error);
+void cards_free(struct machine *machine);
+static inline struct device *cards_device(const struct machine *machine, unsigned index)
+{
+    return g_array_index(machine->cards, struct card, index).device;
+}
 
 /* vcpu.c: threads. */
 bool vcpus_new(struct machine *machine, GError **error);

@@ -69,6 +69,7 @@ static void wire_pci(struct machine *machine)
     struct pci_bus *bus = i440fx_bus(machine->devices[PC_I440FX]);
     for (unsigned i = 0; i < G_N_ELEMENTS(places); i++)
         pci_place((struct pci_device *)machine->devices[places[i].slot], bus, places[i].devfn);
+    bus->lapic_bus = &machine->lapic_bus;
     for (unsigned i = 0; i < 4; i++)
         bus->pirq[i] = piix3_pirq(machine->devices[PC_PIIX3], i);
 }
@@ -83,8 +84,10 @@ static void wire_isa(struct machine *machine)
     cmos_set_time(d[PC_CMOS], (int64_t)time(NULL));
     piix4_pm_connect(d[PC_PIIX4_PM], piix3_isa_irq(bridge, 9));
     ide_connect(d[PC_IDE], piix3_isa_irq(bridge, 14), piix3_isa_irq(bridge, 15));
-    for (unsigned i = 0; i < machine->config->disk_count; i++)
-        ide_add_disk(d[PC_IDE], i, machine->disks[i]);
+    for (unsigned i = 0, position = 0; i < machine->config->disk_count; i++) {
+        if (machine->config->disks[i].bus == MACHINE_BUS_IDE)
+            ide_add_disk(d[PC_IDE], position++, machine->disks[i]);
+    }
 }
 
 /* ---- the debug ports --------------------------------------------------------------------- */
@@ -112,6 +115,14 @@ static void wire_debug(struct machine *machine)
 
 /* ---- life -------------------------------------------------------------------------------- */
 
+static bool realize(struct device *device, GError **error)
+{
+    if (device->ops->realize(device, error))
+        return true;
+    g_prefix_error(error, "device %s: ", device->ops->name);
+    return false;
+}
+
 bool pc_build(struct machine *machine, GError **error)
 {
     lapic_bus_init(&machine->lapic_bus);
@@ -124,11 +135,14 @@ bool pc_build(struct machine *machine, GError **error)
     if (!firmware_load(machine, error))
         return false;
     for (unsigned i = 0; i < PC_COUNT; i++) {
-        struct device *device = machine->devices[i];
-        if (!device->ops->realize(device, error)) {
-            g_prefix_error(error, "device %s: ", device->ops->name);
+        if (!realize(machine->devices[i], error))
             return false;
-        }
+    }
+    if (!cards_new(machine, i440fx_bus(machine->devices[PC_I440FX]), error))
+        return false;
+    for (unsigned i = 0; i < machine->cards->len; i++) {
+        if (!realize(cards_device(machine, i), error))
+            return false;
     }
     firmware_describe(machine);
     return true;
@@ -139,6 +153,8 @@ void pc_reset(struct machine *machine)
     board_lock(&machine->board);
     for (unsigned i = 0; i < PC_COUNT; i++)
         machine->devices[i]->ops->reset(machine->devices[i]);
+    for (unsigned i = 0; i < machine->cards->len; i++)
+        cards_device(machine, i)->ops->reset(cards_device(machine, i));
     for (unsigned i = 0; i < machine->vcpu_count; i++) {
         struct vcpu *vcpu = &machine->vcpus[i];
         cpu_reset(vcpu->cpu);
@@ -151,6 +167,7 @@ void pc_reset(struct machine *machine)
 
 void pc_free(struct machine *machine)
 {
+    cards_free(machine);
     for (unsigned i = 0; i < PC_COUNT; i++)
         g_clear_pointer(&machine->devices[i], device_free);
     lapic_bus_finish(&machine->lapic_bus);

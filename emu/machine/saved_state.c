@@ -16,8 +16,12 @@ static const struct state_field clock_fields[] = {STATE_UINT(struct saved_clock,
 static char *section_name(const struct machine *machine, const struct device *device,
                           unsigned index)
 {
-    return index < PC_COUNT ? g_strdup(device->ops->name)
-                            : g_strdup_printf("%s.%u", device->ops->name, index - PC_COUNT);
+    if (index < PC_COUNT)
+        return g_strdup(device->ops->name);
+    index -= PC_COUNT;
+    if (index < machine->cards->len)
+        return g_strdup(g_array_index(machine->cards, struct card, index).name);
+    return g_strdup_printf("%s.%u", device->ops->name, index - machine->cards->len);
 }
 
 GBytes *machine_save(struct machine *machine)

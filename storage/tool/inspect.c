@@ -7,7 +7,17 @@
 #include "storage/check.h"
 #include "storage/convert.h"
 #include "storage/size.h"
-#include "storage/tool/tool.h"
+#include "storage/tool/report.h"
+
+struct form_options {
+    gboolean json;
+};
+
+static const struct command_option form_options[] = {
+    {"json",             0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct form_options, json),
+     "for programs: one JSON value", NULL},
+    {NULL},
+};
 
 /* ---- info -------------------------------------------------------------------------------------
  */
@@ -68,26 +78,37 @@ static void print_info(struct block_device *device, const struct block_info *inf
                block_format_name(block_device_format(device)));
 }
 
-int run_info(const struct options *options)
+static int run_info(char **arguments, const void *opaque)
 {
+    const struct form_options *options = opaque;
     struct block_device *device;
     struct block_info info;
     GError *error = NULL;
     bool ok;
 
-    if (!tool_output_ok(options))
-        return STATUS_USAGE;
-    device = tool_open(options->arguments[0], &error);
+    device = tool_open(arguments[0], &error);
     if (!device)
         return tool_fail(error);
     ok = block_get_info(device, &info, &error);
-    if (ok && options->output)
+    if (ok && options->json)
         print_info_json(device, &info);
     else if (ok)
         print_info(device, &info);
     block_abandon(device);
     return ok ? STATUS_OK : tool_fail(error);
 }
+
+const struct command command_info = {
+    .name = "info",
+    .arguments = "FILE",
+    .least = 1,
+    .most = 1,
+    .summary = "show what a disk is, and its parents",
+    .examples = "drover-vhd info data.vhd\ndrover-vhd info data.vhd --json",
+    .options = form_options,
+    .options_size = sizeof(struct form_options),
+    .run = run_info,
+};
 
 /* ---- map --------------------------------------------------------------------------------------
  */
@@ -103,7 +124,7 @@ static bool merged_extent(struct block_device *device, uint64_t at, struct block
     while (run.offset + run.length < block_size(device)) {
         if (!block_next_extent(device, run.offset + run.length, &next, error))
             return false;
-        if (next.allocated != run.allocated)
+        if (next.kind != run.kind)
             break;
         run.length += next.length;
     }
@@ -123,7 +144,7 @@ static bool print_map(struct block_device *device, bool json, GError **error)
     for (uint64_t at = 0; at < block_size(device); at += run.length) {
         if (!merged_extent(device, at, &run, error))
             return false;
-        if (!run.allocated)
+        if (run.kind != BLOCK_EXTENT_DATA)
             continue;
         printf(json ? "%s{\"offset\": %" G_GUINT64_FORMAT ", \"length\": %" G_GUINT64_FORMAT "}"
                     : "%s%16" G_GUINT64_FORMAT " %16" G_GUINT64_FORMAT "\n",
@@ -135,55 +156,100 @@ static bool print_map(struct block_device *device, bool json, GError **error)
     return true;
 }
 
-int run_map(const struct options *options)
+static int run_map(char **arguments, const void *opaque)
 {
+    const struct form_options *options = opaque;
     struct block_device *device;
     GError *error = NULL;
     bool ok;
 
-    if (!tool_output_ok(options))
-        return STATUS_USAGE;
-    device = tool_open(options->arguments[0], &error);
+    device = tool_open(arguments[0], &error);
     if (!device)
         return tool_fail(error);
-    ok = print_map(device, options->output, &error);
+    ok = print_map(device, options->json, &error);
     block_abandon(device);
     return ok ? STATUS_OK : tool_fail(error);
 }
 
+const struct command command_map = {
+    .name = "map",
+    .arguments = "FILE",
+    .least = 1,
+    .most = 1,
+    .summary = "list what is allocated; the rest reads as zero",
+    .examples = "drover-vhd map data.vhd\ndrover-vhd map data.vhd --json",
+    .options = form_options,
+    .options_size = sizeof(struct form_options),
+    .run = run_map,
+};
+
 /* ---- compare ----------------------------------------------------------------------------------
  */
 
-int run_compare(const struct options *options)
+static void print_comparison(struct block_device *a, struct block_device *b, bool equal,
+                             uint64_t offset, bool json)
 {
+    bool size_only = block_size(a) != block_size(b) && offset == MIN(block_size(a), block_size(b));
+
+    if (json) {
+        printf("{\"equal\": %s", equal ? "true" : "false");
+        if (!equal)
+            printf(", \"offset\": %" G_GUINT64_FORMAT, offset);
+        printf(", \"sizes\": [%" G_GUINT64_FORMAT ", %" G_GUINT64_FORMAT "]}\n", block_size(a),
+               block_size(b));
+    } else if (equal) {
+        printf("equal\n");
+    } else if (size_only) {
+        printf("differ in size: %" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT
+               " bytes, equal up to %" G_GUINT64_FORMAT "\n",
+               block_size(a), block_size(b), offset);
+    } else {
+        printf("differ, first at offset %" G_GUINT64_FORMAT "\n", offset);
+    }
+}
+
+static int run_compare(char **arguments, const void *opaque)
+{
+    const struct form_options *options = opaque;
     struct block_device *a = NULL, *b = NULL;
     GError *error = NULL;
     uint64_t offset;
     bool equal, ok;
 
-    a = tool_open(options->arguments[0], &error);
+    a = tool_open(arguments[0], &error);
     if (a)
-        b = tool_open(options->arguments[1], &error);
+        b = tool_open(arguments[1], &error);
     ok = b && block_compare(a, b, &equal, &offset, &error);
-    if (ok && equal)
-        printf("equal\n");
-    else if (ok && block_size(a) != block_size(b) && offset == MIN(block_size(a), block_size(b)))
-        printf("differ in size: %" G_GUINT64_FORMAT " and %" G_GUINT64_FORMAT
-               " bytes, equal up to %" G_GUINT64_FORMAT "\n",
-               block_size(a), block_size(b), offset);
-    else if (ok)
-        printf("differ, first at offset %" G_GUINT64_FORMAT "\n", offset);
+    if (ok)
+        print_comparison(a, b, equal, offset, options->json);
     block_abandon(a);
     block_abandon(b);
-    if (!ok) {
-        tool_fail(error);
-        return STATUS_USAGE;
-    }
+    if (!ok)
+        return tool_fail_to_answer(error);
     return equal ? STATUS_OK : STATUS_FAILED;
 }
 
+const struct command command_compare = {
+    .name = "compare",
+    .arguments = "A B",
+    .least = 2,
+    .most = 2,
+    .summary = "say whether two disks hold the same",
+    .details = "The disks may be of different formats. What neither has allocated is not read.",
+    .examples = "drover-vhd compare disk.img disk.vhd",
+    .status = "0 equal, 1 they differ, 2 could not be read, 4 one is in use",
+    .options = form_options,
+    .options_size = sizeof(struct form_options),
+    .run = run_compare,
+};
+
 /* ---- check ------------------------------------------------------------------------------------
  */
+
+struct check_options {
+    gboolean json;
+    gboolean repair;
+};
 
 static const char *verdict(const struct block_check *check)
 {
@@ -226,20 +292,17 @@ static void print_check(const char *path, const struct block_check *check, bool 
                                                           : "");
 }
 
-int run_check(const struct options *options)
+static int run_check(char **arguments, const void *opaque)
 {
-    const char *path = options->arguments[0];
+    const struct check_options *options = opaque;
+    const char *path = arguments[0];
     struct block_check check;
     GError *error = NULL;
     int status;
 
-    if (!tool_output_ok(options))
-        return STATUS_USAGE;
-    if (!block_check(path, options->repair, &check, &error)) {
-        tool_fail(error);
-        return STATUS_USAGE;
-    }
-    if (options->output)
+    if (!block_check(path, options->repair, &check, &error))
+        return tool_fail_to_answer(error);
+    if (options->json)
         print_check_json(path, &check);
     else
         print_check(path, &check, options->repair);
@@ -249,3 +312,27 @@ int run_check(const struct options *options)
     block_check_clear(&check);
     return status;
 }
+
+static const struct command_option check_options[] = {
+    {"json",             0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct check_options, json),
+     "for programs: one JSON value", NULL},
+    {"repair", 'r', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct check_options, repair),
+     "put right what can be, or leave the file as it is", NULL},
+    {NULL            },
+};
+
+const struct command command_check = {
+    .name = "check",
+    .arguments = "FILE",
+    .least = 1,
+    .most = 1,
+    .summary = "look for damage, and repair what can be",
+    .details =
+        "Says what it finds. With --repair a file whose every damage can be put right is; any\n"
+        "other is left as it is. Parents are not looked at.",
+    .examples = "drover-vhd check data.vhd\ndrover-vhd check data.vhd --repair",
+    .status = "0 clean, 1 damaged, 2 could not be read, 3 was damaged and is repaired, 4 in use",
+    .options = check_options,
+    .options_size = sizeof(struct check_options),
+    .run = run_check,
+};

@@ -1,13 +1,25 @@
-#include <stdio.h>
-#include <string.h>
+#include "storage/tool/report.h"
 
-#include "storage/tool/tool.h"
+#include <stdio.h>
 
 int tool_fail(GError *error)
 {
+    int status = STATUS_FAILED;
+
     fprintf(stderr, "drover-vhd: %s\n", error->message);
+    if (g_error_matches(error, BLOCK_ERROR, BLOCK_ERROR_LOCKED))
+        status = STATUS_LOCKED;
+    else if (g_error_matches(error, BLOCK_ERROR, BLOCK_ERROR_NO_SPACE))
+        status = STATUS_NO_SPACE;
     g_error_free(error);
-    return STATUS_FAILED;
+    return status;
+}
+
+int tool_fail_to_answer(GError *error)
+{
+    int status = tool_fail(error);
+
+    return status == STATUS_FAILED ? STATUS_USAGE : status;
 }
 
 int tool_usage(const char *format, ...)
@@ -20,14 +32,6 @@ int tool_usage(const char *format, ...)
     va_end(args);
     fputs("\n", stderr);
     return STATUS_USAGE;
-}
-
-bool tool_output_ok(const struct options *options)
-{
-    if (!options->output || strcmp(options->output, "json") == 0)
-        return true;
-    tool_usage("\"%s\" is no output form; it is json, or none for people", options->output);
-    return false;
 }
 
 void tool_print_json(const char *text)

@@ -23,7 +23,7 @@ qemu-img convert -f raw -O vpc -o force_size=on disk.img theirs.vhd
 
 echo "== map agrees with qemu-img"
 for file in ours.vhd theirs.vhd; do
-    expect 0 map $file -o json
+    expect 0 map $file --json
     jq -c '[.[] | [.offset, .length]]' out >ours.json
     # qemu-img splits at file offsets and knows the holes inside a block; ours are whole blocks
     qemu-img map -f vpc --output=json $file | jq '.[] | select(.data) | .start' |
@@ -57,10 +57,10 @@ expect 0 check theirs.vhd
 expect 0 check theirs.vhd --repair
 expect 2 check disk.img
 expect 2 check missing.vhd
-expect 2 check ours.vhd -o xml
+expect 2 check ours.vhd --xml
 cp ours.vhd hurt.vhd
 truncate -s -512 hurt.vhd
-expect 1 check hurt.vhd -o json
+expect 1 check hurt.vhd --json
 [ "$(jq -r .verdict out)" = damaged ] || fail "no verdict in JSON"
 cp hurt.vhd before.vhd
 expect 1 check hurt.vhd
@@ -72,12 +72,58 @@ printf '\x7f' | dd of=hurt.vhd bs=1 seek=1536 conv=notrunc status=none
 expect 1 check hurt.vhd --repair
 grep -q "left as it was" out || fail "no word that nothing was done"
 
+echo "== compare in JSON"
+expect 1 compare other.img ours.vhd --json
+[ "$(jq -c . out)" = '{"equal":false,"offset":33000000,"sizes":[41943040,41943040]}' ] || fail "$(cat out)"
+expect 0 compare disk.img ours.vhd --json
+[ "$(jq .equal out)" = true ] || fail "$(cat out)"
+
+echo "== exit statuses for scripts"
+exec 9<>ours.vhd
+python3 - <<'END' &
+import fcntl, os, struct, time
+fcntl.fcntl(9, 37, struct.pack("hhqqi", fcntl.F_WRLCK, 0, 0, 0, 0))  # F_OFD_SETLK
+open("locked", "w").close()
+while not os.path.exists("unlock"):
+    time.sleep(0.05)
+END
+holder=$!
+until [ -e locked ]; do sleep 0.05; done
+expect 4 info ours.vhd
+expect 4 compare disk.img ours.vhd
+touch unlock
+wait $holder
+exec 9<&-
+expect 0 info ours.vhd
+if mkdir full && mount -t tmpfs -o size=3m tmpfs full 2>/dev/null; then
+    status=0
+    head -c 8388608 /dev/urandom >big.img
+    "$vhd" convert big.img full/copy.vhd --type fixed 2>err || status=$?
+    umount full
+    [ $status = 5 ] || { cat err; fail "a full file system is status $status, not 5"; }
+else
+    echo "(a full file system: not done, no tmpfs can be mounted here)"
+fi
+
+echo "== progress is shown where it is asked for"
+expect 0 convert disk.img shown.vhd --progress
+grep -q "shown.vhd .*100 %" err || fail "no progress: $(cat err)"
+expect 0 convert disk.img hidden.vhd
+[ ! -s err ] || fail "progress where it is no terminal: $(cat err)"
+
 echo "== every command has help with an example"
-"$vhd" --help >help
-for command in create info convert map compare check; do
-    grep -q "drover-vhd $command" help || fail "--help does not know $command"
-    expect 0 $command --help
-    grep -q "Example:" out || fail "$command --help has no example"
-    grep -q "Exit status:" out || fail "$command --help does not say its exit status"
+expect 0 help
+cp out help
+commands=$(sed -n '1,/^$/d; /^$/q; s/^  \([a-z]*\) .*/\1/p' help)
+[ "$(echo "$commands" | wc -w)" -ge 6 ] || fail "help lists too little: $commands"
+for command in $commands; do
+    expect 0 "$command" --help
+    cp out long
+    expect 0 help "$command"
+    cmp -s out long || fail "help $command and $command --help differ"
+    grep -q "^  drover-vhd $command " out || fail "help $command has no example"
+    grep -q "Exit status:" out || fail "help $command does not say its exit status"
 done
+expect 2 help bogus
+expect 2 bogus
 echo passed

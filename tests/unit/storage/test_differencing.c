@@ -125,7 +125,7 @@ static void assert_content(struct block_device *device, const uint8_t *model, ui
         assert_true(block_next_extent(device, at, &extent, NULL));
         assert_int_equal(extent.offset, at);
         assert_true(extent.length > 0 && extent.length <= size - at);
-        if (!extent.allocated && extent.length > 1)
+        if (extent.kind != BLOCK_EXTENT_DATA && extent.length > 1)
             assert_true(model[at] == 0 &&
                         memcmp(model + at, model + at + 1, extent.length - 1) == 0);
     }

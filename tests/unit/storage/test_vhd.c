@@ -427,10 +427,10 @@ static void test_extents(void **state)
     uint64_t allocated;
 
     assert_true(block_next_extent(device, 0, &extent, NULL));
-    assert_true(extent.allocated);
+    assert_int_equal(extent.kind, BLOCK_EXTENT_DATA);
     assert_int_equal(extent.length, 2 * MIB);
     assert_true(block_next_extent(device, 10 * MIB, &extent, NULL));
-    assert_false(extent.allocated);
+    assert_int_equal(extent.kind, BLOCK_EXTENT_UNALLOCATED);
     assert_int_equal(extent.length, 6 * MIB);
     assert_true(block_allocated_bytes(device, &allocated, NULL));
     assert_int_equal(allocated, 6 * MIB);
