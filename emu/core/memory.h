@@ -102,7 +102,8 @@ void memory_code_written_at(struct memory_map *map, const uint8_t *code_mark);
 typedef void memory_code_watcher(void *opaque, uint64_t ram_page);
 void memory_watch_code(struct memory_map *map, memory_code_watcher *watcher, void *opaque);
 void memory_unwatch_code(struct memory_map *map, void *opaque);
-/* The number of the page in RAM that decoded bytes at `address` lie in; false for ROM and others. */
+/* The number of the page in RAM that decoded bytes at `address` lie in; false for ROM and others.
+ */
 bool memory_ram_page_at(const struct memory_map *map, uint64_t address, uint64_t *ret_page);
 /* Before a second CPU may store: false where the host's kernel lacks the barrier. Until then
  * marking needs none. */

@@ -40,8 +40,7 @@ const struct insn *interp_jump(struct cpu *cpu, uint64_t rip)
 {
     cpu->s.rip = rip;
     cpu->insn = NULL;
-    if (cpu->one_block ||
-        unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
+    if (cpu->one_block || unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
         return NULL;
     if (likely(cpu->mode & MODE_LONG) && likely(!cpu->patched)) {
         struct jump_entry *jump = &cpu->jumps[rip & (JUMP_CACHE_SIZE - 1)];

@@ -94,7 +94,7 @@ static inline void mmu_stored(struct cpu *cpu, const struct insn *insn,
         struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
         if (likely(entry->read == ((address + bits / 8 - 1) & PAGE_MASK))) {                       \
             uint##bits##_t value;                                                                  \
-            memcpy(&value, mmu_host(entry, address), bits / 8);                \
+            memcpy(&value, mmu_host(entry, address), bits / 8);                                    \
             return value;                                                                          \
         }                                                                                          \
         return mmu_load_cold(cpu, insn, address, bits / 8);                                        \
@@ -104,7 +104,7 @@ static inline void mmu_stored(struct cpu *cpu, const struct insn *insn,
     {                                                                                              \
         struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
         if (likely(entry->write == ((address + bits / 8 - 1) & PAGE_MASK))) {                      \
-            memcpy(mmu_host(entry, address), &value, bits / 8);                \
+            memcpy(mmu_host(entry, address), &value, bits / 8);                                    \
             mmu_stored(cpu, insn, entry, address);                                                 \
             return;                                                                                \
         }                                                                                          \

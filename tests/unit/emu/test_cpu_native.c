@@ -16,10 +16,10 @@
 #include "emu/core/clock.h"
 #include "emu/core/memory.h"
 #include "emu/cpu/cpu.h"
-#include "emu/jit/jit.h"
 #include "emu/cpu/decode.h"
 #include "emu/cpu/opcodes.h"
 #include "emu/cpu/state.h"
+#include "emu/jit/jit.h"
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
