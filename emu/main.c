@@ -24,7 +24,8 @@
 #define EXIT_TRIPLE_FAULT 3
 
 #define DESCRIPTION                                                                                \
-    "Sizes have a unit: K, M, G or T. A disk is file=PATH,bus=ide[,format=raw][,readonly=on].\n"   \
+    "Sizes have a unit: K, M, G or T. A disk is "                                                  \
+    "file=PATH,bus=BUS[,format=raw][,readonly=on];\nits bus is ide or virtio.\n"                   \
     "A network card is user, tap, bridge or socket and what belongs to it: user[,hostfwd=\n"       \
     "tcp:127.0.0.1:8080-:80][,tftp=DIR][,bootfile=NAME][,restrict=on], tap[,ifname=NAME],\n"       \
     "bridge,bridge=NAME, socket,listen=PATH or socket,connect=PATH; each takes model=NAME and\n"   \
@@ -41,7 +42,7 @@
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file;
-    char **disks, **nets;
+    char **disks, **nets, **extras;
     gboolean no_reboot, debug_exit, version;
 };
 
@@ -55,39 +56,42 @@ static void clear_options(struct options *o)
         g_free(*texts[i]);
     g_strfreev(o->disks);
     g_strfreev(o->nets);
+    g_strfreev(o->extras);
 }
 
 static bool parse_command_line(struct options *o, int argc, char **argv, GError **error)
 {
     const GOptionEntry entries[] = {
-        {"memory",     'm', 0, G_OPTION_ARG_STRING,       &o->memory,     "guest memory (512M)",               "SIZE"     },
-        {"cpus",       'c', 0, G_OPTION_ARG_STRING,       &o->cpus,       "virtual CPUs (1)",                  "N"        },
-        {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes (interp)",            "NAME"     },
-        {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",             "NAME"     },
-        {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to four",                "SPEC"     },
-        {"net",        0,   0, G_OPTION_ARG_STRING_ARRAY, &o->nets,       "a network card; up to eight",       "SPEC"     },
+        {"memory",     'm', 0, G_OPTION_ARG_STRING,       &o->memory,     "guest memory (512M)",                "SIZE"     },
+        {"cpus",       'c', 0, G_OPTION_ARG_STRING,       &o->cpus,       "virtual CPUs (1)",                   "N"        },
+        {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes (interp)",             "NAME"     },
+        {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",              "NAME"     },
+        {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to sixteen, four on ide",
+         "SPEC"                                                                                                            },
+        {"net",        0,   0, G_OPTION_ARG_STRING_ARRAY, &o->nets,       "a network card; up to eight",        "SPEC"     },
+        {"device",     0,   0, G_OPTION_ARG_STRING_ARRAY, &o->extras,     "another device: rng",                "NAME"     },
         {"serial",     's', 0, G_OPTION_ARG_STRING,       &o->serial,     "where the serial port goes (none)",
-         "WHERE"                                                                                                          },
+         "WHERE"                                                                                                           },
         {"serial-log", 0,   0, G_OPTION_ARG_FILENAME,     &o->serial_log,
-         "append all serial output there",                                                                     "FILE"     },
+         "append all serial output there",                                                                      "FILE"     },
         {"kernel",     0,   0, G_OPTION_ARG_FILENAME,     &o->kernel,     "boot this Linux, without firmware",
-         "FILE"                                                                                                           },
-        {"initrd",     0,   0, G_OPTION_ARG_FILENAME,     &o->initrd,     "its initial file system",           "FILE"     },
-        {"append",     0,   0, G_OPTION_ARG_STRING,       &o->append,     "its command line",                  "TEXT"     },
-        {"firmware",   0,   0, G_OPTION_ARG_FILENAME,     &o->firmware,   "BIOS image (SeaBIOS)",              "FILE"     },
+         "FILE"                                                                                                            },
+        {"initrd",     0,   0, G_OPTION_ARG_FILENAME,     &o->initrd,     "its initial file system",            "FILE"     },
+        {"append",     0,   0, G_OPTION_ARG_STRING,       &o->append,     "its command line",                   "TEXT"     },
+        {"firmware",   0,   0, G_OPTION_ARG_FILENAME,     &o->firmware,   "BIOS image (SeaBIOS)",               "FILE"     },
         {"boot-order", 0,   0, G_OPTION_ARG_STRING,       &o->boot_order, "a floppy, c disk, d CD (cd)",
-         "LETTERS"                                                                                                        },
+         "LETTERS"                                                                                                         },
         {"control",    0,   0, G_OPTION_ARG_STRING,       &o->control,    "serve drover-emu ctl there",
-         "ipc://PATH"                                                                                                     },
-        {"name",       'n', 0, G_OPTION_ARG_STRING,       &o->name,       "the machine's name",                "NAME"     },
-        {"pidfile",    0,   0, G_OPTION_ARG_FILENAME,     &o->pidfile,    "write the process id there",        "FILE"     },
+         "ipc://PATH"                                                                                                      },
+        {"name",       'n', 0, G_OPTION_ARG_STRING,       &o->name,       "the machine's name",                 "NAME"     },
+        {"pidfile",    0,   0, G_OPTION_ARG_FILENAME,     &o->pidfile,    "write the process id there",         "FILE"     },
         {"exit-file",  0,   0, G_OPTION_ARG_FILENAME,     &o->exit_file,  "write there how it ended",
-         "FILE"                                                                                                           },
-        {"no-reboot",  0,   0, G_OPTION_ARG_NONE,         &o->no_reboot,  "end where the guest resets",        NULL       },
-        {"debugcon",   0,   0, G_OPTION_ARG_STRING,       &o->debugcon,   "the firmware's log",                "file:PATH"},
+         "FILE"                                                                                                            },
+        {"no-reboot",  0,   0, G_OPTION_ARG_NONE,         &o->no_reboot,  "end where the guest resets",         NULL       },
+        {"debugcon",   0,   0, G_OPTION_ARG_STRING,       &o->debugcon,   "the firmware's log",                 "file:PATH"},
         {"debug-exit", 0,   0, G_OPTION_ARG_NONE,         &o->debug_exit,
-         "a byte N written to port 0xf4 ends with status 2N+1",                                                NULL       },
-        {"version",    0,   0, G_OPTION_ARG_NONE,         &o->version,    "print the version",                 NULL       },
+         "a byte N written to port 0xf4 ends with status 2N+1",                                                 NULL       },
+        {"version",    0,   0, G_OPTION_ARG_NONE,         &o->version,    "print the version",                  NULL       },
         G_OPTION_ENTRY_NULL,
     };
     g_autoptr(GOptionContext) context = g_option_context_new("| ctl SOCKET COMMAND - run a PC");
@@ -102,8 +106,15 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
     return argc <= 1;
 }
 
+static bool usage_error(GError **error, const char *text)
+{
+    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, text);
+    return false;
+}
+
 static bool parse_disks(const struct options *o, struct machine_config *config, GError **error)
 {
+    unsigned ide = 0;
     for (char **disk = o->disks; disk && *disk; disk++) {
         if (config->disk_count == MACHINE_MAX_DISKS) {
             g_set_error(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED,
@@ -112,7 +123,10 @@ static bool parse_disks(const struct options *o, struct machine_config *config, 
         }
         if (!options_parse_disk(*disk, &config->disks[config->disk_count], error))
             return false;
+        ide += config->disks[config->disk_count].bus == MACHINE_BUS_IDE;
         config->disk_count++;
+        if (ide > MACHINE_MAX_IDE)
+            return usage_error(error, "there is room for four disks at bus=ide; use bus=virtio");
     }
     return true;
 }
@@ -137,10 +151,15 @@ static bool parse_nets(const struct options *o, struct machine_config *config, G
     return true;
 }
 
-static bool usage_error(GError **error, const char *text)
+static bool parse_extras(const struct options *o, struct machine_config *config, GError **error)
 {
-    g_set_error_literal(error, G_OPTION_ERROR, G_OPTION_ERROR_FAILED, text);
-    return false;
+    for (char **extra = o->extras; extra && *extra; extra++) {
+        if (!options_check_name("device", *extra, machine_extra_names, error))
+            return false;
+        for (unsigned i = 0; machine_extra_names[i]; i++)
+            config->extras[i] |= strcmp(*extra, machine_extra_names[i]) == 0;
+    }
+    return true;
 }
 
 static bool check_serial(const char *serial, GError **error)
@@ -177,7 +196,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         !options_check_name("engine", config->engine, cpu_engines(), error) ||
         !options_check_name("cpu-model", config->cpu_model, cpu_models(), error) ||
         !check_serial(config->serial, error) || !parse_disks(o, config, error) ||
-        !parse_nets(o, config, error) ||
+        !parse_nets(o, config, error) || !parse_extras(o, config, error) ||
         (o->boot_order && !options_check_boot_order(o->boot_order, error)))
         return false;
     if ((o->initrd || o->append) && !o->kernel)

@@ -29,6 +29,10 @@ static bool perform(struct disk_worker *worker, GError **error)
     switch (worker->operation) {
     case DISK_READ:
         return block_read(worker->device, worker->offset, worker->buffer, worker->length, error);
+    case DISK_ZERO:
+        return block_write_zeroes(worker->device, worker->offset, worker->length, true, error);
+    case DISK_DISCARD:
+        return block_discard(worker->device, worker->offset, worker->length, error);
     case DISK_WRITE:
         return block_write(worker->device, worker->offset, worker->buffer, worker->length, error);
     default:
@@ -39,7 +43,7 @@ static bool perform(struct disk_worker *worker, GError **error)
 /* The first failure is worth a line; a guest that retries for ever is not worth a million. */
 static void count(struct disk_worker *worker, bool ok, const GError *error)
 {
-    static const char *const verbs[] = {"read", "write", "flush"};
+    static const char *const verbs[] = {"read", "write", "flush", "write zeroes", "discard"};
     bool first = false;
     pthread_mutex_lock(&worker->lock);
     if (ok) {
@@ -146,7 +150,7 @@ void disk_worker_start(struct disk_worker *worker, enum disk_operation operation
     pthread_mutex_lock(&worker->lock);
     worker->operation = operation;
     worker->offset = offset;
-    worker->length = MIN(length, DISK_CHUNK);
+    worker->length = operation >= DISK_ZERO ? length : MIN(length, DISK_CHUNK);
     if (operation == DISK_WRITE)
         memcpy(worker->buffer, data, worker->length);
     worker->pending = worker->busy = true;

@@ -9,9 +9,16 @@
 #include "emu/core/board.h"
 #include "storage/block.h"
 
-#define DISK_CHUNK (256u * 512u) /* the largest request, bytes */
+#define DISK_CHUNK (256u * 512u) /* the largest read or write, bytes */
 
-enum disk_operation { DISK_READ, DISK_WRITE, DISK_FLUSH, DISK_OPERATION_COUNT };
+enum disk_operation {
+    DISK_READ,
+    DISK_WRITE,
+    DISK_FLUSH,
+    DISK_ZERO,    /* makes bytes read as zero, without storage where that can be; any length */
+    DISK_DISCARD, /* the guest needs the bytes no more; any length */
+    DISK_OPERATION_COUNT,
+};
 
 struct disk_counters {
     uint64_t bytes[DISK_OPERATION_COUNT];

@@ -1,9 +1,12 @@
 #include "emu/device/net_card.h"
 
+#include "emu/device/e1000.h"
+#include "emu/device/tulip.h"
 #include "emu/device/virtio_net.h"
 #include <string.h>
 
-const struct net_card_model *const net_card_models[] = {&virtio_net_model, NULL};
+const struct net_card_model *const net_card_models[] = {&virtio_net_model, &e1000_model,
+                                                        &tulip_model, NULL};
 
 const struct net_card_model *net_card_find(const char *name)
 {

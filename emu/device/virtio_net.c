@@ -174,12 +174,13 @@ static bool send_chain(struct virtio_net *net, struct virtio_queue *queue,
         virtio_give(queue, chain, 0);
         return true;
     }
+    if (!net_link_can_send(net->link))
+        return false;
     virtio_read(queue, chain, 0, &header, sizeof(header));
     virtio_read(queue, chain, size, net->packet, (size_t)length);
     if (!virtio_has(&net->virtio, F_SUM))
         header = (struct net_header){0};
-    if (!net_link_send(net->link, &header, net->packet, (size_t)length))
-        return false;
+    net_link_send(net->link, &header, net->packet, (size_t)length);
     virtio_give(queue, chain, 0);
     return true;
 }

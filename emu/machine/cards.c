@@ -1,7 +1,9 @@
 /*
- * What the configuration puts into PCI slots: network cards.
+ * What the configuration puts into PCI slots: virtio disks, network cards, and what --device names.
  */
 #include "emu/device/net_card.h"
+#include "emu/device/virtio_block.h"
+#include "emu/device/virtio_rng.h"
 #include "emu/machine/machine_internal.h"
 #include <gio/gio.h>
 #include <string.h>
@@ -20,7 +22,7 @@ static struct device *add_card(struct machine *machine, struct pci_bus *bus,
         return NULL;
     }
     unsigned devfn = PCI_DEVFN(slot, 0);
-    struct card card = {device_new(ops, &machine->board),
+    struct card card = {device_new(ops, &machine->board), -1, devfn,
                         g_strdup_printf("%s@%02x", ops->name, devfn)};
     pci_place((struct pci_device *)card.device, bus, devfn);
     g_array_append_val(machine->cards, card);
@@ -57,10 +59,46 @@ static bool add_network(struct machine *machine, struct pci_bus *bus, unsigned i
     return true;
 }
 
+static bool add_disk(struct machine *machine, struct pci_bus *bus, unsigned index, GError **error)
+{
+    struct device *card = add_card(machine, bus, &virtio_block_ops, error);
+    if (!card)
+        return false;
+    g_array_index(machine->cards, struct card, machine->cards->len - 1).disk = (int)index;
+    virtio_block_connect(card, machine->disks[index], index, machine->config->cpus);
+    return true;
+}
+
+char *cards_disk_path(const struct machine *machine, unsigned index)
+{
+    unsigned position = 0;
+    for (unsigned i = 0; i < machine->cards->len; i++) {
+        const struct card *card = &g_array_index(machine->cards, struct card, i);
+        if (card->disk == (int)index)
+            return g_strdup_printf("/pci@i0cf8/scsi@%x/disk@0,0", card->devfn >> 3);
+    }
+    for (unsigned i = 0; i < index; i++)
+        position += machine->config->disks[i].bus == MACHINE_BUS_IDE;
+    return g_strdup_printf("/pci@i0cf8/ide@1,1/drive@%u/disk@%u", position / 2, position % 2);
+}
+
+const char *const machine_extra_names[MACHINE_EXTRA_COUNT + 1] = {[MACHINE_EXTRA_RNG] = "rng"};
+
 bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error)
 {
+    static const struct device_ops *const extras[MACHINE_EXTRA_COUNT] = {[MACHINE_EXTRA_RNG] =
+                                                                             &virtio_rng_ops};
+    for (unsigned i = 0; i < machine->config->disk_count; i++) {
+        if (machine->config->disks[i].bus == MACHINE_BUS_VIRTIO &&
+            !add_disk(machine, bus, i, error))
+            return false;
+    }
     for (unsigned i = 0; i < machine->config->net_count; i++) {
         if (!add_network(machine, bus, i, error))
+            return false;
+    }
+    for (unsigned i = 0; i < MACHINE_EXTRA_COUNT; i++) {
+        if (machine->config->extras[i] && !add_card(machine, bus, extras[i], error))
             return false;
     }
     return true;

@@ -149,9 +149,10 @@ static void describe_memory(struct machine *machine, struct device *fw_cfg)
 static void describe_disk_order(struct machine *machine, struct device *fw_cfg)
 {
     g_autoptr(GString) order = g_string_new(NULL);
-    for (unsigned i = 0; i < machine->config->disk_count; i++)
-        g_string_append_printf(order, "%s/pci@i0cf8/ide@1,1/drive@%u/disk@%u", i ? "\n" : "", i / 2,
-                               i % 2);
+    for (unsigned i = 0; i < machine->config->disk_count; i++) {
+        g_autofree char *path = cards_disk_path(machine, i);
+        g_string_append_printf(order, "%s%s", i ? "\n" : "", path);
+    }
     if (order->len)
         fw_cfg_add_file(fw_cfg, "bootorder", order->str, order->len + 1);
 }

@@ -46,7 +46,7 @@ void machine_quit(struct machine *machine)
 
 const char *machine_bus_name(enum machine_bus bus)
 {
-    static const char *const names[MACHINE_BUS_COUNT] = {"ide"};
+    static const char *const names[MACHINE_BUS_COUNT] = {"ide", "virtio"};
     return bus < MACHINE_BUS_COUNT ? names[bus] : "unknown";
 }
 

@@ -21,11 +21,16 @@ struct machine;
 struct device;
 
 #define MACHINE_MAX_CPUS  16
-#define MACHINE_MAX_DISKS 4
+#define MACHINE_MAX_DISKS 16
+#define MACHINE_MAX_IDE   4
 #define MACHINE_MAX_NETS  8
 
-enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_COUNT };
+enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_VIRTIO, MACHINE_BUS_COUNT };
 const char *machine_bus_name(enum machine_bus bus);
+
+/* Devices of --device. */
+enum machine_extra { MACHINE_EXTRA_RNG, MACHINE_EXTRA_COUNT };
+extern const char *const machine_extra_names[]; /* NULL ends */
 
 struct machine_disk {
     const char *file;
@@ -42,6 +47,7 @@ struct machine_config {
     unsigned disk_count;
     struct net_config nets[MACHINE_MAX_NETS]; /* one network card each */
     unsigned net_count;
+    bool extras[MACHINE_EXTRA_COUNT];     /* devices that are there or not */
     const char *serial;                   /* "stdio", "unix:PATH", "file:PATH" or "none" */
     const char *serial_log;               /* all its output is appended to this file; NULL: none */
     const char *firmware;                 /* file of the BIOS; NULL: SeaBIOS from its package */

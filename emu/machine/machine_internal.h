@@ -46,6 +46,8 @@ enum pc_slot {
 /* A device in a PCI slot of its own. */
 struct card {
     struct device *device;
+    int disk; /* the configuration's disk that this is; -1: none */
+    unsigned devfn;
     char *name; /* in saved state: the device's and where it is, "virtio-net@18" */
 };
 
@@ -98,6 +100,9 @@ void pc_reset(struct machine *machine);
 void pc_free(struct machine *machine);
 
 /* cards.c: what the configuration puts into PCI slots. Realized, reset and freed by pc.c. */
+/* Where the firmware finds disk `index` of the configuration: an Open Firmware path as SeaBIOS
+ * makes it. */
+char *cards_disk_path(const struct machine *machine, unsigned index);
 bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error);
 void cards_free(struct machine *machine);
 static inline struct device *cards_device(const struct machine *machine, unsigned index)

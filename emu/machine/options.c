@@ -89,7 +89,7 @@ static bool parse_disk_part(const char *text, const char *key, const char *value
                 return true;
             }
         }
-        return fail(error, "--disk %s: bus \"%s\" is not known; use bus=ide", text, value);
+        return fail(error, "--disk %s: bus \"%s\" is not known; use ide or virtio", text, value);
     }
     if (strcmp(key, "format") == 0) {
         disk->raw = strcmp(value, "raw") == 0;
@@ -99,10 +99,11 @@ static bool parse_disk_part(const char *text, const char *key, const char *value
     if (strcmp(key, "readonly") == 0)
         return parse_switch(value, &disk->read_only) ||
                fail(error, "--disk %s: readonly is on or off, not \"%s\"", text, value);
-    return fail(error,
-                "--disk %s: \"%s\" is not known; use file=PATH, bus=ide, format=vhd or raw, "
-                "readonly=on or off",
-                text, key);
+    return fail(
+        error,
+        "--disk %s: \"%s\" is not known; use file=PATH, bus=ide or virtio, format=vhd or raw, "
+        "readonly=on or off",
+        text, key);
 }
 
 bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError **error)

@@ -84,8 +84,10 @@ static void wire_isa(struct machine *machine)
     cmos_set_time(d[PC_CMOS], (int64_t)time(NULL));
     piix4_pm_connect(d[PC_PIIX4_PM], piix3_isa_irq(bridge, 9));
     ide_connect(d[PC_IDE], piix3_isa_irq(bridge, 14), piix3_isa_irq(bridge, 15));
-    for (unsigned i = 0; i < machine->config->disk_count; i++)
-        ide_add_disk(d[PC_IDE], i, machine->disks[i]);
+    for (unsigned i = 0, position = 0; i < machine->config->disk_count; i++) {
+        if (machine->config->disks[i].bus == MACHINE_BUS_IDE)
+            ide_add_disk(d[PC_IDE], position++, machine->disks[i]);
+    }
 }
 
 /* ---- the debug ports --------------------------------------------------------------------- */

@@ -84,7 +84,7 @@ bool net_link_send(struct net_link *link, const struct net_header *header, const
         link->counters.sent_dropped++;
         return true;
     }
-    if (link->outgoing.length >= NET_QUEUE_MAX) {
+    if (link->outgoing.length >= 2 * NET_QUEUE_MAX) {
         link->card_waits = true;
         return false;
     }
@@ -94,6 +94,14 @@ bool net_link_send(struct net_link *link, const struct net_header *header, const
     if (link->outgoing.length == 1)
         loop_wake(link->loop);
     return true;
+}
+
+bool net_link_can_send(struct net_link *link)
+{
+    if (link->outgoing.length < NET_QUEUE_MAX)
+        return true;
+    link->card_waits = true;
+    return false;
 }
 
 /* ---- incoming ---------------------------------------------------------------------------- */

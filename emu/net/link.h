@@ -84,6 +84,9 @@ void net_link_set_receive_offloads(struct net_link *link, unsigned offloads);
  * wait for writable(). On a cable that is out it is taken and lost. */
 bool net_link_send(struct net_link *link, const struct net_header *header, const uint8_t *packet,
                    size_t length);
+/* Whether the queue is below its bound; false asks for writable(). A card that turns one packet
+ * into many looks here first: net_link_send() then takes as many again. */
+bool net_link_can_send(struct net_link *link);
 void net_link_card_ready(struct net_link *link); /* has buffers (again): gives it what waits */
 
 /* ---- the back end's side; device thread, board lock not held ---- */

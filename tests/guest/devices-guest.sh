@@ -1,0 +1,66 @@
+# What the guest of test_emu_devices.sh does; run by the initramfs that initrd.sh makes.
+# Prints lines of "result NAME: VALUE" for the host to check.
+result() { echo "result $1: $2"; }
+
+# Each card by its address: lease, ping, and a file fetched over HTTP.
+try_card() {
+    local name=$1 mac=$2 card= address
+    for path in /sys/class/net/*; do
+        [ "$(cat "$path/address")" = "$mac" ] && card=$(basename "$path")
+    done
+    [ -n "$card" ] || { result "$name" "no card $mac"; return; }
+    result "$name driver" "$(basename "$(readlink "/sys/class/net/$card/device/driver")")"
+    ip link set "$card" up
+    udhcpc -i "$card" -n -q -t 10 >/dev/null 2>&1
+    address=$(ip -4 addr show dev "$card" | sed -n 's/.*inet \([0-9.]*\).*/\1/p')
+    result "$name lease" "$address"
+    ping -c 2 -W 5 -I "$card" 10.0.2.2 >/dev/null 2>&1 && result "$name ping" yes
+    result "$name http" "$(wget -qO - http://10.0.2.2:8123/payload | md5sum | cut -c 1-32)"
+    ip addr flush dev "$card"
+    ip link set "$card" down
+}
+dd if=/dev/urandom of=/payload bs=64k count=16 2>/dev/null
+result "payload" "$(md5sum </payload | cut -c 1-32)"
+try_card virtio 52:54:00:00:00:01
+try_card e1000 52:54:00:00:00:02
+try_card tulip 52:54:00:00:00:03
+
+# The bridge: checksums and segmentation are left to the host, both ways.
+for path in /sys/class/net/*; do
+    [ "$(cat "$path/address")" = 52:54:00:00:00:04 ] || continue
+    card=$(basename "$path")
+    ip addr add 10.9.0.2/24 dev "$card"
+    ip link set "$card" up
+    ping -c 2 -W 5 10.9.0.1 >/dev/null 2>&1 && result "bridge ping" yes
+    result "bridge http" "$(wget -qO - http://10.9.0.1:8123/payload | md5sum | cut -c 1-32)"
+    nc 10.9.0.1 8124 </payload
+done
+
+# Disks: what is written is read back after the cache is dropped; the host looks at it, too.
+for disk in vda sda; do
+    [ -b /dev/$disk ] || { result "$disk" "not there"; continue; }
+    mke2fs /dev/$disk >/dev/null 2>&1
+    mount -t ext4 /dev/$disk /mnt && cp /payload /mnt/payload && umount /mnt
+    echo 3 >/proc/sys/vm/drop_caches
+    mount -t ext4 /dev/$disk /mnt && result "$disk" "$(md5sum </mnt/payload | cut -c 1-32)"
+    umount /mnt
+done
+result "vda queues" "$(ls /sys/block/vda/mq | wc -l)"
+result "vda discard" "$(blkdiscard /dev/vda && echo yes) $(dd if=/dev/vda bs=64k count=100 2>/dev/null | tr -d '\0' | wc -c)"
+result "vda cache" "$(cat /sys/block/vda/queue/write_cache)"
+result "entropy" "$(cat /sys/class/misc/hw_random/rng_current) $(dd if=/dev/hwrng bs=64 count=1 2>/dev/null | wc -c)"
+# The host comes in through its forwarded port, for the payload and to end this.
+mkdir -p /cgi-bin
+printf '#!/bin/sh\ntouch /tmp/end\necho; echo bye\n' >/cgi-bin/end
+chmod 755 /cgi-bin/end
+for path in /sys/class/net/*; do
+    [ "$(cat "$path/address")" = 52:54:00:00:00:01 ] || continue
+    ip link set "$(basename "$path")" up
+    udhcpc -i "$(basename "$path")" -n -q -t 10 >/dev/null 2>&1
+done
+httpd -p 80 -h /
+echo "serving at port 80"
+for i in $(seq 600); do [ -e /tmp/end ] && break; usleep 100000; done
+sleep 1
+dmesg | grep -E "BUG:|Oops|rcu.*stall|soft lockup|NETDEV WATCHDOG" && result "kernel" "complains"
+result "end" yes

@@ -1,0 +1,102 @@
+#!/bin/bash
+# Debian's drivers against the network cards, the virtio devices and the back ends, in one boot:
+# a lease, a ping and a file over HTTP with each card; files on each kind of disk.
+set -u
+cd "$(dirname "$0")/../.."
+emu=$BUILD/drover-emu
+guest=$BUILD/guest
+tmp=${TEST_TMP:-$(mktemp -d)}
+[ -s "$guest/vmlinuz" ] || { echo "skipped: $guest/vmlinuz is not there (make guest)"; exit 77; }
+
+# A network namespace of our own keeps the ports and the bridge to ourselves.
+if [ "${IN_NAMESPACE:-}" != yes ] && unshare -n true 2>/dev/null; then
+    IN_NAMESPACE=yes exec unshare -n "$0"
+fi
+failed=0
+fail() { echo "FAIL: $*"; failed=1; }
+pids=()
+trap 'for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done' EXIT
+
+bridge=()
+if [ "${IN_NAMESPACE:-}" = yes ] && ip link set lo up && ip link add br0 type bridge 2>/dev/null; then
+    ip addr add 10.9.0.1/24 dev br0
+    ip link set br0 up
+    bridge=(--net bridge,bridge=br0,model=virtio,mac=52:54:00:00:00:04)
+else
+    echo "skipped: the bridge, for this host gives no network namespace and bridge"
+fi
+
+mkdir -p "$tmp/www"
+head -c 3000000 /dev/urandom >"$tmp/www/payload"
+sum=$(md5sum <"$tmp/www/payload" | cut -c 1-32)
+(cd "$tmp/www" && exec python3 -m http.server 8123 >/dev/null 2>&1) &
+pids+=($!)
+if [ ${#bridge[@]} -gt 0 ]; then
+    python3 -c 'import socket, sys
+connection = socket.create_server(("10.9.0.1", 8124)).accept()[0]
+while data := connection.recv(65536): sys.stdout.buffer.write(data)' >"$tmp/upload" &
+    pids+=($!)
+fi
+truncate -s 24M "$tmp/virtio.img" "$tmp/ide.img"
+tests/guest/initrd.sh "$tmp/initrd.gz" tests/guest/devices-guest.sh virtio_pci virtio_net virtio_blk \
+    virtio-rng e1000 tulip ata_piix sd_mod ext4 crc32c_generic || exit 1
+
+log=$tmp/log
+"$emu" --memory 256M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
+    --append "console=ttyS0 panic=-1" --no-reboot --serial "file:$log" --control "ipc://$tmp/control" \
+    --net "user,model=virtio,mac=52:54:00:00:00:01,hostfwd=tcp:127.0.0.1:8080-:80" \
+    --net user,model=e1000,mac=52:54:00:00:00:02 --net user,model=tulip,mac=52:54:00:00:00:03 \
+    "${bridge[@]}" --disk "file=$tmp/virtio.img,bus=virtio,format=raw" \
+    --disk "file=$tmp/ide.img,bus=ide,format=raw" --device rng &
+pid=$!
+pids+=($pid)
+
+# Only a hang takes five minutes.
+for _ in $(seq 3000); do
+    grep -aq "serving at port 80" "$log" 2>/dev/null && break
+    kill -0 $pid 2>/dev/null || break
+    sleep 0.1
+done
+curl -sS --max-time 60 -o "$tmp/forwarded" http://127.0.0.1:8080/payload
+status_seen=$(timeout 20 "$emu" ctl "$tmp/control" status -o json)
+curl -sS --max-time 60 http://127.0.0.1:8080/cgi-bin/end >/dev/null
+for _ in $(seq 3000); do
+    kill -0 $pid 2>/dev/null || break
+    sleep 0.1
+done
+kill -0 $pid 2>/dev/null && fail "the guest does not end"
+wait $pid || fail "the emulator's status is not 0"
+
+value() { tr -d '\r' <"$log" | sed -n "s/^result $1: //p"; }
+check() {
+    [ "$(value "$1")" = "$2" ] || fail "$1 is \"$(value "$1")\", not \"$2\""
+}
+ours=$(value payload)
+for card in virtio e1000 tulip; do
+    check "$card lease" 10.0.2.15
+    check "$card ping" yes
+    check "$card http" "$sum"
+done
+check "virtio driver" virtio_net
+check "e1000 driver" e1000
+check "tulip driver" tulip
+[ "$(md5sum <"$tmp/forwarded" | cut -c 1-32)" = "$ours" ] || fail "what came through the forwarded port differs"
+if [ ${#bridge[@]} -gt 0 ]; then
+    check "bridge ping" yes
+    check "bridge http" "$sum"
+    [ "$(md5sum <"$tmp/upload" | cut -c 1-32)" = "$ours" ] || fail "what was sent over the bridge differs"
+fi
+for disk in vda sda; do check $disk "$ours"; done
+check "vda queues" 2
+check "vda cache" "write back"
+check "entropy" "virtio_rng.0 64"
+check "kernel" ""
+check "end" yes
+check "vda discard" "yes 0"
+e2fsck -fn "$tmp/ide.img" >"$tmp/e2fsck" 2>&1 || { cat "$tmp/e2fsck"; fail "e2fsck of the IDE disk"; }
+[ "$(du -k "$tmp/virtio.img" | cut -f 1)" -lt 1000 ] || fail "what the guest discarded still takes up room"
+jq -e '.nets[0].received_bytes > 3000000 and .nets[0].model == "virtio" and .nets[0].up' \
+    <<<"$status_seen" >/dev/null || fail "ctl status counts no traffic: $status_seen"
+
+[ $failed -eq 0 ] && echo "three cards, the bridge, two disks and the entropy source, as they should be" || tail -n 60 "$log"
+exit $failed
