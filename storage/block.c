@@ -13,6 +13,9 @@ static const struct block_driver *const drivers[BLOCK_FORMAT_COUNT] = {
     [BLOCK_FORMAT_VHD_FIXED] = &block_driver_vhd_fixed,
     [BLOCK_FORMAT_VHD_DYNAMIC] = &block_driver_vhd_dynamic,
     [BLOCK_FORMAT_VHD_DIFFERENCING] = &block_driver_vhd_differencing,
+    [BLOCK_FORMAT_VHDX_FIXED] = &block_driver_vhdx_fixed,
+    [BLOCK_FORMAT_VHDX_DYNAMIC] = &block_driver_vhdx_dynamic,
+    [BLOCK_FORMAT_VHDX_DIFFERENCING] = &block_driver_vhdx_differencing,
 };
 
 const char *block_format_name(enum block_format format)
@@ -44,6 +47,12 @@ static const struct block_driver *find_driver(struct host_file *file, unsigned f
 {
     const struct block_driver *driver = block_driver_probe(file);
 
+    if (host_file_read_failed(file)) { /* it must not be taken for another format, or for raw */
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO,
+                    "cannot tell the format of %s: reading it failed; look at the host's disk",
+                    host_file_path(file));
+        return NULL;
+    }
     if (driver || flags & BLOCK_OPEN_PROBE_RAW)
         return driver ? driver : &block_driver_raw;
     g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,

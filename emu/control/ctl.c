@@ -245,8 +245,12 @@ int ctl_main(int argc, char **argv)
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (strcmp(argv[2], commands[i].name) != 0)
             continue;
-        if (argc != (commands[i].has_file ? 4 : 3))
-            return usage(commands[i].has_file ? "give one file" : "too many arguments");
+        if (argc != (commands[i].has_file ? 4 : 3)) {
+            g_autofree char *problem =
+                g_strdup_printf("%s takes %s", commands[i].name,
+                                commands[i].has_file ? "one file" : "nothing more");
+            return usage(problem);
+        }
         Emu__Request request = EMU__REQUEST__INIT;
         request.has_command = 1;
         request.command = commands[i].command;
