@@ -42,7 +42,8 @@ static bool is_plain(const struct insn *insn)
     if (insn->op == OP_DIV || insn->op == OP_IDIV)
         return false;
     bool integer = insn->op >= OP_ADD && insn->op <= OP_NOP_E;
-    return integer || insn->op == OP_JCC || insn->op == OP_JMP || insn_uses_xmm(insn);
+    return integer || insn->op == OP_JCC || insn->op == OP_JMP || insn_uses_xmm(insn) ||
+           insn_uses_x87(insn);
 }
 
 struct flag_use flags_of(const struct insn *insn)
@@ -72,9 +73,14 @@ struct flag_use flags_of(const struct insn *insn)
     case OP_SCAS:
         use.written = insn->prefix & (PREFIX_REP | PREFIX_REPNE) ? 0 : FL_ALL;
         break;
-    case OP_X87_D8 ... OP_X87_DF:
-        use.written = 0;
+    case OP_X87_D8 ... OP_X87_DF: {
+        bool in_register = insn->modrm >= 0xc0;
+        bool move = insn->op == OP_X87_DA || insn->op == OP_X87_DB;
+        bool compare = (insn->op == OP_X87_DB || insn->op == OP_X87_DF) && insn->modrm >= 0xe8;
+        use.read = in_register && move && insn->modrm < 0xe0 ? FL_ALL : 0;
+        use.written = in_register && compare && insn->modrm < 0xf8 ? FL_ALL : 0;
         break;
+    }
     }
     if (is_shift(insn->op)) {
         bool by_cl = insn->shape != SHAPE_RI && insn->shape != SHAPE_MI;

@@ -97,6 +97,7 @@ enum jit_stub {
     STUB_STORED = STUB_RMW + 6, /* after a store that hit a marked page or went aside */
     STUB_HANDLER,               /* T0: an instruction for the interpreter */
     STUB_LOAD_XMM,
+    STUB_LOAD_X87, /* T1: where to go on if it cannot be */
     STUB_EXIT,      /* s.rip is set */
     STUB_EXIT_LINK, /* T0: struct jit_exit */
     STUB_COUNT,
@@ -113,6 +114,7 @@ struct jit {
 
     /* What translated code looks at. */
     uint8_t xmm_loaded; /* the guest's XMM registers are in the host's */
+    uint8_t x87_loaded; /* the guest's x87 stack is in the host's unit */
     uint8_t always_marked;
     uint32_t generation[MAPPING_COUNT];
     uint64_t salt;
@@ -149,6 +151,7 @@ struct jit {
     /* Bits of hashed page numbers that links and jumps of the current generation rest on. */
     uint64_t code_pages[MAPPING_COUNT][64];
 
+    bool interpret_next; /* a region could not run as it is */
     struct block dummy; /* what handlers called from translated code take for the running block */
 
     /* Pages that were written, by whoever: page numbers, or everything when it overflowed. */
@@ -196,8 +199,10 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e);
 void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
 void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
 void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
-/* Both return true to leave the region; s.rip is set. */
+/* These return true to leave the region; s.rip is set. */
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
+bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site);
+void jit_save_x87(struct cpu *cpu);
 bool jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size, uint64_t site);
 
 /* A place in the guest's code as translated code hands it to the slow ways: RIP in the low 56 bits,
@@ -210,6 +215,10 @@ static inline uint64_t jit_site(uint64_t rip, unsigned length)
 /* Acts on pages that were written: their regions are stale. */
 void jit_attend_written(struct jit *jit);
 
+static inline uint64_t jit_rip_of(uint64_t site)
+{
+    return (uint64_t)((int64_t)(site << 8) >> 8);
+}
 #define JIT_SITE_TARGET UINT64_MAX /* the address in scratch[1] */
 
 /* For tests: translates a block after so many runs in the interpreter; 0 is at once. Nothing under

@@ -221,6 +221,16 @@ const struct insn *keep_insn(struct translator *t, const struct insn *insn)
     return copy;
 }
 
+void reload_units(struct translator *t, uint64_t next)
+{
+    if (t->uses_xmm)
+        emit_call(&t->e, t->jit->stub[STUB_LOAD_XMM]);
+    if (t->uses_x87) {
+        emit_mov_imm(&t->e, T1, jit_site(next, 0));
+        emit_call(&t->e, t->jit->stub[STUB_LOAD_X87]);
+    }
+}
+
 void call_handler(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
@@ -228,8 +238,7 @@ void call_handler(struct translator *t, const struct insn *insn)
     emit_mov_imm(e, T1, jit_site(insn_rip(t, insn), insn->length));
     emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, insn));
     emit_call(e, t->jit->stub[STUB_HANDLER]);
-    if (t->uses_xmm)
-        emit_call(e, t->jit->stub[STUB_LOAD_XMM]);
+    reload_units(t, insn_rip(t, insn) + insn->length);
     t->flags_host = false;
     t->flags_memory = true;
 }

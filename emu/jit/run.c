@@ -63,13 +63,17 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
     uint64_t rip = cpu->s.rip;
 
     cpu->insn = NULL;
-    if (cpu->mode & MODE_LONG) {
+    if (cpu->mode & MODE_LONG && !jit->interpret_next) {
         uint64_t phys = mmu_translate_code(cpu, rip);
         struct jit_region *region = jit_cache_find(jit, rip, phys);
         if (region && second_page_holds(cpu, region))
             return region;
     }
     struct block *block = *ret_block = block_find(cpu);
+    if (jit->interpret_next) {
+        jit->interpret_next = false;
+        return NULL;
+    }
     if (block->heat < jit->hot) {
         block->heat++;
         return NULL;
@@ -109,7 +113,8 @@ static void run_some(struct jit *jit)
         jit_set_salt(jit);
     struct jit_jump *jump = &jit->jumps[cpu->s.rip & (JIT_JUMPS - 1)];
     const uint8_t *code = NULL;
-    if (jump->tag == (cpu->s.rip ^ jit->salt) && jit->exit_cell <= EXIT_BY_JUMP) {
+    if (jump->tag == (cpu->s.rip ^ jit->salt) && jit->exit_cell <= EXIT_BY_JUMP &&
+        !jit->interpret_next) {
         code = jump->code;
     } else {
         struct jit_region *region = find_region(jit, &block);
@@ -139,6 +144,8 @@ static enum cpu_exit run(struct cpu *cpu)
     if (__builtin_setjmp(cpu->unwind)) {
         jit = cpu->jit;
         jit->xmm_loaded = 0;
+        if (jit->x87_loaded)
+            jit_save_x87(cpu);
         jit->exit_cell = 0;
         cpu_deliver_fault(cpu);
     }

@@ -6,7 +6,7 @@
 static void set_site(struct cpu *cpu, uint64_t site)
 {
     cpu->insn = NULL; /* so RIP counts */
-    cpu->s.rip = (uint64_t)((int64_t)(site << 8) >> 8);
+    cpu->s.rip = jit_rip_of(site);
 }
 
 void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)

@@ -98,6 +98,19 @@ static void begin_call(struct jit *jit, struct emitter *e, const struct shared *
     emit_mov_rr(e, H_RCX, T1);
 }
 
+/* The guest's x87 stack back to s, by C: everything else is there already. */
+static void save_x87(struct jit *jit, struct emitter *e)
+{
+    emit_op(e, ENC(0, 0, 0x80), 7, op_abs(&jit->x87_loaded));
+    emit8(e, 0);
+    uint8_t *none = emit_jcc(e, CC_E, NULL);
+    emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
+    emit_mov_imm(e, H_RAX, (uintptr_t)jit_save_x87);
+    emit8(e, 0xff);
+    emit8(e, 0xd0);
+    emit_patch(none, e->at);
+}
+
 static void restore_xmm(struct jit *jit, struct emitter *e, const struct shared *shared)
 {
     uint8_t *none = jump_if_no_xmm(jit, e);
@@ -141,9 +154,27 @@ static void emit_handler(struct jit *jit, struct emitter *e, const struct shared
 {
     begin_call(jit, e, shared, 0);
     emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
+    emit_store(e, op_abs(&jit->scratch[2]), H_RSI);
+    emit_store(e, op_abs(&jit->scratch[3]), H_RCX);
+    emit_alu_imm(e, 5, 3, op_reg(H_RSP), 8);
+    save_x87(jit, e);
+    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8);
+    emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
+    emit_load(e, H_RSI, op_abs(&jit->scratch[2]));
+    emit_load(e, H_RCX, op_abs(&jit->scratch[3]));
     call_c(e, jit_call_handler);
     leave_if_true(e, shared);
     fill(jit, e);
+    emit8(e, 0xc3);
+}
+
+static void emit_load_x87(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    begin_call(jit, e, shared, 0);
+    call_c(e, jit_load_x87);
+    leave_if_true(e, shared);
+    fill_after_call(jit, e);
+    restore_xmm(jit, e, shared);
     emit8(e, 0xc3);
 }
 
@@ -165,10 +196,12 @@ static void emit_exits(struct jit *jit, struct emitter *e, struct shared *shared
     emit_call(e, shared->save_xmm);
     emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
     emit_patch(none, e->at);
+    save_x87(jit, e);
     emit_epilogue(e);
 
     shared->leave = e->at;
     emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
+    save_x87(jit, e);
     emit_epilogue(e);
 }
 
@@ -198,6 +231,8 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     emit_stored(jit, e, &shared);
     jit->stub[STUB_HANDLER] = e->at;
     emit_handler(jit, e, &shared);
+    jit->stub[STUB_LOAD_X87] = e->at;
+    emit_load_x87(jit, e, &shared);
     jit->stub[STUB_LOAD_XMM] = e->at;
     emit_load_xmm(jit, e, &shared);
     return !e->full;

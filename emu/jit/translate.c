@@ -83,8 +83,10 @@ static void discover(struct translator *t, struct block *block, uint64_t rip)
     }
     for (unsigned i = 0; i < t->part_count; i++) {
         const struct block *b = t->parts[i].block;
-        for (unsigned n = 0; n < b->count; n++)
+        for (unsigned n = 0; n < b->count; n++) {
             t->uses_xmm |= insn_uses_xmm(&b->insns[n]) && !(t->mode & MODE_NO_SSE);
+            t->uses_x87 |= insn_uses_x87(&b->insns[n]) && !(t->mode & MODE_NO_FPU);
+        }
     }
 }
 
@@ -118,7 +120,8 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
               t->flags_host, t->flags_memory};
     if (last && translate_branch(t, insn))
         return true;
-    if (translate_integer(t, insn) || translate_wide(t, insn) || translate_sse(t, insn))
+    if (translate_integer(t, insn) || translate_wide(t, insn) || translate_sse(t, insn) ||
+        translate_x87(t, insn))
         return true;
     /* What was begun is forgotten. */
     t->e.at = mark.at;
@@ -213,24 +216,34 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_mov_imm(e, T1, cold->site);
         emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, cold->insn));
         emit_call(e, t->jit->stub[STUB_HANDLER]);
-        if (t->uses_xmm)
-            emit_call(e, t->jit->stub[STUB_LOAD_XMM]);
+        reload_units(t, jit_rip_of(cold->site) + (cold->site >> 56));
         break;
     case COLD_XMM:
         emit_call(e, t->jit->stub[STUB_LOAD_XMM]);
+        break;
+    case COLD_X87:
+        emit_mov_imm(e, T1, cold->site);
+        emit_call(e, t->jit->stub[STUB_LOAD_X87]);
         break;
     }
     emit_jmp(e, cold->resume);
 }
 
+static void load_unless(struct translator *t, const uint8_t *loaded, enum cold_kind kind)
+{
+    emit_op(&t->e, ENC(0, 0, 0x80), 7, op_abs(loaded));
+    emit8(&t->e, 0);
+    struct cold *cold = add_cold(t, kind, emit_jcc(&t->e, CC_E, NULL));
+    cold->resume = t->e.at;
+    cold->site = jit_site(t->region->rip, 0);
+}
+
 static void emit_entry(struct translator *t)
 {
-    if (!t->uses_xmm)
-        return;
-    emit_op(&t->e, ENC(0, 0, 0x80), 7, op_abs(&t->jit->xmm_loaded));
-    emit8(&t->e, 0);
-    struct cold *cold = add_cold(t, COLD_XMM, emit_jcc(&t->e, CC_E, NULL));
-    cold->resume = t->e.at;
+    if (t->uses_xmm)
+        load_unless(t, &t->jit->xmm_loaded, COLD_XMM);
+    if (t->uses_x87)
+        load_unless(t, &t->jit->x87_loaded, COLD_X87);
 }
 
 static void emit_region(struct translator *t)
@@ -315,7 +328,7 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     jit_cache_reserve(jit);
     memset(t, 0, offsetof(struct translator, parts));
     t->part_count = t->insn_count = t->cold_count = t->fixup_count = 0;
-    t->inherit = t->failed = t->uses_xmm = false;
+    t->inherit = t->failed = t->uses_xmm = t->uses_x87 = false;
     t->jit = jit;
     t->cpu = cpu;
     t->mode = cpu->mode;

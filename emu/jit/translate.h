@@ -27,6 +27,7 @@ enum cold_kind {
     COLD_LEAVE,   /* to the run loop, at `site` */
     COLD_HANDLER, /* the interpreter does the instruction */
     COLD_XMM,     /* the guest's XMM registers are in memory */
+    COLD_X87,     /* its x87 stack is */
 };
 
 struct cold {
@@ -52,7 +53,7 @@ struct translator {
     struct jit_region *region;
     uint32_t mode;
     struct tlb_entry *tlb; /* of the mode's kind */
-    bool uses_xmm;
+    bool uses_xmm, uses_x87;
 
     struct part parts[REGION_MAX_BLOCKS];
     unsigned part_count, insn_count;
@@ -146,6 +147,10 @@ bool translate_integer(struct translator *t, const struct insn *insn);
 bool translate_wide(struct translator *t, const struct insn *insn); /* multiply, divide, shift… */
 bool translate_sse(struct translator *t, const struct insn *insn);
 bool insn_uses_xmm(const struct insn *insn);
+bool translate_x87(struct translator *t, const struct insn *insn);
+bool insn_uses_x87(const struct insn *insn);
+/* After a call of the interpreter: the registers it put into memory come back. */
+void reload_units(struct translator *t, uint64_t next);
 /* The last instruction of a part, if it is a branch. */
 bool translate_branch(struct translator *t, const struct insn *insn);
 bool is_direct_branch(const struct insn *insn);

@@ -1,0 +1,224 @@
+/*
+ * The x87 unit: while a region that uses it runs, the guest's stack is the host's, and each
+ * instruction is done by itself. That holds only while the guest masks all exceptions, which is
+ * what everybody does; otherwise the interpreter runs the block.
+ */
+#include "emu/cpu/x87.h"
+#include "emu/jit/translate.h"
+#include <string.h>
+
+/* ---- between the two homes of the guest's stack ---------------------------------------------- */
+
+/* What FNSAVE writes and FRSTOR reads in 64-bit mode. */
+struct environment {
+    uint32_t control, status, tags, ip, ip_selector, dp, dp_selector;
+    uint8_t registers[8][10];
+} __attribute__((packed));
+
+/* Empty registers are tagged 3; what a full one holds, FRSTOR finds out. */
+static uint16_t full_tags(uint8_t valid)
+{
+    uint16_t tags = 0;
+    for (unsigned i = 0; i < 8; i++)
+        tags |= (valid >> i & 1 ? 0 : 3) << 2 * i;
+    return tags;
+}
+
+bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site)
+{
+    const struct fpu_state *f = &cpu->s.fpu;
+    struct jit *jit = cpu->jit;
+    bool masked = (f->control & 0x3f) == 0x3f && !(f->status & X87_ES);
+    if (!masked) {
+        cpu->s.rip = jit_rip_of(site);
+        jit->exit_cell = 0;
+        jit->interpret_next = true;
+        return true;
+    }
+    struct environment e = {
+        .control = f->control, .status = f->status, .tags = full_tags(f->valid)};
+    for (unsigned i = 0; i < 8; i++)
+        memcpy(e.registers[i], f->reg[x87_index(cpu, i)], 10);
+    asm volatile("frstor %0" : : "m"(e));
+    jit->x87_loaded = 1;
+    return false;
+}
+
+void jit_save_x87(struct cpu *cpu)
+{
+    struct fpu_state *f = &cpu->s.fpu;
+    struct environment e;
+    asm volatile("fnsave %0" : "=m"(e));
+    cpu->jit->x87_loaded = 0;
+    f->control = (uint16_t)e.control;
+    f->status = (uint16_t)e.status;
+    f->valid = 0;
+    for (unsigned i = 0; i < 8; i++) {
+        if ((e.tags >> 2 * i & 3) != 3)
+            f->valid |= 1u << i;
+        memcpy(f->reg[x87_index(cpu, i)], e.registers[i], 10);
+    }
+}
+
+/* ---- instructions ---------------------------------------------------------------------------- */
+
+/* Bytes of the memory operand by escape byte and ModRM.reg; 0 is the interpreter's. */
+static const uint8_t loads[8][8] = {
+    {4, 4, 4, 4, 4, 4, 4, 4}, /* D8 */
+    {4, 0, 0, 0, 0, 2, 0, 0},    {4, 4, 4, 4, 4, 4, 4, 4}, {4, 0, 0, 0, 0, 10, 0, 0},
+    {8, 8, 8, 8, 8, 8, 8, 8},    {8, 0, 0, 0, 0, 0, 0, 0}, {2, 2, 2, 2, 2, 2, 2, 2},
+    {2, 0, 0, 0, 10, 8, 0, 0},
+};
+static const uint8_t stores[8][8] = {
+    {0},
+    {0, 0, 4, 4, 0, 0, 0, 2}, /* D9 */
+    {0},
+    {0, 4, 4, 4, 0, 0, 0, 10},
+    {0},
+    {0, 8, 8, 8, 0, 0, 0, 2},
+    {0},
+    {0, 2, 2, 2, 0, 0, 10, 8},
+};
+
+static bool is_register_form(const struct insn *insn)
+{
+    return insn->modrm >= 0xc0;
+}
+
+static unsigned row_of(const struct insn *insn)
+{
+    return insn->op - OP_X87_D8;
+}
+
+/* Register forms that exist; the others are invalid, or aliases best left alone. */
+static bool is_known(const struct insn *insn)
+{
+    unsigned modrm = insn->modrm, field = modrm >> 3 & 7;
+    switch (insn->op) {
+    case OP_X87_D8:
+        return true;
+    case OP_X87_D9:
+        return field < 2 || modrm == 0xd0 || modrm == 0xe0 || modrm == 0xe1 || modrm == 0xe4 ||
+               modrm == 0xe5 || (modrm >= 0xe8 && modrm <= 0xee) || modrm >= 0xf0;
+    case OP_X87_DA:
+        return field < 4 || modrm == 0xe9;
+    case OP_X87_DB:
+        return field < 4 || modrm == 0xe2 || modrm == 0xe3 || field == 5 || field == 6;
+    case OP_X87_DC:
+        return field < 2 || field >= 4;
+    case OP_X87_DD:
+        return field == 0 || (field >= 2 && field <= 5);
+    case OP_X87_DE:
+        return field < 2 || field >= 4 || modrm == 0xd9;
+    default:
+        return modrm == 0xe0 || field == 5 || field == 6;
+    }
+}
+
+bool insn_uses_x87(const struct insn *insn)
+{
+    if (insn->op < OP_X87_D8 || insn->op > OP_X87_DF)
+        return false;
+    unsigned field = insn->modrm >> 3 & 7;
+    return is_register_form(insn) ? is_known(insn)
+                                  : loads[row_of(insn)][field] || stores[row_of(insn)][field];
+}
+
+/* Instructions that are not noted as the last one. */
+static bool is_control(const struct insn *insn)
+{
+    unsigned field = insn->modrm >> 3 & 7;
+    if (is_register_form(insn))
+        return (insn->op == OP_X87_DB && (insn->modrm == 0xe2 || insn->modrm == 0xe3)) ||
+               (insn->op == OP_X87_DF && insn->modrm == 0xe0);
+    return (insn->op == OP_X87_D9 && field >= 4) || (insn->op == OP_X87_DD && field == 7);
+}
+
+/* The unit's memory of its last instruction is kept where a part ends. */
+static void note_pointers(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    struct fpu_state *f = &t->cpu->s.fpu;
+    const struct block *block = t->part->block;
+    for (const struct insn *i = insn + 1; i < block->insns + block->count; i++)
+        if (insn_uses_x87(i) && !is_control(i))
+            return;
+    emit_mov_imm(e, T0, insn_rip(t, insn));
+    emit_store(e, op_abs(&f->ip), T0);
+    emit_op(e, ENC(0, 0, 0xc7) | ENC_66, 0, op_abs(&f->opcode));
+    emit_imm(e, row_of(insn) << 8 | insn->modrm, SIZE_16);
+    emit_op(e, ENC(1, 0, 0xb7), T0, op_abs(&t->cpu->s.seg[SEG_CS].selector));
+    emit_op(e, ENC(0, 0, 0x89) | ENC_66, T0, op_abs(&f->ip_selector));
+    if (is_register_form(insn))
+        return;
+    address_of(t, insn);
+    emit_store(e, op_abs(&f->dp), T0);
+    unsigned segment = insn->seg == SEG_NONE ? SEG_DS : insn->seg;
+    emit_op(e, ENC(1, 0, 0xb7), T0, op_abs(&t->cpu->s.seg[segment].selector));
+    emit_op(e, ENC(0, 0, 0x89) | ENC_66, T0, op_abs(&f->dp_selector));
+}
+
+static bool register_form(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    bool compare = (insn->op == OP_X87_DB || insn->op == OP_X87_DF) && insn->modrm >= 0xe8;
+    bool move = (insn->op == OP_X87_DA || insn->op == OP_X87_DB) && insn->modrm < 0xe0;
+    if (move)
+        flags_need(t);
+    emit8(e, 0xd8 + row_of(insn));
+    emit8(e, insn->modrm);
+    if (insn->op == OP_X87_DF && insn->modrm == 0xe0)
+        emit_op(e, ENC(0, 0, 0x89) | ENC_66, T0, op_reg(host_of(RAX))); /* FNSTSW AX */
+    if (compare)
+        flags_made(t);
+    return true;
+}
+
+/* FLDCW: unmasking an exception is the interpreter's. */
+static void load_control(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    emit_op(e, ENC(1, 0, 0xb7), T1, host_memory());
+    emit_op(e, ENC(0, 0, 0xf7), 2, op_reg(T1)); /* NOT */
+    emit_op(e, ENC(0, 0, 0xf6) | ENC_BYTE_RM, 0, op_reg(T1));
+    emit8(e, 0x3f);
+    struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
+    cold->insn = insn;
+    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    unsigned at = t->cold_count - 1;
+    emit_op(e, ENC(0, 0, 0xd9), 5, host_memory());
+    t->cold[at].resume = e->at;
+}
+
+static bool memory_form(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    unsigned row = row_of(insn), field = insn->modrm >> 3 & 7;
+    if (loads[row][field]) {
+        access_memory(t, insn, loads[row][field], ACCESS_LOAD);
+        if (row == 1 && field == 5)
+            load_control(t, insn);
+        else
+            emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory());
+        return true;
+    }
+    access_memory(t, insn, stores[row][field], ACCESS_STORE);
+    emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory());
+    stored(t, insn);
+    return true;
+}
+
+bool translate_x87(struct translator *t, const struct insn *insn)
+{
+    if (insn->op == OP_FWAIT) /* nothing is pending while all is masked */
+        return t->uses_x87 && !(t->mode & MODE_NO_FPU);
+    if (!insn_uses_x87(insn) || t->mode & MODE_NO_FPU)
+        return false;
+    bool done = is_register_form(insn) ? register_form(t, insn) : memory_form(t, insn);
+    if (done && !is_control(insn)) {
+        bool in_host = t->flags_host;
+        note_pointers(t, insn);
+        t->flags_host = in_host; /* it moves only */
+    }
+    return done;
+}
