@@ -126,21 +126,181 @@ void flags_analyse(struct translator *t)
     }
 }
 
-void flags_to_memory(struct translator *t)
+/* ---- making them again ----------------------------------------------------------------------- */
+
+static uint16_t operand_bit(unsigned at)
 {
-    if (!t->flags_host || t->flags_memory)
+    return 1u << (at >> 3 & 15);
+}
+
+uint16_t registers_written(const struct insn *insn)
+{
+    bool to_register = insn->shape == SHAPE_R || insn->shape == SHAPE_RI;
+    uint16_t rm = to_register ? operand_bit(insn->rm) : 0;
+    switch (insn->op) {
+    case OP_CMP:
+    case OP_TEST:
+    case OP_BT:
+    case OP_JCC:
+    case OP_JMP:
+    case OP_NOP:
+    case OP_NOP_E:
+    case OP_FENCE:
+    case OP_MOVNTI:
+    case OP_CLI:
+    case OP_CLD:
+    case OP_STD:
+        return 0;
+    case OP_ADD ... OP_AND:
+    case OP_SUB:
+    case OP_XOR:
+    case OP_MOV:
+        return insn->shape == SHAPE_GM ? operand_bit(insn->reg) : rm;
+    case OP_INC ... OP_NEG:
+    case OP_ROL ... OP_SHRD:
+    case OP_SETCC:
+    case OP_BTS ... OP_BTC:
+        return rm;
+    case OP_BSWAP:
+        return operand_bit(insn->rm);
+    case OP_MOVZX8 ... OP_LEA:
+    case OP_CMOVCC:
+    case OP_IMUL2:
+    case OP_IMUL3:
+    case OP_BSF ... OP_POPCNT:
+        return operand_bit(insn->reg);
+    case OP_PUSH:
+    case OP_PUSHI:
+    case OP_CALL:
+        return 1u << RSP;
+    case OP_POP:
+        return 1u << RSP | operand_bit(insn->rm);
+    case OP_LEAVE:
+        return 1u << RSP | 1u << RBP;
+    case OP_MUL:
+    case OP_IMUL1:
+    case OP_DIV:
+    case OP_IDIV:
+    case OP_CWD:
+    case OP_CBW:
+        return 1u << RAX | 1u << RDX;
+    default:
+        return sse_leaves_general(insn) ? 0 : 0xffff;
+    }
+}
+
+void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, unsigned from)
+{
+    struct emitter e = {.at = t->recipe.bytes, .end = t->recipe.bytes + sizeof(t->recipe.bytes)};
+    unsigned size = insn->size, width = size == SIZE_64 ? ENC_W : 0;
+    bool immediate = from == H_NONE;
+    int32_t imm = (int32_t)insn->imm;
+    uint32_t alu = ENC(0, 0, 0x03);
+
+    t->recipe.length = 0;
+    t->recipe.guests = operand_bit(insn->rm) | (immediate ? 0 : operand_bit(insn->reg));
+    switch (insn->op) {
+    case OP_CMP:
+        if (immediate)
+            emit_alu_imm(&e, 7, size, op_reg(to), imm);
+        else
+            emit_op(&e, enc_sized(ENC(0, 0, 0x3b), size), to, op_reg(from));
+        break;
+    case OP_TEST:
+        if (immediate)
+            return;
+        emit_op(&e, enc_sized(ENC(0, 0, 0x85), size), from, op_reg(to));
+        break;
+    case OP_AND:
+    case OP_OR:
+    case OP_XOR:
+        t->recipe.guests = operand_bit(insn->rm);
+        emit_op(&e, enc_sized(ENC(0, 0, 0x85), size), to, op_reg(to));
+        break;
+    case OP_SUB: /* the old value is the result and the operand; compare it again */
+        if (size < SIZE_32 || to == from)
+            return;
+        if (immediate) {
+            emit_op(&e, ENC(0, 0, 0x8d) | width, T0, op_mem(to, imm));
+            emit_alu_imm(&e, 7, size, op_reg(T0), imm);
+        } else {
+            emit_op(&e, ENC(0, 0, 0x8d) | width, T0, op_indexed(to, from, 0, 0));
+            emit_op(&e, ENC(0, 0, 0x3b) | width, T0, op_reg(from));
+        }
+        break;
+    case OP_ADD:
+        if (size < SIZE_32 || to == from || (immediate && imm == INT32_MIN))
+            return;
+        if (immediate) {
+            emit_op(&e, ENC(0, 0, 0x8d) | width, T0, op_mem(to, -imm));
+            emit_alu_imm(&e, 0, size, op_reg(T0), imm);
+        } else {
+            emit_mov_rr(&e, T0, to);
+            emit_op(&e, ENC(0, 0, 0x2b) | width, T0, op_reg(from));
+            emit_op(&e, alu | width, T0, op_reg(from));
+        }
+        break;
+    default:
         return;
-    emit8(&t->e, 0x9f); /* LAHF; SETO AL */
+    }
+    t->recipe.length = e.full ? 0 : (uint8_t)(e.at - t->recipe.bytes);
+}
+
+static void emit_recipe(struct emitter *e, const struct recipe *recipe)
+{
+    for (unsigned i = 0; i < recipe->length; i++)
+        emit8(e, recipe->bytes[i]);
+}
+
+/* LAHF, SETO AL, and into memory. */
+static void emit_save(struct translator *t)
+{
+    emit8(&t->e, 0x9f);
     emit8(&t->e, 0x0f);
     emit8(&t->e, 0x90);
     emit8(&t->e, 0xc0);
     emit_op(&t->e, ENC(0, 0, 0x89) | ENC_66, T0, op_abs(&t->cpu->flags));
+}
+
+void flags_cold(struct translator *t, const struct recipe *recipe)
+{
+    emit_recipe(&t->e, recipe);
+    emit_save(t);
+}
+
+/* ---- where they are -------------------------------------------------------------------------- */
+
+static bool only_recipe(const struct translator *t)
+{
+    return !t->flags_host && !t->flags_memory && t->recipe.length;
+}
+
+void flags_before_write(struct translator *t, const struct insn *insn)
+{
+    if (!t->recipe.length || !(registers_written(insn) & t->recipe.guests))
+        return;
+    if (only_recipe(t) && flags_before_insn(insn, t->live_after))
+        flags_to_memory(t);
+    t->recipe.length = 0;
+}
+
+void flags_to_memory(struct translator *t)
+{
+    if (t->flags_memory)
+        return;
+    if (only_recipe(t)) {
+        emit_recipe(&t->e, &t->recipe);
+        t->flags_host = true;
+    }
+    if (!t->flags_host)
+        return;
+    emit_save(t);
     t->flags_memory = true;
 }
 
 void flags_keep(struct translator *t, uint16_t live)
 {
-    if (live)
+    if (live && !t->recipe.length)
         flags_to_memory(t);
     t->flags_host = false;
 }
@@ -149,10 +309,14 @@ void flags_need(struct translator *t)
 {
     if (t->flags_host)
         return;
-    emit_op(&t->e, ENC(1, 0, 0xb7), T0, op_abs(&t->cpu->flags)); /* MOVZX */
-    emit8(&t->e, 0x04);                                          /* ADD AL, 7F; SAHF */
-    emit8(&t->e, 0x7f);
-    emit8(&t->e, 0x9e);
+    if (only_recipe(t)) {
+        emit_recipe(&t->e, &t->recipe);
+    } else {
+        emit_op(&t->e, ENC(1, 0, 0xb7), T0, op_abs(&t->cpu->flags)); /* MOVZX */
+        emit8(&t->e, 0x04);                                           /* ADD AL, 7F; SAHF */
+        emit8(&t->e, 0x7f);
+        emit8(&t->e, 0x9e);
+    }
     t->flags_host = true;
 }
 
@@ -160,4 +324,5 @@ void flags_made(struct translator *t)
 {
     t->flags_host = true;
     t->flags_memory = false;
+    t->recipe.length = 0;
 }

@@ -194,6 +194,9 @@ static void alu_registers(struct translator *t, const struct insn *insn, int ind
         emit_op(e, enc_sized(ENC(0, 0, index * 8 + 3), insn->size), host,
                 guest(t, guest_number(insn->reg)));
     flags_made(t);
+    if (!IN_MEMORY(to) && (insn->shape == SHAPE_RI || !IN_MEMORY(guest_number(insn->reg))))
+        flags_recipe(t, insn, host,
+                     insn->shape == SHAPE_RI ? H_NONE : host_of(guest_number(insn->reg)));
     if (index != 7)
         result_end(t, to, host, insn->size);
 }
@@ -244,6 +247,10 @@ static bool test(struct translator *t, const struct insn *insn)
     } else {
         unsigned reg = guest_in(t, guest_number(insn->reg), T1);
         emit_op(e, enc_sized(ENC(0, 0, 0x85), insn->size), reg, rm);
+        flags_made(t);
+        if (!memory && !IN_MEMORY(guest_number(insn->rm)) && !IN_MEMORY(guest_number(insn->reg)))
+            flags_recipe(t, insn, rm.base, reg);
+        return true;
     }
     flags_made(t);
     return true;

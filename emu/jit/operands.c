@@ -67,6 +67,8 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
     }
     struct cold *cold = &t->cold[t->cold_count++];
     *cold = (struct cold){.kind = kind, .hole = hole};
+    if (!t->flags_memory && t->recipe.length)
+        cold->recipe = t->recipe;
     return cold;
 }
 

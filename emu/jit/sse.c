@@ -189,6 +189,13 @@ bool insn_uses_xmm(const struct insn *insn)
     return form_of(insn->op)->form || is_vector_shift(insn);
 }
 
+bool sse_leaves_general(const struct insn *insn)
+{
+    unsigned form = form_of(insn->op)->form;
+    return form == FORM_VW || form == FORM_WV || form == FORM_VE || is_vector_shift(insn) ||
+           (insn_uses_x87(insn) && !(insn->op == OP_X87_DF && insn->modrm == 0xe0));
+}
+
 /* ---- operands -------------------------------------------------------------------------------- */
 
 /* The memory operand's host address into T0; one that must be aligned and is not goes to the

@@ -116,8 +116,9 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
         uint8_t *at;
         unsigned cold, fixups, exits;
         bool host, memory;
+        struct recipe recipe;
     } mark = {t->e.at,       t->cold_count,  t->fixup_count, t->region->exit_count,
-              t->flags_host, t->flags_memory};
+              t->flags_host, t->flags_memory, t->recipe};
     if (last && translate_branch(t, insn))
         return true;
     if (translate_integer(t, insn) || translate_wide(t, insn) || translate_sse(t, insn) ||
@@ -130,6 +131,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     t->region->exit_count = mark.exits;
     t->flags_host = mark.host;
     t->flags_memory = mark.memory;
+    t->recipe = mark.recipe;
     return false;
 }
 
@@ -161,6 +163,7 @@ static void translate_part(struct translator *t, struct part *part)
     if (!t->inherit) {
         t->flags_host = false;
         t->flags_memory = true;
+        t->recipe.length = 0;
     }
     t->inherit = false;
     part->placed = true;
@@ -172,6 +175,7 @@ static void translate_part(struct translator *t, struct part *part)
         const struct insn *insn = &block->insns[i];
         bool last = i + 1 == block->count;
         t->live_after = live[i];
+        flags_before_write(t, insn);
         t->jit->stats.insns++;
         if (!translate_one(t, insn, last))
             call_handler(t, insn);
@@ -198,11 +202,18 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         size_t tag =
             cold->write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
         emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_mem(T1, (int32_t)((uintptr_t)t->tlb + tag)));
+        if (cold->recipe.length) {
+            emit_mov_rr(e, T1, T0);
+            flags_cold(t, &cold->recipe);
+            emit_mov_rr(e, T0, T1);
+        }
         emit_mov_imm(e, T1, cold->site);
         emit_call(e, t->jit->stub[cold->stub]);
         break;
     }
     case COLD_STORED:
+        if (cold->recipe.length)
+            flags_cold(t, &cold->recipe);
         emit_mov_rr(e, T0, T1); /* the mark's address */
         emit_mov_imm(e, T1, (uintptr_t)t->region);
         emit_store(e, op_abs(&t->jit->storing), T1);
@@ -213,6 +224,8 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         leave_to(t, cold->site);
         return;
     case COLD_HANDLER:
+        if (cold->recipe.length)
+            flags_cold(t, &cold->recipe);
         emit_mov_imm(e, T1, cold->site);
         emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, cold->insn));
         emit_call(e, t->jit->stub[STUB_HANDLER]);

@@ -21,6 +21,16 @@ struct part {
     uint8_t *start;
 };
 
+/*
+ * How to make the guest's flags again: host instructions that compute them anew from guest
+ * registers that have not changed since, clobbering T0.
+ */
+struct recipe {
+    uint8_t bytes[16];
+    uint8_t length; /* 0: there is none */
+    uint16_t guests; /* bits of the guest registers it rests on */
+};
+
 enum cold_kind {
     COLD_ACCESS,  /* the TLB has it not */
     COLD_STORED,  /* the page is marked, or the store went aside */
@@ -36,6 +46,7 @@ struct cold {
     uint8_t *hole, *resume;
     uint64_t site;
     const struct insn *insn;
+    struct recipe recipe; /* the flags are nowhere else */
 };
 
 struct fixup {
@@ -60,9 +71,10 @@ struct translator {
     struct part *part;   /* being translated */
     uint16_t live_after; /* of the current instruction */
 
-    /* Where the guest's arithmetic flags are: in the host's, in cpu->flags, in both. In neither:
-     * nobody looks at them before they are written. */
+    /* Where the guest's arithmetic flags are: in the host's, in cpu->flags, in both; in neither
+     * when they can be made again, or nobody looks at them before they are written. */
     bool flags_host, flags_memory;
+    struct recipe recipe;
 
     struct cold cold[MAX_COLD];
     unsigned cold_count;
@@ -92,8 +104,17 @@ void flags_keep(struct translator *t, uint16_t live);
 void flags_need(struct translator *t);
 /* The instruction just emitted left all of the guest's flags in the host's. */
 void flags_made(struct translator *t);
+/* And can be made again: for AND, OR, XOR, ADD, SUB, CMP, TEST on registers, `to` op `from` or, with
+ * H_NONE, an immediate. */
+void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, unsigned from);
 /* For ways out: the flags are in memory from here on. */
 void flags_to_memory(struct translator *t);
+/* Before an instruction: what it rests on is about to change. */
+void flags_before_write(struct translator *t, const struct insn *insn);
+/* In a cold path: makes and stores the flags, clobbering T0. */
+void flags_cold(struct translator *t, const struct recipe *recipe);
+/* Bits of the guest registers an instruction may write. */
+uint16_t registers_written(const struct insn *insn);
 
 /* ---- operands.c ------------------------------------------------------------------------------ */
 
@@ -147,6 +168,8 @@ bool translate_integer(struct translator *t, const struct insn *insn);
 bool translate_wide(struct translator *t, const struct insn *insn); /* multiply, divide, shift… */
 bool translate_sse(struct translator *t, const struct insn *insn);
 bool insn_uses_xmm(const struct insn *insn);
+/* Vector and x87 instructions that write no general register. */
+bool sse_leaves_general(const struct insn *insn);
 bool translate_x87(struct translator *t, const struct insn *insn);
 bool insn_uses_x87(const struct insn *insn);
 /* After a call of the interpreter: the registers it put into memory come back. */
