@@ -108,6 +108,7 @@ bool memory_ram_page_at(const struct memory_map *map, uint64_t address, uint64_t
 /* Before a second CPU may store: false where the host's kernel lacks the barrier. Until then
  * marking needs none. */
 bool memory_share(struct memory_map *map, GError **error);
+bool memory_is_shared(const struct memory_map *map);
 
 /* Any length, any alignment, across regions. Unmapped reads give all ones; unmapped writes vanish.
  * Writes mind code marks. These are physical accesses as DMA makes them: A20 does not apply. */

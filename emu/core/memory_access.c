@@ -61,6 +61,11 @@ bool memory_share(struct memory_map *map, GError **error)
     return true;
 }
 
+bool memory_is_shared(const struct memory_map *map)
+{
+    return map->shared;
+}
+
 /* Every store made before by any CPU is visible afterwards, and every look at a mark comes later.
  */
 static void settle(struct memory_map *map, uint64_t page, uint32_t version)

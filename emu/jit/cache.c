@@ -37,7 +37,7 @@ static void remove_from_page(struct jit *jit, struct jit_page_link *link)
         *at = link->next;
 }
 
-static void kill_region(struct jit *jit, struct jit_region *region)
+void jit_cache_remove(struct jit *jit, struct jit_region *region)
 {
     if (region->state == REGION_DEAD)
         return;
@@ -55,7 +55,7 @@ static void begin_segment(struct jit *jit, unsigned segment)
     jit->code_at = start;
     jit->data_at = start + jit->segment_size;
     for (struct jit_region *r = jit->segment_regions[segment]; r; r = r->segment_next)
-        kill_region(jit, r);
+        jit_cache_remove(jit, r);
     jit->segment_regions[segment] = NULL;
 }
 
@@ -161,7 +161,7 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
         return region;
     if (revive(jit, region))
         return region;
-    kill_region(jit, region);
+    jit_cache_remove(jit, region);
     return NULL;
 }
 

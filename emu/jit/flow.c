@@ -191,15 +191,13 @@ static void push_return(struct translator *t, const struct insn *insn, uint64_t 
 {
     struct emitter *e = &t->e;
     uint64_t back = insn_rip(t, insn) + insn->length;
-    flags_keep(t, FL_ALL);
-    emit_op(e, ENC(0, 0, 0x8d) | ENC_W, T0, op_mem(host_of(RSP), -8));
-    probe(t, insn, 8, ACCESS_STORE);
+    access_stack(t, insn, RSP, -8, ACCESS_STORE);
     if ((int64_t)back == (int32_t)back) {
-        emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, host_memory());
+        emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, host_memory(t));
         emit32(e, (uint32_t)back);
     } else {
-        emit_store_imm32(e, op_mem(T0, 0), (uint32_t)back);
-        emit_store_imm32(e, op_mem(T0, 4), (uint32_t)(back >> 32));
+        emit_store_imm32(e, op_mem(T0, t->at), (uint32_t)back);
+        emit_store_imm32(e, op_mem(T0, t->at + 4), (uint32_t)(back >> 32));
     }
     emit_op(e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RSP), -8));
     stored_at(t, next);
@@ -242,7 +240,7 @@ static void load_target(struct translator *t, const struct insn *insn)
 {
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 8, ACCESS_LOAD);
-        emit_load(&t->e, T0, host_memory());
+        emit_load(&t->e, T0, host_memory(t));
     } else {
         flags_keep(t, FL_ALL);
         emit_op(&t->e, ENC(0, 0, 0x8b) | ENC_W, T0, guest(t, guest_number(insn->rm)));
@@ -280,10 +278,8 @@ static bool ret(struct translator *t, const struct insn *insn)
     struct emitter *e = &t->e;
     if (insn->size != SIZE_64)
         return false;
-    flags_keep(t, FL_ALL);
-    emit_mov_rr(e, T0, host_of(RSP));
-    probe(t, insn, 8, ACCESS_LOAD);
-    emit_load(e, T0, host_memory());
+    access_stack(t, insn, RSP, 0, ACCESS_LOAD);
+    emit_load(e, T0, host_memory(t));
     find_jump(t, insn);
     int32_t release = 8 + (insn->op == OP_RETI ? (int32_t)(insn->imm & 0xffff) : 0);
     emit_op(e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RSP), release));

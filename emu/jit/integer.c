@@ -128,7 +128,7 @@ static bool alu_high_byte(struct translator *t, const struct insn *insn, int ind
         if (!has_high_name(insn->reg))
             return false;
         access_memory(t, insn, 1, ACCESS_LOAD);
-        emit_op(e, to_reg, high_name(insn->reg), host_memory());
+        emit_op(e, to_reg, high_name(insn->reg), host_memory(t));
         break;
     default:
         return false;
@@ -144,7 +144,7 @@ static void memory_with_register(struct translator *t, const struct insn *insn, 
 {
     unsigned number = guest_number(insn->reg);
     unsigned host = borrow(t, number);
-    emit_op(&t->e, encoding, host, host_memory());
+    emit_op(&t->e, encoding, host, host_memory(t));
     give_back(t, number);
 }
 
@@ -173,7 +173,7 @@ static void alu_memory(struct translator *t, const struct insn *insn, int index)
     if (insn->shape == SHAPE_MI) {
         if (lock)
             emit8(e, 0xf0);
-        emit_alu_imm(e, index, insn->size, host_memory(), (int32_t)insn->imm);
+        emit_alu_imm(e, index, insn->size, host_memory(t), (int32_t)insn->imm);
     } else {
         memory_with_register(t, insn, enc_sized(ENC(0, 0, index * 8 + 1), insn->size) | lock);
     }
@@ -216,7 +216,7 @@ static bool alu(struct translator *t, const struct insn *insn)
         flags_for_access(t, insn);
         unsigned to = guest_number(insn->reg);
         unsigned host = result_begin(t, to, insn->size, true);
-        emit_op(&t->e, enc_sized(ENC(0, 0, index * 8 + 3), insn->size), host, host_memory());
+        emit_op(&t->e, enc_sized(ENC(0, 0, index * 8 + 3), insn->size), host, host_memory(t));
         flags_made(t);
         if (index != 7)
             result_end(t, to, host, insn->size);
@@ -237,7 +237,7 @@ static bool test(struct translator *t, const struct insn *insn)
     struct host_operand rm;
     if (memory) {
         access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
-        rm = host_memory();
+        rm = host_memory(t);
     } else {
         rm = guest(t, guest_number(insn->rm));
     }
@@ -289,7 +289,7 @@ static bool unary(struct translator *t, const struct insn *insn)
     if (sets_flags)
         flags_for_access(t, insn);
     emit_op(&t->e, encoding | (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0), extension,
-            host_memory());
+            host_memory(t));
     if (sets_flags)
         flags_made(t);
     stored(t, insn);
@@ -364,23 +364,23 @@ static bool mov(struct translator *t, const struct insn *insn)
             return false;
         access_memory(t, insn, bytes, ACCESS_LOAD);
         if (is_high_byte(insn->reg))
-            emit_op(e, ENC(0, 0, 0x8a), high_name(insn->reg), host_memory());
+            emit_op(e, ENC(0, 0, 0x8a), high_name(insn->reg), host_memory(t));
         else
-            load_result(t, insn, enc_sized(ENC(0, 0, 0x8b), insn->size), host_memory());
+            load_result(t, insn, enc_sized(ENC(0, 0, 0x8b), insn->size), host_memory(t));
         return true;
     case SHAPE_M:
         if (is_high_byte(insn->reg) && !has_high_name(insn->reg))
             return false;
         access_memory(t, insn, bytes, ACCESS_STORE);
         if (is_high_byte(insn->reg))
-            emit_op(e, ENC(0, 0, 0x88), high_name(insn->reg), host_memory());
+            emit_op(e, ENC(0, 0, 0x88), high_name(insn->reg), host_memory(t));
         else
             memory_with_register(t, insn, enc_sized(ENC(0, 0, 0x89), insn->size));
         stored(t, insn);
         return true;
     default:
         access_memory(t, insn, bytes, ACCESS_STORE);
-        emit_op(e, enc_sized(ENC(0, 0, 0xc7), insn->size), 0, host_memory());
+        emit_op(e, enc_sized(ENC(0, 0, 0xc7), insn->size), 0, host_memory(t));
         emit_imm(e, insn->imm, insn->size);
         stored(t, insn);
         return true;
@@ -414,7 +414,7 @@ static bool extend(struct translator *t, const struct insn *insn)
 
     if (insn_has_memory(insn)) {
         access_memory(t, insn, bytes, ACCESS_LOAD);
-        from = host_memory();
+        from = host_memory(t);
     } else if (bytes == 1 && is_high_byte(insn->rm)) {
         byte_to_t0(t, insn->rm);
         from = op_reg(T0);
@@ -464,7 +464,7 @@ static bool cmov(struct translator *t, const struct insn *insn)
                 insn->size == SIZE_64   ? ENC(0, 0, 0x8b) | ENC_W
                 : insn->size == SIZE_32 ? ENC(0, 0, 0x8b)
                                         : ENC(1, 0, 0xb7),
-                T1, host_memory());
+                T1, host_memory(t));
         flags_need(t);
         from = T1;
         if (IN_MEMORY(to)) {
@@ -504,7 +504,7 @@ static bool setcc(struct translator *t, const struct insn *insn)
     access_memory(t, insn, 1, ACCESS_STORE);
     emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
     emit_op(e, ENC(1, 0, 0xb6), H_RCX, op_abs(&t->jit->scratch[2]));
-    emit_op(e, ENC(0, 0, 0x88), H_RCX, host_memory());
+    emit_op(e, ENC(0, 0, 0x88), H_RCX, host_memory(t));
     emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
     stored(t, insn);
     return true;
@@ -543,11 +543,11 @@ static bool xchg(struct translator *t, const struct insn *insn)
         access_memory(t, insn, 1u << insn->size, ACCESS_RMW);
         if (IN_MEMORY(b)) {
             unsigned host = borrow(t, b);
-            emit_op(e, enc_sized(ENC(0, 0, 0x87), insn->size), host, host_memory());
+            emit_op(e, enc_sized(ENC(0, 0, 0x87), insn->size), host, host_memory(t));
             emit_store(e, guest(t, b), host);
             give_back(t, b);
         } else {
-            emit_op(e, enc_sized(ENC(0, 0, 0x87), insn->size), host_of(b), host_memory());
+            emit_op(e, enc_sized(ENC(0, 0, 0x87), insn->size), host_of(b), host_memory(t));
         }
         /* 32 bits: the host has cleared the upper half, too. */
         stored(t, insn);
@@ -561,12 +561,9 @@ static bool xchg(struct translator *t, const struct insn *insn)
 
 /* ---- the stack ------------------------------------------------------------------------------- */
 
-/* T0 = RSP - 8, then its host address. */
 static void push_access(struct translator *t, const struct insn *insn)
 {
-    flags_keep(t, FL_ALL);
-    emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, T0, op_mem(host_of(RSP), -8));
-    probe(t, insn, 8, ACCESS_STORE);
+    access_stack(t, insn, RSP, -8, ACCESS_STORE);
 }
 static void move_sp(struct translator *t, int32_t by)
 {
@@ -580,21 +577,21 @@ static bool push(struct translator *t, const struct insn *insn)
         return false;
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 8, ACCESS_LOAD);
-        emit_load(e, T1, host_memory());
+        emit_load(e, T1, host_memory(t));
         emit_store(e, op_abs(&t->jit->scratch[1]), T1);
         push_access(t, insn);
         emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
         emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
-        emit_store(e, host_memory(), H_RCX);
+        emit_store(e, host_memory(t), H_RCX);
         emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
     } else {
         push_access(t, insn);
         if (insn->op == OP_PUSHI) {
-            emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, host_memory());
+            emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, host_memory(t));
             emit32(e, (uint32_t)insn->imm);
         } else {
             unsigned number = guest_number(insn->rm);
-            emit_store(e, host_memory(), borrow(t, number));
+            emit_store(e, host_memory(t), borrow(t, number));
             give_back(t, number);
         }
     }
@@ -605,9 +602,7 @@ static bool push(struct translator *t, const struct insn *insn)
 
 static void pop_access(struct translator *t, const struct insn *insn)
 {
-    flags_keep(t, FL_ALL);
-    emit_mov_rr(&t->e, T0, host_of(RSP));
-    probe(t, insn, 8, ACCESS_LOAD);
+    access_stack(t, insn, RSP, 0, ACCESS_LOAD);
 }
 
 static bool pop(struct translator *t, const struct insn *insn)
@@ -618,7 +613,7 @@ static bool pop(struct translator *t, const struct insn *insn)
     pop_access(t, insn);
     move_sp(t, 8);
     unsigned host = result_begin(t, number, SIZE_64, false);
-    emit_load(&t->e, host, host_memory());
+    emit_load(&t->e, host, host_memory(t));
     result_end(t, number, host, SIZE_64);
     return true;
 }
@@ -627,11 +622,9 @@ static bool leave(struct translator *t, const struct insn *insn)
 {
     if (insn->size != SIZE_64)
         return false;
-    flags_keep(t, FL_ALL);
-    emit_mov_rr(&t->e, T0, host_of(RBP));
-    probe(t, insn, 8, ACCESS_LOAD);
+    access_stack(t, insn, RBP, 0, ACCESS_LOAD);
     emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RBP), 8));
-    emit_load(&t->e, host_of(RBP), host_memory());
+    emit_load(&t->e, host_of(RBP), host_memory(t));
     return true;
 }
 
@@ -657,7 +650,7 @@ static bool pushf(struct translator *t, const struct insn *insn)
     push_access(t, insn);
     emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
     emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
-    emit_store(e, host_memory(), H_RCX);
+    emit_store(e, host_memory(t), H_RCX);
     emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
     move_sp(t, -8);
     stored(t, insn);

@@ -69,6 +69,7 @@ struct jit_region {
     struct jit_exit *incoming;
     struct jit_exit *exits;
     unsigned exit_count, range_count;
+    unsigned window_failures;
     struct jit_range *ranges;
     uint8_t *source; /* the ranges' bytes */
 };
@@ -95,6 +96,7 @@ enum jit_stub {
     STUB_STORE = STUB_LOAD + 6,
     STUB_RMW = STUB_STORE + 6,
     STUB_STORED = STUB_RMW + 6, /* after a store that hit a marked page or went aside */
+    STUB_WINDOW,  /* T0: the window's first byte */
     STUB_HANDLER,               /* T0: an instruction for the interpreter */
     STUB_LOAD_XMM,
     STUB_LOAD_X87, /* T1: where to go on if it cannot be */
@@ -103,9 +105,24 @@ enum jit_stub {
     STUB_COUNT,
 };
 
+/* A window's host address and its page's mark, while translated code uses it. */
+#define JIT_WINDOWS 12
+struct jit_window {
+    uint64_t host;
+    const uint8_t *mark;
+};
+/* What is known of a window that could not be opened at once. */
+struct jit_opening {
+    struct jit_region *region;
+    uint16_t offset, bytes; /* the access that opens it */
+    uint16_t span;          /* bytes of the window */
+    bool writes, window_writes;
+};
+
 struct jit_stats {
     uint64_t regions, insns, code_bytes, evictions, stale, revived;
     uint64_t links, exits_link, exits_jump, exits_other;
+    uint64_t windows, windows_failed;
     uint64_t slow_loads, slow_stores, stored, handlers, interpreted;
 };
 
@@ -122,6 +139,8 @@ struct jit {
     const struct jit_region *storing; /* the region of a store that STUB_STORED is called for */
     uint64_t entry;                   /* T1 after a slow store: the TLB entry's offset */
     struct tlb_entry aside;           /* the entry of stores that go to cpu->temp first */
+    struct jit_window windows[JIT_WINDOWS];
+    struct jit_opening *opening;
     struct jit_jump jumps[JIT_JUMPS];
 
     /* A store that went aside. */
@@ -179,6 +198,7 @@ void jit_cache_add(struct jit *jit, struct jit_region *region);
 /* The live region at an address of the current mode; NULL when there is none. */
 struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
 void jit_page_stale(struct jit *jit, uint64_t page);
+void jit_cache_remove(struct jit *jit, struct jit_region *region);
 void jit_all_stale(struct jit *jit);
 
 /* ---- link.c: from region to region ----------------------------------------------------------- */
@@ -200,6 +220,8 @@ void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t s
 void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
 void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
 /* These return true to leave the region; s.rip is set. */
+/* NULL to leave the region; s.rip is set. */
+void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t site);
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
 bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site);
 void jit_save_x87(struct cpu *cpu);

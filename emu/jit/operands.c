@@ -74,76 +74,75 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
 
 /* ---- memory ---------------------------------------------------------------------------------- */
 
-struct host_operand host_memory(void)
+struct host_operand host_memory(const struct translator *t)
 {
-    return op_mem(T0, 0);
+    return op_mem(T0, t->at);
 }
 
-/* LEA of what the guest's registers say; `at` is the address size. */
-static void load_address(struct translator *t, struct host_operand from, unsigned at)
+static struct address address_in(const struct translator *t, const struct insn *insn)
 {
-    emit_op(&t->e, ENC(0, 0, 0x8d) | (at == SIZE_64 ? ENC_W : 0), T0, from);
+    return (struct address){.base = guest_number(insn->base),
+                            .index = guest_number(insn->index),
+                            .scale = insn->scale,
+                            .segment = insn->seg,
+                            .size = insn->addr_size,
+                            .code = t->part->rip,
+                            .disp = insn->disp};
+}
+
+/* LEA of what the guest's registers say. */
+static void load_offset(struct translator *t, const struct address *a)
+{
+    struct emitter *e = &t->e;
+    unsigned width = a->size == SIZE_64 ? ENC_W : 0;
+    uint32_t lea = ENC(0, 0, 0x8d) | width;
+    int32_t disp = (int32_t)a->disp;
+
+    if (a->base == GPR_CODE || (a->base == GPR_NONE && a->index == GPR_NONE)) {
+        uint64_t at = (a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp;
+        emit_mov_imm(e, T0, a->size == SIZE_64 ? at : (uint32_t)at);
+    } else if (a->base == GPR_NONE) {
+        emit_op(e, lea, T0, op_indexed(H_NONE, guest_in(t, a->index, T0), a->scale, disp));
+    } else if (a->index == GPR_NONE) {
+        unsigned from = guest_in(t, a->base, T0);
+        if (disp == 0)
+            emit_op(e, ENC(0, 0, 0x8b) | width, T0, op_reg(from));
+        else
+            emit_op(e, lea, T0, op_mem(from, disp));
+    } else {
+        unsigned from = guest_in(t, a->base, T0);
+        emit_op(e, lea, T0, op_indexed(from, guest_in(t, a->index, T1), a->scale, disp));
+    }
+}
+
+void emit_address(struct translator *t, const struct address *a)
+{
+    load_offset(t, a);
+    if (a->segment == SEG_FS || a->segment == SEG_GS) /* they have bases in 64-bit code, too */
+        emit_op(&t->e, ENC(0, 0, 0x03) | ENC_W, T0, op_abs(&t->cpu->s.seg[a->segment].base));
 }
 
 void address_of(struct translator *t, const struct insn *insn)
 {
-    struct emitter *e = &t->e;
-    unsigned base = guest_number(insn->base), index = guest_number(insn->index);
-    unsigned width = insn->addr_size == SIZE_64 ? ENC_W : 0;
-
-    if (base == GPR_CODE || (base == GPR_NONE && index == GPR_NONE)) {
-        uint64_t at = (base == GPR_CODE ? t->part->rip : 0) + (uint64_t)insn->disp;
-        emit_mov_imm(e, T0, insn->addr_size == SIZE_64 ? at : (uint32_t)at);
-    } else if (base == GPR_NONE) {
-        load_address(t, op_indexed(H_NONE, guest_in(t, index, T0), insn->scale, insn->disp),
-                     insn->addr_size);
-    } else if (index == GPR_NONE) {
-        unsigned from = guest_in(t, base, T0);
-        if (insn->disp == 0)
-            emit_op(e, ENC(0, 0, 0x8b) | width, T0, op_reg(from));
-        else
-            load_address(t, op_mem(from, insn->disp), insn->addr_size);
-    } else {
-        unsigned from = guest_in(t, base, T0);
-        load_address(t, op_indexed(from, guest_in(t, index, T1), insn->scale, insn->disp),
-                     insn->addr_size);
-    }
-}
-
-void linear_address(struct translator *t, const struct insn *insn)
-{
-    address_of(t, insn);
-    if (insn->seg == SEG_FS || insn->seg == SEG_GS)
-        emit_op(&t->e, ENC(0, 0, 0x03) | ENC_W, T0, op_abs(&t->cpu->s.seg[insn->seg].base));
+    struct address a = address_in(t, insn);
+    load_offset(t, &a);
 }
 
 static unsigned stub_for(unsigned bytes, enum access access)
 {
+    static const uint8_t by_size[17] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3, [16] = 4, [10] = 5};
     unsigned first = access == ACCESS_LOAD    ? STUB_LOAD
                      : access == ACCESS_STORE ? STUB_STORE
                                               : STUB_RMW;
-    switch (bytes) {
-    case 1:
-        return first;
-    case 2:
-        return first + 1;
-    case 4:
-        return first + 2;
-    case 8:
-        return first + 3;
-    case 16:
-        return first + 4;
-    default:
-        return first + 5;
-    }
+    return first + by_size[bytes];
 }
 
-static struct host_operand tlb_field(const struct translator *t, size_t field)
+struct host_operand tlb_field(const struct translator *t, size_t field)
 {
     return op_mem(T1, (int32_t)((uintptr_t)t->tlb + field));
 }
 
-/* RORX T1, T0, 7: leaves the flags alone, not that it matters here. */
+/* RORX T1, T0, 7, or what does the same. */
 static void emit_index(struct translator *t)
 {
     static const uint8_t rorx[] = {0xc4, 0x63, 0xfb, 0xf0, 0xd8, TLB_INDEX_SHIFT};
@@ -158,39 +157,93 @@ static void emit_index(struct translator *t)
     emit_alu_imm(&t->e, 4, SIZE_32, op_reg(T1), (TLB_SIZE - 1) << 5);
 }
 
-/*
- * The probe. The tag is the page's address, so exclusive-or leaves the offset in the page where it
- * matches; one comparison then tells both a miss and an access that runs over the page's end.
- */
-void probe(struct translator *t, const struct insn *insn, unsigned bytes, enum access access)
+/* The tag is the page's address, so exclusive-or leaves the offset in the page where it matches;
+ * one comparison then tells both a miss and bytes that run over the page's end. */
+void emit_lookup(struct translator *t, unsigned bytes, bool writes)
+{
+    size_t tag = writes ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
+    emit_index(t);
+    emit_op(&t->e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_field(t, tag));
+    emit_alu_imm(&t->e, 7, SIZE_64, op_reg(T0), (int32_t)(0x1000 - bytes));
+}
+
+static void probe(struct translator *t, const struct insn *insn, unsigned bytes,
+                  enum access access)
 {
     struct emitter *e = &t->e;
-    size_t tag = access == ACCESS_LOAD ? offsetof(struct tlb_entry, read)
-                                       : offsetof(struct tlb_entry, write);
-    emit_index(t);
-    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_field(t, tag));
-    emit_alu_imm(e, 7, SIZE_64, op_reg(T0), (int32_t)(0x1000 - bytes));
+    bool writes = access != ACCESS_LOAD;
+    emit_lookup(t, bytes, writes);
     struct cold *cold = add_cold(t, COLD_ACCESS, emit_jcc(e, CC_A, NULL));
     emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, tlb_field(t, offsetof(struct tlb_entry, host)));
     cold->resume = e->at;
     cold->stub = stub_for(bytes, access);
-    cold->write = access != ACCESS_LOAD;
+    cold->write = writes;
     cold->site = jit_site(insn_rip(t, insn), insn->length);
+    t->at = 0;
+    t->window = NULL;
 }
 
 void access_memory(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access)
 {
+    struct address a = address_in(t, insn);
     flags_keep(t, FL_ALL);
-    linear_address(t, insn);
+    if (window_access(t, insn, 0, &a, bytes, access))
+        return;
+    emit_address(t, &a);
     probe(t, insn, bytes, access);
+}
+
+void access_stack(struct translator *t, const struct insn *insn, unsigned base, int32_t disp,
+                  enum access access)
+{
+    struct address a = {.base = base,
+                        .index = GPR_NONE,
+                        .segment = SEG_NONE,
+                        .size = SIZE_64,
+                        .disp = disp};
+    flags_keep(t, FL_ALL);
+    if (window_access(t, insn, 1, &a, 8, access))
+        return;
+    emit_address(t, &a);
+    probe(t, insn, 8, access);
+}
+
+/* TEST of T0 or T1's low four bits; the interpreter faults. Returns the number of the cold path. */
+static int check_alignment(struct translator *t, const struct insn *insn, unsigned reg)
+{
+    emit_op(&t->e, ENC(0, 0, 0xf6) | ENC_BYTE_RM, 0, op_reg(reg));
+    emit8(&t->e, 15);
+    struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(&t->e, CC_NE, NULL));
+    cold->insn = insn;
+    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    return (int)t->cold_count - 1;
+}
+
+int access_aligned(struct translator *t, const struct insn *insn, enum access access)
+{
+    struct address a = address_in(t, insn);
+    flags_keep(t, FL_ALL);
+    if (window_access(t, insn, 0, &a, 16, access)) {
+        emit_op(&t->e, ENC(0, 0, 0x8d), T1, op_mem(T0, t->at));
+        return check_alignment(t, insn, T1);
+    }
+    emit_address(t, &a);
+    int cold = check_alignment(t, insn, T0);
+    probe(t, insn, 16, access);
+    return cold;
 }
 
 static void check_mark(struct translator *t, uint64_t site)
 {
     struct emitter *e = &t->e;
+    if (t->window && !t->shared)
+        return; /* looked at when the window was opened */
     flags_keep(t, t->live_after);
-    emit_load(e, T1, tlb_field(t, offsetof(struct tlb_entry, mark)));
+    if (t->window)
+        emit_load(e, T1, op_abs(&t->jit->windows[t->window->cell].mark));
+    else
+        emit_load(e, T1, tlb_field(t, offsetof(struct tlb_entry, mark)));
     emit_op(e, ENC(0, 0, 0xf6), 0, op_mem(T1, 0)); /* TEST byte, 1 */
     emit8(e, 1);
     struct cold *cold = add_cold(t, COLD_STORED, emit_jcc(e, CC_NE, NULL));

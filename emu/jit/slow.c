@@ -40,6 +40,40 @@ void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t si
     return note_store(cpu, mmu_rmw_slow(cpu, address, size), address, size);
 }
 
+#define WINDOW_PATIENCE 8 /* failures before a region is made anew without windows */
+
+void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t site)
+{
+    struct jit *jit = cpu->jit;
+    const struct jit_opening *o = jit->opening;
+    uint64_t address = low + o->offset;
+
+    set_site(cpu, site);
+    jit->stats.windows++;
+    if (o->writes)
+        mmu_write_begin(cpu, address, o->bytes);
+    else
+        mmu_read_begin(cpu, address, o->bytes);
+    bool one_page = !((low ^ (low + o->span - 1)) & PAGE_MASK);
+    const struct tlb_entry *entry = mmu_entry(cpu, low);
+    uint64_t tag = o->window_writes ? entry->write : entry->read;
+    bool marked = o->window_writes && *entry->mark & 1 && !memory_is_shared(cpu->board->memory);
+    if (one_page && tag == (low & PAGE_MASK) && !marked) {
+        jit->entry = (uintptr_t)entry - (uintptr_t)cpu->tlb;
+        return mmu_host(entry, low);
+    }
+    jit->stats.windows_failed++;
+    jit->interpret_next = true;
+    jit->exit_cell = 0;
+    if (++o->region->window_failures > WINDOW_PATIENCE && o->region->state == REGION_LIVE) {
+        struct block *block = block_peek(cpu, o->region->phys);
+        if (block)
+            block->no_windows = true;
+        jit_cache_remove(jit, o->region);
+    }
+    return NULL;
+}
+
 /* Between instructions: is there something the run loop has to see to? */
 static bool leave_after(struct cpu *cpu, uint64_t site)
 {

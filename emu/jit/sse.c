@@ -198,29 +198,29 @@ bool sse_leaves_general(const struct insn *insn)
 
 /* ---- operands -------------------------------------------------------------------------------- */
 
-/* The memory operand's host address into T0; one that must be aligned and is not goes to the
- * interpreter, which faults. Returns the cold path to be given its resume, or -1. */
+/* The memory operand's host address into T0. Returns the cold path of one that is not aligned as it
+ * must be, to be given its resume, or -1. */
 static int access_vector(struct translator *t, const struct insn *insn, unsigned bytes,
                          bool aligned, enum access access)
 {
-    int misaligned = -1;
-    flags_keep(t, FL_ALL);
-    linear_address(t, insn);
-    if (aligned) {
-        emit8(&t->e, 0xa8); /* TEST AL, 15 */
-        emit8(&t->e, 15);
-        struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(&t->e, CC_NE, NULL));
-        cold->insn = insn;
-        cold->site = jit_site(insn_rip(t, insn), insn->length);
-        misaligned = (int)t->cold_count - 1;
-    }
-    probe(t, insn, bytes, access);
-    return misaligned;
+    if (aligned)
+        return access_aligned(t, insn, access);
+    access_memory(t, insn, bytes, access);
+    return -1;
 }
 
 static unsigned operand_bytes(const struct sse *form, const struct insn *insn)
 {
     return form->bytes ? form->bytes : 1u << insn->size;
+}
+
+unsigned sse_operand(const struct insn *insn, bool *ret_writes)
+{
+    const struct sse *form = form_of(insn->op);
+    if (!form->form || !insn_has_memory(insn))
+        return 0;
+    *ret_writes = form->form == FORM_WV || form->form == FORM_EV;
+    return operand_bytes(form, insn);
 }
 
 static struct host_operand source(struct translator *t, const struct insn *insn,
@@ -229,7 +229,7 @@ static struct host_operand source(struct translator *t, const struct insn *insn,
     *misaligned = -1;
     if (insn_has_memory(insn)) {
         *misaligned = access_vector(t, insn, operand_bytes(form, insn), form->aligned, ACCESS_LOAD);
-        return host_memory();
+        return host_memory(t);
     }
     return form->form == FORM_VE ? guest(t, guest_number(insn->rm)) : op_reg(insn->rm);
 }
@@ -239,7 +239,7 @@ static void store(struct translator *t, const struct insn *insn, const struct ss
 {
     struct emitter *e = &t->e;
     int misaligned = access_vector(t, insn, operand_bytes(form, insn), form->aligned, ACCESS_STORE);
-    emit_op(e, encoding, insn->reg, host_memory());
+    emit_op(e, encoding, insn->reg, host_memory(t));
     if (form->immediate)
         emit8(e, (uint8_t)insn->imm);
     stored(t, insn);

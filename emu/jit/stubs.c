@@ -140,6 +140,21 @@ static void leave_if_true(struct emitter *e, const struct shared *shared)
     emit_patch(stay, e->at);
 }
 
+static void emit_window(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    begin_call(jit, e, shared, 0);
+    call_c(e, jit_open_window);
+    emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
+    uint8_t *open = emit_jcc(e, CC_NE, NULL);
+    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8);
+    emit_jmp(e, shared->leave);
+    emit_patch(open, e->at);
+    fill_after_call(jit, e);
+    restore_xmm(jit, e, shared);
+    emit_load(e, T1, op_abs(&jit->entry));
+    emit8(e, 0xc3);
+}
+
 static void emit_stored(struct jit *jit, struct emitter *e, const struct shared *shared)
 {
     begin_call(jit, e, shared, 0);
@@ -227,6 +242,8 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
         jit->stub[STUB_RMW + i] = e->at;
         emit_slow(jit, e, &shared, sizes[i], jit_slow_rmw);
     }
+    jit->stub[STUB_WINDOW] = e->at;
+    emit_window(jit, e, &shared);
     jit->stub[STUB_STORED] = e->at;
     emit_stored(jit, e, &shared);
     jit->stub[STUB_HANDLER] = e->at;

@@ -117,8 +117,9 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
         unsigned cold, fixups, exits;
         bool host, memory;
         struct recipe recipe;
+        struct windows windows;
     } mark = {t->e.at,       t->cold_count,  t->fixup_count, t->region->exit_count,
-              t->flags_host, t->flags_memory, t->recipe};
+              t->flags_host, t->flags_memory, t->recipe, t->windows};
     if (last && translate_branch(t, insn))
         return true;
     if (translate_integer(t, insn) || translate_wide(t, insn) || translate_sse(t, insn) ||
@@ -132,6 +133,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     t->flags_host = mark.host;
     t->flags_memory = mark.memory;
     t->recipe = mark.recipe;
+    t->windows = mark.windows;
     return false;
 }
 
@@ -170,6 +172,7 @@ static void translate_part(struct translator *t, struct part *part)
     part->start = t->e.at;
     if (part->loop_head)
         check_attention(t, part);
+    windows_plan(t);
     bool branched = false;
     for (unsigned i = 0; i < block->count && !t->e.full; i++) {
         const struct insn *insn = &block->insns[i];
@@ -211,6 +214,15 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_call(e, t->jit->stub[cold->stub]);
         break;
     }
+    case COLD_WINDOW:
+        if (cold->recipe.length)
+            flags_cold(t, &cold->recipe);
+        emit_address(t, &cold->address);
+        emit_mov_imm(e, T1, (uintptr_t)cold->opening);
+        emit_store(e, op_abs(&t->jit->opening), T1);
+        emit_mov_imm(e, T1, cold->site);
+        emit_call(e, t->jit->stub[STUB_WINDOW]);
+        break;
     case COLD_STORED:
         if (cold->recipe.length)
             flags_cold(t, &cold->recipe);
@@ -346,6 +358,8 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     t->cpu = cpu;
     t->mode = cpu->mode;
     t->tlb = tlb_of(cpu);
+    t->no_windows = block->no_windows;
+    t->shared = memory_is_shared(cpu->board->memory);
     t->region = jit_cache_data(jit, sizeof(struct jit_region));
     *t->region = (struct jit_region){
         .rip = rip, .phys = block->phys, .mode = cpu->mode, .crossing = block->crossing};

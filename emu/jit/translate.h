@@ -31,8 +31,37 @@ struct recipe {
     uint16_t guests; /* bits of the guest registers it rests on */
 };
 
+/* A memory operand's address in terms of guest registers. */
+struct address {
+    uint8_t base, index, scale, segment;
+    uint8_t size;  /* enum operand_size */
+    uint64_t code; /* RIP of the part, for base GPR_CODE */
+    int64_t disp;
+};
+
+/* Accesses of a part through the same values of the same registers: see windows.c. */
+#define MAX_WINDOWS 32
+struct window {
+    uint8_t base, index, scale, segment;
+    uint16_t base_version, index_version;
+    int32_t low, high; /* bytes, from what the registers held when the part began */
+    bool writes, open;
+    unsigned uses;
+    int cell; /* which of jit->windows; -1: none yet */
+};
+struct planned {
+    int window; /* or -1 */
+    int32_t offset;
+};
+struct windows {
+    struct window window[MAX_WINDOWS];
+    unsigned count, cells;
+    struct planned planned[64][2]; /* by instruction: its operand, the stack */
+};
+
 enum cold_kind {
     COLD_ACCESS,  /* the TLB has it not */
+    COLD_WINDOW,  /* nor a window */
     COLD_STORED,  /* the page is marked, or the store went aside */
     COLD_LEAVE,   /* to the run loop, at `site` */
     COLD_HANDLER, /* the interpreter does the instruction */
@@ -47,6 +76,8 @@ struct cold {
     uint64_t site;
     const struct insn *insn;
     struct recipe recipe; /* the flags are nowhere else */
+    struct address address; /* COLD_WINDOW */
+    struct jit_opening *opening;
 };
 
 struct fixup {
@@ -70,6 +101,12 @@ struct translator {
     unsigned part_count, insn_count;
     struct part *part;   /* being translated */
     uint16_t live_after; /* of the current instruction */
+
+    /* The last access: T0 + at is its host address; and its window, if it went through one. */
+    int32_t at;
+    struct window *window;
+    struct windows windows;
+    bool no_windows, shared; /* shared: several CPUs store */
 
     /* Where the guest's arithmetic flags are: in the host's, in cpu->flags, in both; in neither
      * when they can be made again, or nobody looks at them before they are written. */
@@ -142,20 +179,44 @@ void give_back(struct translator *t, unsigned number);
 uint64_t insn_rip(const struct translator *t, const struct insn *insn);
 
 enum access { ACCESS_LOAD, ACCESS_STORE, ACCESS_RMW };
-/* The memory operand's offset into T0, without and with the base of its segment. */
+/* The memory operand's offset into T0, for LEA. */
 void address_of(struct translator *t, const struct insn *insn);
-void linear_address(struct translator *t, const struct insn *insn);
-/* T0, a linear address, becomes the host address of `bytes` bytes; T1 the TLB entry's offset.
- * Clobbers host flags, having kept them. */
-void probe(struct translator *t, const struct insn *insn, unsigned bytes, enum access access);
+/*
+ * Makes T0 the host address of the memory operand, or of eight bytes of the stack, less t->at:
+ * host_memory() is the operand. T1 is the TLB entry's offset for stored(). Host flags are
+ * clobbered, having been kept.
+ */
 void access_memory(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access);
-/* At the end of an instruction that stored; T1 is as probe() left it. */
+void access_stack(struct translator *t, const struct insn *insn, unsigned base, int32_t disp,
+                  enum access access);
+/* The same for 16 bytes that must be aligned. Returns the number of the cold path that faults: its
+ * resume is the end of the instruction. */
+int access_aligned(struct translator *t, const struct insn *insn, enum access access);
+struct host_operand host_memory(const struct translator *t);
+/* At the end of an instruction that stored; T1 is as the access left it. */
 void stored(struct translator *t, const struct insn *insn);
 /* The same for one that goes on elsewhere: JIT_SITE_TARGET for an address in scratch[1]. */
 void stored_at(struct translator *t, uint64_t next);
 
-struct host_operand host_memory(void); /* [T0] */
+/* The pieces of an access, for windows.c: a linear address into T0; T0 to an offset and T1 to a TLB
+ * entry, flags "above" when the TLB has it not; a field of that entry. */
+void emit_address(struct translator *t, const struct address *address);
+void emit_lookup(struct translator *t, unsigned bytes, bool writes);
+struct host_operand tlb_field(const struct translator *t, size_t field);
+
+/* ---- windows.c ------------------------------------------------------------------------------- */
+
+void windows_plan(struct translator *t); /* before t->part is translated */
+/* Access through a window, if one is planned: as access_memory(). */
+bool window_access(struct translator *t, const struct insn *insn, unsigned which,
+                   const struct address *address, unsigned bytes, enum access access);
+/* Bytes of a vector or x87 instruction's memory operand; 0 for none. */
+unsigned sse_operand(const struct insn *insn, bool *ret_writes);
+unsigned x87_operand(const struct insn *insn, bool *ret_writes);
+
+/* ---- what the kinds of instructions need ------------------------------------------------------ */
+
 void call_handler(struct translator *t, const struct insn *insn);
 struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole);
 /* A copy of the instruction for the interpreter to run alone. */

@@ -44,7 +44,7 @@ static bool shift(struct translator *t, const struct insn *insn)
     } else {
         access_memory(t, insn, 1u << insn->size, ACCESS_RMW);
         flags_beside_t0(t, insn);
-        emit_op(e, encoding, extension, host_memory());
+        emit_op(e, encoding, extension, host_memory(t));
         if (immediate)
             emit8(e, (uint8_t)insn->imm);
     }
@@ -85,7 +85,7 @@ static struct host_operand rm_operand(struct translator *t, const struct insn *i
             insn->size == SIZE_64   ? ENC(0, 0, 0x8b) | ENC_W
             : insn->size == SIZE_32 ? ENC(0, 0, 0x8b)
                                     : ENC(1, 0, 0xb7),
-            T1, host_memory());
+            T1, host_memory(t));
     return op_reg(T1);
 }
 
@@ -109,7 +109,7 @@ static bool multiply_two(struct translator *t, const struct insn *insn)
     struct host_operand rm;
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
-        rm = host_memory();
+        rm = host_memory(t);
     } else {
         rm = guest(t, guest_number(insn->rm));
     }
@@ -193,7 +193,7 @@ static bool bit_test(struct translator *t, const struct insn *insn)
         access_memory(t, insn, 1u << insn->size, writes ? ACCESS_RMW : ACCESS_LOAD);
         flags_beside_t0(t, insn);
         emit_op(e, ENC(1, 0, 0xba) | wide_of(insn) | (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0),
-                4 + which, host_memory());
+                4 + which, host_memory(t));
         emit8(e, (uint8_t)(insn->imm & ((8u << insn->size) - 1)));
         flags_made(t);
         if (writes)
@@ -279,7 +279,7 @@ static bool cmpxchg(struct translator *t, const struct insn *insn)
     emit_mov_rr(e, T0, host_of(RAX));
     unsigned from = borrow(t, number);
     emit_op(e, enc_sized(ENC(1, 0, 0xb1), insn->size) | (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0),
-            from, op_mem(T1, 0));
+            from, op_mem(T1, t->at));
     give_back(t, number);
     if (insn->size == SIZE_32) { /* the upper half stays where the exchange was made */
         emit_mov_rr32(e, T0, T0);
@@ -301,7 +301,7 @@ static bool xadd(struct translator *t, const struct insn *insn)
         return false;
     access_memory(t, insn, 1u << insn->size, ACCESS_RMW);
     emit_op(e, enc_sized(ENC(1, 0, 0xc1), insn->size) | (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0),
-            host_of(number), host_memory());
+            host_of(number), host_memory(t));
     flags_made(t);
     stored(t, insn);
     return true;

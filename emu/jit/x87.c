@@ -124,6 +124,15 @@ bool insn_uses_x87(const struct insn *insn)
                                   : loads[row_of(insn)][field] || stores[row_of(insn)][field];
 }
 
+unsigned x87_operand(const struct insn *insn, bool *ret_writes)
+{
+    if (!insn_uses_x87(insn) || is_register_form(insn))
+        return 0;
+    unsigned row = row_of(insn), field = insn->modrm >> 3 & 7;
+    *ret_writes = !loads[row][field];
+    return loads[row][field] ? loads[row][field] : stores[row][field];
+}
+
 /* Instructions that are not noted as the last one. */
 static bool is_control(const struct insn *insn)
 {
@@ -178,7 +187,7 @@ static bool register_form(struct translator *t, const struct insn *insn)
 static void load_control(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    emit_op(e, ENC(1, 0, 0xb7), T1, host_memory());
+    emit_op(e, ENC(1, 0, 0xb7), T1, host_memory(t));
     emit_op(e, ENC(0, 0, 0xf7), 2, op_reg(T1)); /* NOT */
     emit_op(e, ENC(0, 0, 0xf6) | ENC_BYTE_RM, 0, op_reg(T1));
     emit8(e, 0x3f);
@@ -186,7 +195,7 @@ static void load_control(struct translator *t, const struct insn *insn)
     cold->insn = insn;
     cold->site = jit_site(insn_rip(t, insn), insn->length);
     unsigned at = t->cold_count - 1;
-    emit_op(e, ENC(0, 0, 0xd9), 5, host_memory());
+    emit_op(e, ENC(0, 0, 0xd9), 5, host_memory(t));
     t->cold[at].resume = e->at;
 }
 
@@ -199,11 +208,11 @@ static bool memory_form(struct translator *t, const struct insn *insn)
         if (row == 1 && field == 5)
             load_control(t, insn);
         else
-            emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory());
+            emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory(t));
         return true;
     }
     access_memory(t, insn, stores[row][field], ACCESS_STORE);
-    emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory());
+    emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory(t));
     stored(t, insn);
     return true;
 }
