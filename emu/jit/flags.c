@@ -313,7 +313,7 @@ void flags_need(struct translator *t)
         emit_recipe(&t->e, &t->recipe);
     } else {
         emit_op(&t->e, ENC(1, 0, 0xb7), T0, op_abs(&t->cpu->flags)); /* MOVZX */
-        emit8(&t->e, 0x04);                                           /* ADD AL, 7F; SAHF */
+        emit8(&t->e, 0x04);                                          /* ADD AL, 7F; SAHF */
         emit8(&t->e, 0x7f);
         emit8(&t->e, 0x9e);
     }

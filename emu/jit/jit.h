@@ -96,10 +96,10 @@ enum jit_stub {
     STUB_STORE = STUB_LOAD + 6,
     STUB_RMW = STUB_STORE + 6,
     STUB_STORED = STUB_RMW + 6, /* after a store that hit a marked page or went aside */
-    STUB_WINDOW,  /* T0: the window's first byte */
+    STUB_WINDOW,                /* T0: the window's first byte */
     STUB_HANDLER,               /* T0: an instruction for the interpreter */
     STUB_LOAD_XMM,
-    STUB_LOAD_X87, /* T1: where to go on if it cannot be */
+    STUB_LOAD_X87,  /* T1: where to go on if it cannot be */
     STUB_EXIT,      /* s.rip is set */
     STUB_EXIT_LINK, /* T0: struct jit_exit */
     STUB_COUNT,
@@ -171,7 +171,7 @@ struct jit {
     uint64_t code_pages[MAPPING_COUNT][64];
 
     bool interpret_next; /* a region could not run as it is */
-    struct block dummy; /* what handlers called from translated code take for the running block */
+    struct block dummy;  /* what handlers called from translated code take for the running block */
 
     /* Pages that were written, by whoever: page numbers, or everything when it overflowed. */
     GMutex written_lock;

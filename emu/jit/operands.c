@@ -167,8 +167,7 @@ void emit_lookup(struct translator *t, unsigned bytes, bool writes)
     emit_alu_imm(&t->e, 7, SIZE_64, op_reg(T0), (int32_t)(0x1000 - bytes));
 }
 
-static void probe(struct translator *t, const struct insn *insn, unsigned bytes,
-                  enum access access)
+static void probe(struct translator *t, const struct insn *insn, unsigned bytes, enum access access)
 {
     struct emitter *e = &t->e;
     bool writes = access != ACCESS_LOAD;
@@ -197,11 +196,8 @@ void access_memory(struct translator *t, const struct insn *insn, unsigned bytes
 void access_stack(struct translator *t, const struct insn *insn, unsigned base, int32_t disp,
                   enum access access)
 {
-    struct address a = {.base = base,
-                        .index = GPR_NONE,
-                        .segment = SEG_NONE,
-                        .size = SIZE_64,
-                        .disp = disp};
+    struct address a = {
+        .base = base, .index = GPR_NONE, .segment = SEG_NONE, .size = SIZE_64, .disp = disp};
     flags_keep(t, FL_ALL);
     if (window_access(t, insn, 1, &a, 8, access))
         return;

@@ -118,8 +118,8 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
         bool host, memory;
         struct recipe recipe;
         struct windows windows;
-    } mark = {t->e.at,       t->cold_count,  t->fixup_count, t->region->exit_count,
-              t->flags_host, t->flags_memory, t->recipe, t->windows};
+    } mark = {t->e.at,       t->cold_count,   t->fixup_count, t->region->exit_count,
+              t->flags_host, t->flags_memory, t->recipe,      t->windows};
     if (last && translate_branch(t, insn))
         return true;
     if (translate_integer(t, insn) || translate_wide(t, insn) || translate_sse(t, insn) ||

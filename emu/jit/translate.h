@@ -27,7 +27,7 @@ struct part {
  */
 struct recipe {
     uint8_t bytes[16];
-    uint8_t length; /* 0: there is none */
+    uint8_t length;  /* 0: there is none */
     uint16_t guests; /* bits of the guest registers it rests on */
 };
 
@@ -75,7 +75,7 @@ struct cold {
     uint8_t *hole, *resume;
     uint64_t site;
     const struct insn *insn;
-    struct recipe recipe; /* the flags are nowhere else */
+    struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */
     struct jit_opening *opening;
 };
@@ -141,8 +141,8 @@ void flags_keep(struct translator *t, uint16_t live);
 void flags_need(struct translator *t);
 /* The instruction just emitted left all of the guest's flags in the host's. */
 void flags_made(struct translator *t);
-/* And can be made again: for AND, OR, XOR, ADD, SUB, CMP, TEST on registers, `to` op `from` or, with
- * H_NONE, an immediate. */
+/* And can be made again: for AND, OR, XOR, ADD, SUB, CMP, TEST on registers, `to` op `from` or,
+ * with H_NONE, an immediate. */
 void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, unsigned from);
 /* For ways out: the flags are in memory from here on. */
 void flags_to_memory(struct translator *t);
@@ -215,7 +215,8 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
 unsigned sse_operand(const struct insn *insn, bool *ret_writes);
 unsigned x87_operand(const struct insn *insn, bool *ret_writes);
 
-/* ---- what the kinds of instructions need ------------------------------------------------------ */
+/* ---- what the kinds of instructions need ------------------------------------------------------
+ */
 
 void call_handler(struct translator *t, const struct insn *insn);
 struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole);

@@ -2,18 +2,18 @@
  * Windows: accesses of a part that go through the same registers share one probe.
  *
  * A prologue's pushes, a frame's variables, the fields of a structure: their addresses differ by
- * constants. Planning walks a part once and follows how each register changes by constants; accesses
- * whose base and index are the same values form a window, the bytes from the lowest to the highest
- * of them. The first access looks the whole window up, and keeps its host address in memory; the
- * others add to that. The rights are those of the first access, so a window that loads began ends at
- * the first store, which begins another.
+ * constants. Planning walks a part once and follows how each register changes by constants;
+ * accesses whose base and index are the same values form a window, the bytes from the lowest to the
+ * highest of them. The first access looks the whole window up, and keeps its host address in
+ * memory; the others add to that. The rights are those of the first access, so a window that loads
+ * began ends at the first store, which begins another.
  *
- * A window that does not lie in one page of plain memory cannot be opened. Then the interpreter runs
- * the block, and a region where that happens often is made anew without windows.
+ * A window that does not lie in one page of plain memory cannot be opened. Then the interpreter
+ * runs the block, and a region where that happens often is made anew without windows.
  *
  * Code marks: where one CPU stores, a page that is not marked when the window opens stays so while
- * the window lasts, since marking happens between parts; the window's opening looks, its stores need
- * not. Where several store, each store looks, as always.
+ * the window lasts, since marking happens between parts; the window's opening looks, its stores
+ * need not. Where several store, each store looks, as always.
  */
 #include "emu/cpu/mmu.h"
 #include "emu/jit/translate.h"
@@ -237,8 +237,8 @@ static void plan_operand(struct translator *t, const struct walk *walk, const st
                          .segment = insn->seg,
                          .base_version = walk->values[base].version,
                          .index_version = walk->values[index].version};
-    int64_t offset = insn->disp + walk->values[base].delta +
-                     ((int64_t)walk->values[index].delta << insn->scale);
+    int64_t offset =
+        insn->disp + walk->values[base].delta + ((int64_t)walk->values[index].delta << insn->scale);
     plan_access(t, planned, key, offset, access);
 }
 
@@ -308,7 +308,8 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
     bool writes = access != ACCESS_LOAD;
     int32_t offset;
     struct window *w = window_of(t, insn, which, bytes, writes, &offset);
-    if (!w || (address->base != GPR_CODE && address->disp - offset != (int32_t)(address->disp - offset)))
+    if (!w ||
+        (address->base != GPR_CODE && address->disp - offset != (int32_t)(address->disp - offset)))
         return false;
     struct jit_window *cell = &t->jit->windows[w->cell];
     t->at = offset;
