@@ -253,7 +253,7 @@ static void emit_recipe(struct emitter *e, const struct recipe *recipe)
 }
 
 /* LAHF, SETO AL, and into memory. */
-static void emit_save(struct translator *t)
+void flags_store(struct translator *t)
 {
     emit8(&t->e, 0x9f);
     emit8(&t->e, 0x0f);
@@ -265,7 +265,7 @@ static void emit_save(struct translator *t)
 void flags_cold(struct translator *t, const struct recipe *recipe)
 {
     emit_recipe(&t->e, recipe);
-    emit_save(t);
+    flags_store(t);
 }
 
 /* ---- where they are -------------------------------------------------------------------------- */
@@ -294,7 +294,7 @@ void flags_to_memory(struct translator *t)
     }
     if (!t->flags_host)
         return;
-    emit_save(t);
+    flags_store(t);
     t->flags_memory = true;
 }
 

@@ -101,33 +101,49 @@ void go_on(struct translator *t, unsigned way)
         add_fixup(t, emit_jmp(&t->e, NULL), next);
 }
 
-/* The taken side of a conditional jump whose flags or condition are set up. */
+/* A jump, its displacement at `hole`, to where the part goes on when its branch is taken. */
+static void take_branch(struct translator *t, uint8_t *hole, uint64_t target, int next)
+{
+    if (next < 0) {
+        new_exit(t, target)->hole = hole; /* to code that is not yet there: see flow_exits() */
+        return;
+    }
+    struct part *to = &t->parts[next];
+    if (to->placed && !t->e.full)
+        emit_patch(hole, to->start);
+    else
+        add_fixup(t, hole, next);
+}
+
+/*
+ * The taken side of a conditional jump whose flags or condition are set up. Where the guest's flags
+ * have to be in memory only there, they are put there on the way; but a loop's way back is the one
+ * mostly taken, and needs no detour.
+ */
 static void branch_to(struct translator *t, unsigned condition)
 {
     struct part *part = t->part;
-    uint8_t *hole = emit_jcc(&t->e, condition, NULL);
+    uint64_t target = part->target[0];
     int next = part->next[0];
-    if (next >= 0) {
-        struct part *to = &t->parts[next];
-        if (to->placed && !t->e.full)
-            emit_patch(hole, to->start);
-        else
-            add_fixup(t, hole, next);
+    bool needs = (next < 0 || t->parts[next].live_in) && !t->flags_memory;
+    if (needs && target <= part->rip) {
+        flags_to_memory(t);
+        needs = false;
+    }
+    uint8_t *hole = emit_jcc(&t->e, condition, NULL);
+    if (!needs) {
+        take_branch(t, hole, target, next);
         return;
     }
-    struct jit_exit *exit = new_exit(t, part->target[0]);
-    exit->hole = hole; /* a jump to code that is not yet there: see flow_exits() */
+    struct cold *cold = add_cold(t, COLD_EDGE, hole);
+    cold->target = target;
+    cold->next = next;
 }
 
-/* The flags must be in memory where either way looks for them there. */
-static void settle_flags(struct translator *t)
+void flow_edge(struct translator *t, const struct cold *cold)
 {
-    struct part *part = t->part;
-    for (unsigned way = 0; way < 2; way++) {
-        int next = part->next[way];
-        if (next < 0 || (way == 0 && t->parts[next].live_in))
-            flags_to_memory(t);
-    }
+    flags_store(t);
+    take_branch(t, emit_jmp(&t->e, NULL), cold->target, cold->next);
 }
 
 void flow_exits(struct translator *t)
@@ -156,7 +172,6 @@ void flow_exits(struct translator *t)
 static bool jcc(struct translator *t, const struct insn *insn)
 {
     flags_need(t);
-    settle_flags(t);
     branch_to(t, insn->modrm & 15);
     go_on(t, 1);
     return true;

@@ -232,6 +232,9 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_mov_imm(e, T1, cold->site);
         emit_call(e, t->jit->stub[STUB_STORED]);
         break;
+    case COLD_EDGE:
+        flow_edge(t, cold);
+        return;
     case COLD_LEAVE:
         leave_to(t, cold->site);
         return;
@@ -282,10 +285,12 @@ static void emit_region(struct translator *t)
     }
     if (t->e.full || t->failed)
         return;
-    for (unsigned i = 0; i < t->fixup_count; i++)
-        emit_patch(t->fixups[i].hole, t->parts[t->fixups[i].part].start);
     for (unsigned i = 0; i < t->cold_count; i++)
         emit_cold(t, &t->cold[i]);
+    if (t->e.full)
+        return;
+    for (unsigned i = 0; i < t->fixup_count; i++)
+        emit_patch(t->fixups[i].hole, t->parts[t->fixups[i].part].start);
     flow_exits(t);
 }
 

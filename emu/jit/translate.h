@@ -63,6 +63,7 @@ enum cold_kind {
     COLD_ACCESS,  /* the TLB has it not */
     COLD_WINDOW,  /* nor a window */
     COLD_STORED,  /* the page is marked, or the store went aside */
+    COLD_EDGE,    /* a branch is taken that wants the flags in memory */
     COLD_LEAVE,   /* to the run loop, at `site` */
     COLD_HANDLER, /* the interpreter does the instruction */
     COLD_XMM,     /* the guest's XMM registers are in memory */
@@ -78,6 +79,8 @@ struct cold {
     struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */
     struct jit_opening *opening;
+    uint64_t target; /* COLD_EDGE */
+    int next;
 };
 
 struct fixup {
@@ -86,7 +89,7 @@ struct fixup {
 };
 
 #define MAX_COLD   (REGION_MAX_INSNS * 3)
-#define MAX_FIXUPS (REGION_MAX_BLOCKS * 2)
+#define MAX_FIXUPS (REGION_MAX_BLOCKS * 3)
 
 struct translator {
     struct jit *jit;
@@ -148,6 +151,8 @@ void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, un
 void flags_to_memory(struct translator *t);
 /* Before an instruction: what it rests on is about to change. */
 void flags_before_write(struct translator *t, const struct insn *insn);
+/* The host's flags, which are the guest's, into memory: changes nothing else but T0. */
+void flags_store(struct translator *t);
 /* In a cold path: makes and stores the flags, clobbering T0. */
 void flags_cold(struct translator *t, const struct recipe *recipe);
 /* Bits of the guest registers an instruction may write. */
@@ -241,5 +246,7 @@ bool translate_branch(struct translator *t, const struct insn *insn);
 bool is_direct_branch(const struct insn *insn);
 /* Goes on at one of the part's two ways, by a jump if need be. */
 void go_on(struct translator *t, unsigned way);
+/* A cold path's part of a branch. */
+void flow_edge(struct translator *t, const struct cold *cold);
 /* What exits need behind the hot code. */
 void flow_exits(struct translator *t);

@@ -62,6 +62,7 @@ void jit_save_x87(struct cpu *cpu)
 
 /* ---- instructions ---------------------------------------------------------------------------- */
 
+/* clang-format off */
 /* Bytes of the memory operand by escape byte and ModRM.reg; 0 is the interpreter's. */
 static const uint8_t loads[8][8] = {
     {4, 4, 4, 4, 4, 4, 4, 4}, /* D8 */
@@ -79,6 +80,8 @@ static const uint8_t stores[8][8] = {
     {0},
     {0, 2, 2, 2, 0, 0, 10, 8},
 };
+
+/* clang-format on */
 
 static bool is_register_form(const struct insn *insn)
 {
