@@ -69,7 +69,7 @@ enum cpu_request {
  * must be accessed the slow way has TLB_SLOW flipped, an empty tag is tlb_empty(). After a store
  * through `write` comes a look at *mark (emu/core/memory.h).
  */
-#define TLB_BITS  10
+#define TLB_BITS  12
 #define TLB_SIZE  (1u << TLB_BITS)
 #define TLB_SLOW  (UINT64_C(1) << 12) /* no plain host memory: memory_load() and memory_store() */
 #define PAGE_MASK (~UINT64_C(0xfff))
@@ -94,11 +94,20 @@ struct tlb_info {
 
 enum tlb_kind { TLB_KERNEL, TLB_KERNEL_SMAP, TLB_USER, TLB_KIND_COUNT };
 
+/*
+ * What a flush has to look at is kept small: the slots that a load of CR3 empties are listed as they
+ * are filled (more than fit: all are looked at), and where pieces of large pages may be is noted by
+ * hashed address.
+ */
+#define TLB_LISTED     1024
+#define TLB_LARGE_BITS 4096 /* one for 2 MiB */
 struct tlb {
     struct tlb_entry entry[TLB_SIZE];
     struct tlb_info info[TLB_SIZE];
-    bool used;
-    bool large[2]; /* it may hold pieces of large pages in the lower, upper half of addresses */
+    unsigned listed; /* slots filled with pages that are not global */
+    uint16_t list[TLB_LISTED];
+    bool huge; /* there may be pieces of pages larger than 2 MiB */
+    uint64_t large[TLB_LARGE_BITS / 64];
 };
 
 struct block;

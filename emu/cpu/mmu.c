@@ -31,6 +31,7 @@ struct walk {
 static struct tlb_entry *find(struct cpu *cpu, uint64_t va, enum mmu_access access,
                               enum tlb_kind kind, uint64_t *ret_phys);
 static enum tlb_kind current_kind(const struct cpu *cpu);
+static void note_filled(struct tlb *tlb, unsigned slot);
 
 /* ---- page tables in guest memory ------------------------------------------------------------- */
 
@@ -266,7 +267,6 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     bool split = host.read && host.write && host.read != host.write;
     uint64_t keep = info->exec == page && info->phys == phys ? info->exec : tlb_empty(slot);
 
-    tlb->used = true;
     entry->host = (uintptr_t)pointer;
     bool watched = debug_active(cpu) && debug_page_watched(cpu, va);
     entry->read = !readable ? tlb_empty(slot) : page ^ (host.read && !watched ? 0 : TLB_SLOW);
@@ -277,8 +277,8 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     info->page = page;
     info->phys = phys;
     info->page_shift = walk.page_shift;
-    tlb->large[va >> 63] |= walk.page_shift > 12;
     info->global = walk.global;
+    note_filled(tlb, slot);
     return entry;
 }
 
@@ -566,10 +566,12 @@ void mmu_flush(struct cpu *cpu)
 {
     tell_engine(cpu, MAPPINGS_ALL, 0);
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
+        struct tlb *tlb = &cpu->tlbs[kind];
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            clear_slot(&cpu->tlbs[kind], i);
-        cpu->tlbs[kind].used = false;
-        memset(cpu->tlbs[kind].large, 0, sizeof(cpu->tlbs[kind].large));
+            clear_slot(tlb, i);
+        tlb->listed = 0;
+        tlb->huge = false;
+        memset(tlb->large, 0, sizeof(tlb->large));
     }
 }
 
@@ -578,16 +580,36 @@ void mmu_flush_non_global(struct cpu *cpu)
     tell_engine(cpu, MAPPINGS_NON_GLOBAL, 0);
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         struct tlb *tlb = &cpu->tlbs[kind];
-        if (!tlb->used)
-            continue;
-        bool kept = false;
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
-            if (tlb->info[i].global)
-                kept = true;
-            else
-                clear_slot(tlb, i);
+        bool all = tlb->listed > TLB_LISTED;
+        unsigned count = all ? TLB_SIZE : tlb->listed;
+        for (unsigned i = 0; i < count; i++) {
+            unsigned slot = all ? i : tlb->list[i];
+            if (!tlb->info[slot].global)
+                clear_slot(tlb, slot);
         }
-        tlb->used = kept;
+        tlb->listed = 0;
+    }
+}
+
+static uint64_t *large_word(struct tlb *tlb, uint64_t address, uint64_t *ret_bit)
+{
+    uint64_t hash = (address >> 21) % TLB_LARGE_BITS;
+    *ret_bit = UINT64_C(1) << (hash & 63);
+    return &tlb->large[hash / 64];
+}
+
+static void note_filled(struct tlb *tlb, unsigned slot)
+{
+    const struct tlb_info *info = &tlb->info[slot];
+    if (!info->global) {
+        if (tlb->listed < TLB_LISTED)
+            tlb->list[tlb->listed] = (uint16_t)slot;
+        tlb->listed = MIN(tlb->listed + 1, TLB_LISTED + 1);
+    }
+    if (info->page_shift > 12) {
+        uint64_t bit, *word = large_word(tlb, info->page, &bit);
+        *word |= bit;
+        tlb->huge |= info->page_shift > 21;
     }
 }
 
@@ -596,11 +618,12 @@ void mmu_flush_page(struct cpu *cpu, uint64_t address)
     tell_engine(cpu, MAPPINGS_PAGE, address);
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         struct tlb *tlb = &cpu->tlbs[kind];
-        if (!tlb->used)
-            continue;
+        uint64_t bit, *word = large_word(tlb, address, &bit);
         clear_slot(tlb, (address >> 12) & (TLB_SIZE - 1));
+        if (!(*word & bit) && !tlb->huge)
+            continue;
         /* A large page's other pieces go, too. */
-        for (unsigned i = 0; tlb->large[address >> 63] && i < TLB_SIZE; i++) {
+        for (unsigned i = 0; i < TLB_SIZE; i++) {
             unsigned shift = tlb->info[i].page_shift;
             if (shift > 12 && tlb->info[i].page >> shift == address >> shift)
                 clear_slot(tlb, i);

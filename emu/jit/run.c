@@ -100,6 +100,7 @@ static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
             jit_link(jit, exit, to, is_global(cpu, to->rip));
     } else {
         jit->stats.exits_other++;
+        jit_note_jump(jit, to, is_global(cpu, to->rip));
     }
 }
 
