@@ -148,7 +148,11 @@ test-long: deps ## the checks that take longer than a coffee
 	@$(MAKE) --no-print-directory -j2 test-build guest
 	@BUILD=$(BUILD) tests/run.sh --long
 
-bench: all guest ## benchmarks, each as a ratio to a peer run in the same call
+$(BUILD)/tests/bench/queue_bench: $(BUILD)/obj/tests/bench/queue_bench.o $(call LIB,storage)
+	@mkdir -p $(@D)
+	$(if $(V),,@echo "  LINK    $(patsubst $(BUILD)/%,%,$@)";) $(CC) $(LDFLAGS_all) -o $@ $^ $(LIBS_storage) $(LIBS_base)
+
+bench: all guest $(BUILD)/tests/bench/queue_bench ## benchmarks, each as a ratio to a peer run in the same call
 	@BUILD=$(BUILD) tests/bench/run.sh
 
 lint: ## layout, banned calls, include rules
