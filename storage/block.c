@@ -13,6 +13,9 @@ static const struct block_driver *const drivers[BLOCK_FORMAT_COUNT] = {
     [BLOCK_FORMAT_VHD_FIXED] = &block_driver_vhd_fixed,
     [BLOCK_FORMAT_VHD_DYNAMIC] = &block_driver_vhd_dynamic,
     [BLOCK_FORMAT_VHD_DIFFERENCING] = &block_driver_vhd_differencing,
+    [BLOCK_FORMAT_VHDX_FIXED] = &block_driver_vhdx_fixed,
+    [BLOCK_FORMAT_VHDX_DYNAMIC] = &block_driver_vhdx_dynamic,
+    [BLOCK_FORMAT_VHDX_DIFFERENCING] = &block_driver_vhdx_differencing,
 };
 
 const char *block_format_name(enum block_format format)

@@ -136,6 +136,9 @@ extern const struct block_driver block_driver_raw;
 extern const struct block_driver block_driver_vhd_fixed;
 extern const struct block_driver block_driver_vhd_dynamic;
 extern const struct block_driver block_driver_vhd_differencing;
+extern const struct block_driver block_driver_vhdx_fixed;
+extern const struct block_driver block_driver_vhdx_dynamic;
+extern const struct block_driver block_driver_vhdx_differencing;
 
 /* By content; NULL: no format of ours. */
 const struct block_driver *block_driver_probe(struct host_file *file);

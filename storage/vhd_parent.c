@@ -11,7 +11,7 @@
  */
 
 /* The way from folder to file, both absolute and without dots, in the form ".\a" or "..\a". */
-static char *relative_path(const char *folder, const char *file)
+char *vhd_relative_path(const char *folder, const char *file)
 {
     g_auto(GStrv) from = g_strsplit(folder + 1, "/", -1), to = g_strsplit(file + 1, "/", -1);
     GString *path = g_string_new(NULL);
@@ -105,7 +105,7 @@ GByteArray *vhd_parent_describe(struct vhd_header *header, uint64_t base, const 
 {
     g_autofree char *child_folder = g_path_get_dirname(child_path);
     char *folder = realpath(child_folder, NULL), *file = realpath(block_path(parent), NULL);
-    g_autofree char *relative = folder && file ? relative_path(folder, file) : NULL;
+    g_autofree char *relative = folder && file ? vhd_relative_path(folder, file) : NULL;
     g_autofree char *absolute = file ? g_strdelimit(g_strdup(file), "/", '\\') : NULL;
     GByteArray *paths = g_byte_array_new();
     bool ok = false;

@@ -15,6 +15,10 @@
 GByteArray *vhd_parent_describe(struct vhd_header *header, uint64_t base, const char *child_path,
                                 struct block_device *parent, GError **error);
 
+/* The way from a folder to a file, both absolute and without dots, as ".\\a" or "..\\a"; caller
+ * frees. */
+char *vhd_relative_path(const char *folder, const char *file);
+
 /* The parent's file has another time than the child was told. */
 bool vhd_parent_touched(const struct vhd_header *header, struct block_device *parent);
 

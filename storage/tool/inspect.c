@@ -42,7 +42,7 @@ static void print_info_json(struct block_device *device, const struct block_info
            info->block_size, info->blocks_total, info->blocks_allocated, info->cylinders,
            info->heads, info->sectors_per_track);
     print_id(info->unique_id);
-    printf("\", \"parents\": [");
+    printf("\", \"sectorSize\": %u, \"parents\": [", info->sector_size);
     while ((device = block_parent(device))) {
         fputs(separator, stdout);
         tool_print_json(block_path(device));
@@ -67,9 +67,13 @@ static void print_info(struct block_device *device, const struct block_info *inf
                info->blocks_total, info->block_size / 1024);
     if (info->format == BLOCK_FORMAT_RAW)
         return;
-    printf("geometry     %u cylinders, %u heads, %u sectors per track\n", info->cylinders,
-           info->heads, info->sectors_per_track);
-    printf("creator      \"%s\"\n", info->creator);
+    if (info->sector_size)
+        printf("sector size  %u bytes\n", info->sector_size);
+    if (info->cylinders)
+        printf("geometry     %u cylinders, %u heads, %u sectors per track\n", info->cylinders,
+               info->heads, info->sectors_per_track);
+    if (*info->creator)
+        printf("creator      \"%s\"\n", info->creator);
     printf("id           ");
     print_id(info->unique_id);
     printf("\n");
