@@ -14,7 +14,7 @@ PKGS_base       := glib-2.0 gio-2.0
 PKGS_proto      := libprotobuf-c
 PKGS_storage    := liburing zlib libzstd
 PKGS_tool       := fuse3
-PKGS_emu        := libpng slirp
+PKGS_emu        := libpng slirp libzstd libxxhash
 PKGS_agent      := libevent libevent_openssl libevent_pthreads openssl libprotobuf-c jansson libcurl
 PKGS_controller := $(PKGS_agent) yaml-0.1 sqlite3
 PKGS_all := $(sort $(PKGS_base) $(PKGS_storage) $(PKGS_tool) $(PKGS_emu) $(PKGS_controller))
@@ -126,6 +126,8 @@ $(BUILD)/tests/guest/%.bin: tests/guest/%.asm
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -f bin -o $@ $<
 $(BUILD)/tests/unit/emu/test_cpu_guest: | $(addprefix $(BUILD)/tests/guest/,cpu_system.bin cpu_legacy.bin cpu_smp.bin)
+# The recording back end that these stand upon.
+$(addprefix $(BUILD)/tests/unit/storage/,test_power test_faults): $(addprefix $(BUILD)/obj/tests/unit/storage/,power.o model.o)
 .SECONDEXPANSION:
 $(TEST_BIN): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(TEST_LIBS_$$(call unit_folder,$$@))
 	@mkdir -p $(@D)

@@ -7,7 +7,7 @@ packages="
 build-essential pkg-config
 libglib2.0-dev libzydis-dev libevent-dev libnng-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
 libjansson-dev libyaml-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libpng-dev
-libslirp-dev liburing-dev
+libslirp-dev liburing-dev libxxhash-dev
 seabios acpica-tools
 busybox-static cpio zstd e2fsprogs mtools dosfstools syslinux syslinux-common fdisk
 zlib1g-dev libzstd-dev libfuse3-dev fuse3 ntfs-3g libnbd-bin

@@ -41,17 +41,17 @@
 
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
-    char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file;
+    char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
     char **disks, **nets, **extras;
     gboolean no_reboot, debug_exit, version;
 };
 
 static void clear_options(struct options *o)
 {
-    char **texts[] = {&o->memory,   &o->cpus,       &o->engine,     &o->cpu_model,
-                      &o->serial,   &o->kernel,     &o->initrd,     &o->append,
-                      &o->firmware, &o->boot_order, &o->debugcon,   &o->control,
-                      &o->name,     &o->pidfile,    &o->serial_log, &o->exit_file};
+    char **texts[] = {&o->memory,    &o->cpus,    &o->engine, &o->cpu_model, &o->serial,
+                      &o->kernel,    &o->initrd,  &o->append, &o->firmware,  &o->boot_order,
+                      &o->debugcon,  &o->control, &o->name,   &o->pidfile,   &o->serial_log,
+                      &o->exit_file, &o->restore};
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
@@ -64,7 +64,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
     const GOptionEntry entries[] = {
         {"memory",     'm', 0, G_OPTION_ARG_STRING,       &o->memory,     "guest memory (512M)",                "SIZE"     },
         {"cpus",       'c', 0, G_OPTION_ARG_STRING,       &o->cpus,       "virtual CPUs (1)",                   "N"        },
-        {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes (interp)",             "NAME"     },
+        {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes: jit, interp (jit)",
+         "NAME"                                                                                                            },
         {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",              "NAME"     },
         {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to sixteen, four on ide",
          "SPEC"                                                                                                            },
@@ -86,6 +87,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"name",       'n', 0, G_OPTION_ARG_STRING,       &o->name,       "the machine's name",                 "NAME"     },
         {"pidfile",    0,   0, G_OPTION_ARG_FILENAME,     &o->pidfile,    "write the process id there",         "FILE"     },
         {"exit-file",  0,   0, G_OPTION_ARG_FILENAME,     &o->exit_file,  "write there how it ended",
+         "FILE"                                                                                                            },
+        {"restore",    0,   0, G_OPTION_ARG_FILENAME,     &o->restore,    "go on where ctl save left off",
          "FILE"                                                                                                            },
         {"no-reboot",  0,   0, G_OPTION_ARG_NONE,         &o->no_reboot,  "end where the guest resets",         NULL       },
         {"debugcon",   0,   0, G_OPTION_ARG_STRING,       &o->debugcon,   "the firmware's log",                 "file:PATH"},
@@ -177,7 +180,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
 {
     *config = (struct machine_config){
         .name = o->name,
-        .engine = o->engine ? o->engine : "interp",
+        .engine = o->engine ? o->engine : "jit",
         .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
         .serial = o->serial ? o->serial : "none",
         .serial_log = o->serial_log,
@@ -268,6 +271,10 @@ static bool run(const struct options *o, const struct machine_config *config, in
     struct machine *machine = machine_new(config, error);
     if (!machine)
         return false;
+    if (o->restore && !machine_restore_file(machine, o->restore, error)) {
+        machine_free(machine, NULL);
+        return false;
+    }
     struct signals signals = {machine, false};
     machine_watch(machine, signal_fd, POLLIN, signalled, &signals);
     bool ok = write_pidfile(o->pidfile, error);

@@ -414,6 +414,30 @@ bool block_bitmaps_load(struct block_device *device, GError **error)
     return device->read_only || !device->bitmaps || write_sidecar(device, path, true, error);
 }
 
+void block_bitmaps_resize(struct block_device *device)
+{
+    struct block_bitmap *bitmap;
+
+    for (unsigned i = 0; (bitmap = block_bitmap_at(device, i)); i++) {
+        uint64_t count = (device->size + bitmap->grain - 1) / bitmap->grain, before = bitmap->count;
+        size_t bytes = (size_t)((count + 7) / 8);
+        uint8_t *bits = g_malloc0(bytes);
+
+        memcpy(bits, bitmap->bits, MIN(bytes, bitmap->bytes));
+        pthread_mutex_lock(&bitmap->lock);
+        g_free(bitmap->bits);
+        bitmap->bits = bits;
+        bitmap->bytes = bytes;
+        bitmap->count = count;
+        bitmap->disk_size = device->size;
+        if (count > before)
+            fill(bitmap, before, count, true);
+        else if (count % 8)
+            bits[bytes - 1] &= (uint8_t)((1u << count % 8) - 1);
+        pthread_mutex_unlock(&bitmap->lock);
+    }
+}
+
 void block_bitmaps_free(struct block_device *device)
 {
     g_clear_pointer(&device->bitmaps, g_ptr_array_unref);

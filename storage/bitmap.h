@@ -50,4 +50,6 @@ bool block_bitmap_next(struct block_bitmap *bitmap, uint64_t offset, uint64_t *r
 bool block_bitmaps_load(struct block_device *device, GError **error);
 /* Writes them, after the image was flushed. */
 bool block_bitmaps_save(struct block_device *device, GError **error);
+/* The disk has another size: what it gained is dirty. */
+void block_bitmaps_resize(struct block_device *device);
 void block_bitmaps_free(struct block_device *device);

@@ -48,6 +48,12 @@ static const struct block_driver *find_driver(struct host_file *file, unsigned f
 {
     const struct block_driver *driver = block_driver_probe(file);
 
+    if (host_file_read_failed(file)) { /* it must not be taken for another format, or for raw */
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO,
+                    "cannot tell the format of %s: reading it failed; look at the host's disk",
+                    host_file_path(file));
+        return NULL;
+    }
     if (driver || flags & BLOCK_OPEN_PROBE_RAW)
         return driver ? driver : &block_driver_raw;
     g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,

@@ -36,6 +36,11 @@ static bool check_file(struct host_file *file, bool repair, struct block_check *
 {
     const struct block_driver *driver = block_driver_probe(file);
 
+    if (host_file_read_failed(file)) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO, "cannot check %s: reading it failed",
+                    host_file_path(file));
+        return false;
+    }
     if (!driver)
         return vhd_check(file, repair, check, error);
     check->format = driver->format;

@@ -17,6 +17,8 @@
 struct host_file {
     int fd;
     bool is_device;
+    bool read_failed; /* this and the next: only ever set, by any thread */
+    bool flush_failed;
     char *path;
 };
 
@@ -161,6 +163,7 @@ bool host_file_read(struct host_file *file, uint64_t offset, void *buffer, size_
             continue;
         if (n < 0) {
             host_file_set_error(error, file, "read", errno);
+            __atomic_store_n(&file->read_failed, true, __ATOMIC_RELAXED);
             return false;
         }
         if (n == 0) {
@@ -174,6 +177,11 @@ bool host_file_read(struct host_file *file, uint64_t offset, void *buffer, size_
         length -= (size_t)n;
     }
     return true;
+}
+
+bool host_file_read_failed(const struct host_file *file)
+{
+    return __atomic_load_n(&file->read_failed, __ATOMIC_RELAXED);
 }
 
 bool host_file_write(struct host_file *file, uint64_t offset, const void *buffer, size_t length,
@@ -279,11 +287,21 @@ bool host_file_copy(struct host_file *from, uint64_t from_offset, struct host_fi
 
 /* ---- durability ------------------------------------------------------------------------------ */
 
+/* A failed sync may have lost what it was to write, and Linux tells of that only once: a later one
+ * that succeeds proves nothing. */
 bool host_file_flush(struct host_file *file, GError **error)
 {
+    if (__atomic_load_n(&file->flush_failed, __ATOMIC_RELAXED)) {
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO,
+                    "cannot flush %s: an earlier flush of it failed, so that writes since the last "
+                    "good one may be lost; close it and look at the host's disk",
+                    file->path);
+        return false;
+    }
     if (fdatasync(file->fd) == 0)
         return true;
     host_file_set_error(error, file, "flush", errno);
+    __atomic_store_n(&file->flush_failed, true, __ATOMIC_RELAXED);
     return false;
 }
 

@@ -36,6 +36,8 @@ bool host_file_read(struct host_file *file, uint64_t offset, void *buffer, size_
                     GError **error);
 bool host_file_write(struct host_file *file, uint64_t offset, const void *buffer, size_t length,
                      GError **error);
+/* True once a read has failed, other than by the file's end: what was not found may be there. */
+bool host_file_read_failed(const struct host_file *file);
 /* Grows with a hole, or cuts. */
 bool host_file_resize(struct host_file *file, uint64_t size, GError **error);
 /* Gives the space back where the file system can; the bytes read as zero afterwards, or, when false

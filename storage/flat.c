@@ -1,5 +1,8 @@
 #include "storage/flat.h"
 
+#define CHUNK (1u << 20)
+#define GRAIN 4096u /* a hole smaller than a page of the host's saves nothing */
+
 void flat_map(struct block_device *device, uint64_t offset, uint64_t length, bool writing,
               struct block_map *ret_map)
 {
@@ -50,4 +53,43 @@ bool flat_next_extent(struct block_device *device, uint64_t offset, struct block
         .kind = data ? BLOCK_EXTENT_DATA : BLOCK_EXTENT_UNALLOCATED,
     };
     return true;
+}
+
+/* Punches the runs of zero grains out of a chunk that was read. */
+static void punch_zeroes(struct block_device *device, uint64_t offset, const uint8_t *chunk,
+                         size_t length)
+{
+    size_t begin = 0, end;
+
+    for (; begin < length; begin = end) {
+        bool zero = block_is_zero(chunk + begin, MIN(GRAIN, length - begin));
+
+        for (end = begin + GRAIN; end < length; end += GRAIN)
+            if (zero != block_is_zero(chunk + end, MIN(GRAIN, length - end)))
+                break;
+        end = MIN(end, length);
+        if (zero)
+            host_file_punch(device->file, offset + begin, end - begin);
+    }
+}
+
+bool flat_compact(struct block_device *device, block_progress_fn progress, void *opaque,
+                  GError **error)
+{
+    g_autofree uint8_t *chunk = g_malloc(CHUNK);
+    struct block_extent extent;
+
+    for (uint64_t at = 0; at < device->size; at += extent.length) {
+        if (!flat_next_extent(device, at, &extent, error))
+            return false;
+        extent.length = MIN(extent.length, extent.kind == BLOCK_EXTENT_DATA ? CHUNK : UINT64_MAX);
+        if (progress)
+            progress(opaque, at + extent.length, device->size);
+        if (extent.kind != BLOCK_EXTENT_DATA)
+            continue;
+        if (!host_file_read(device->file, at, chunk, extent.length, error))
+            return false;
+        punch_zeroes(device, at, chunk, extent.length);
+    }
+    return host_file_flush(device->file, error);
 }

@@ -19,3 +19,6 @@ bool flat_write_zeroes(struct block_device *device, uint64_t offset, uint64_t le
 /* Holes of the file are UNALLOCATED. */
 bool flat_next_extent(struct block_device *device, uint64_t offset, struct block_extent *ret_extent,
                       GError **error);
+/* Makes holes of the runs of zeroes. */
+bool flat_compact(struct block_device *device, block_progress_fn progress, void *opaque,
+                  GError **error);

@@ -48,4 +48,5 @@ const struct block_driver block_driver_raw = {
     .write_zeroes = flat_write_zeroes,
     .next_extent = flat_next_extent,
     .resize = raw_resize,
+    .compact = flat_compact,
 };

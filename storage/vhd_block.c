@@ -156,6 +156,9 @@ static bool append_place(struct vhd_sparse *vhd, uint64_t *ret_start, GError **e
         return false;
     }
     vhd->end_dirty = true; /* from here on the old footer may be overwritten */
+    if (vhd->tail_unclean && !host_file_resize(vhd->device.file, vhd->space.end, error))
+        return false;
+    vhd->tail_unclean = false;
     if (!host_file_resize(vhd->device.file, start + vhd_block_footprint(vhd) + VHD_FOOTER_SIZE,
                           error))
         return false;
@@ -169,7 +172,8 @@ static void cut_off(struct vhd_sparse *vhd)
     uint8_t raw[VHD_FOOTER_SIZE];
 
     vhd_footer_encode(&vhd->footer, raw);
-    if (host_file_resize(vhd->device.file, vhd->space.end, NULL))
+    vhd->tail_unclean = !host_file_resize(vhd->device.file, vhd->space.end, NULL);
+    if (!vhd->tail_unclean)
         vhd->end_dirty = !host_file_write(vhd->device.file, vhd->space.end, raw, sizeof(raw), NULL);
 }
 

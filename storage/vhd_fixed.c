@@ -204,5 +204,6 @@ const struct block_driver block_driver_vhd_fixed = {
     .next_extent = flat_next_extent,
     .get_info = fixed_get_info,
     .resize = fixed_resize,
+    .compact = flat_compact,
     .check = vhd_check,
 };

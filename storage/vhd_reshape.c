@@ -41,13 +41,13 @@ bool vhd_sparse_trim(struct vhd_sparse *vhd, GError **error)
         return true;
     /* the old footer is the file's last sector until the new one is down and the cut is made */
     vhd_footer_encode(&vhd->footer, raw);
-    vhd->end_dirty = true;
+    vhd->end_dirty = vhd->tail_unclean = true;
     if (!host_file_write(file, vhd->space.end, raw, sizeof(raw), error) ||
         !host_file_flush(file, error) ||
         !host_file_resize(file, vhd->space.end + VHD_FOOTER_SIZE, error) ||
         !host_file_flush(file, error))
         return false;
-    vhd->end_dirty = false;
+    vhd->end_dirty = vhd->tail_unclean = false;
     return true;
 }
 
@@ -86,8 +86,8 @@ bool vhd_sparse_replace_header(struct vhd_sparse *vhd, struct vhd_header *header
         (locators &&
          !host_file_write(file, staging + VHD_HEADER_SIZE, locators->data, locators->len, error)) ||
         !host_file_flush(file, error)) {
-        host_file_resize(file, staging,
-                         NULL); /* the end as it was; the footer comes with a flush */
+        /* the end as it was; the footer comes with a flush */
+        vhd->tail_unclean = !host_file_resize(file, staging, NULL);
         return false;
     }
     vhd_space_reserve(&vhd->space, staging, end);

@@ -42,8 +42,10 @@ static bool read_footers(struct vhd_sparse *vhd, uint64_t file_size, enum vhd_di
         return false;
     if (file_size >= 2 * VHD_FOOTER_SIZE &&
         host_file_read(file, file_size - VHD_FOOTER_SIZE, tail, sizeof(tail), NULL) &&
-        vhd_footer_decode(&vhd->footer, tail, path_of(vhd), NULL) && vhd->footer.type == type)
+        vhd_footer_decode(&vhd->footer, tail, path_of(vhd), NULL) && vhd->footer.type == type) {
+        vhd->copy_dirty = memcmp(copy, tail, sizeof(copy)) != 0;
         return true;
+    }
     vhd->end_dirty = true;
     return vhd_footer_decode(&vhd->footer, copy, path_of(vhd), error);
 }
@@ -204,7 +206,7 @@ bool vhd_sparse_open(struct vhd_sparse *vhd, enum vhd_disk_type type, GError **e
     if (!finish_header(vhd, error))
         return false;
     if (!vhd->end_dirty && file_size == vhd->space.end + VHD_FOOTER_SIZE)
-        return true;
+        return !vhd->copy_dirty || vhd_sparse_write_footers(vhd, error);
     /* What lies past the last block the BAT knows was never acknowledged by a flush. A longer
      * tail is cut so that new blocks begin as holes, which read as zero. The footer goes down
      * first: the old one is the file's last sector until the cut. */

@@ -63,7 +63,9 @@ struct vhd_sparse {
     unsigned dirty_bitmaps; /* how many of `bitmaps` are dirty */
     uint8_t *bat_dirty;     /* per BAT sector: differs from the file */
     bool bat_any_dirty;
-    bool end_dirty; /* the footer has to be written at space.end */
+    bool end_dirty;    /* the footer has to be written at space.end */
+    bool tail_unclean; /* what lies past space.end is not all holes */
+    bool copy_dirty;   /* when opened: the copy at 0 is not the footer */
     struct vhd_space space;
 };
 

@@ -9,7 +9,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#define TIMEOUT_MS 10000
+#define TIMEOUT_MS      10000
+#define SAVE_TIMEOUT_MS 3600000 /* as long as the disk takes */
 
 static const struct {
     const char *name;
@@ -24,6 +25,8 @@ static const struct {
     {"resume",     EMU__COMMAND__COMMAND_RESUME,     false, "let them go on"                        },
     {"quit",       EMU__COMMAND__COMMAND_QUIT,       false, "cut the power: flush the disks and end"},
     {"screendump", EMU__COMMAND__COMMAND_SCREENDUMP, true,  "FILE.png: write the screen to it"      },
+    {"save",       EMU__COMMAND__COMMAND_SAVE,       true,
+     "FILE: pause, and write the machine to it for --restore"                                       },
 };
 
 static const char *const state_names[] = {"unknown", "running", "paused", "ending"};
@@ -195,7 +198,8 @@ static int send_request(const char *socket, const Emu__Request *request, bool js
     int code = nng_req0_open(&req);
     if (code)
         return complain(socket, nng_strerror(code));
-    nng_socket_set_ms(req, NNG_OPT_RECVTIMEO, TIMEOUT_MS);
+    bool is_save = request->command == EMU__COMMAND__COMMAND_SAVE;
+    nng_socket_set_ms(req, NNG_OPT_RECVTIMEO, is_save ? SAVE_TIMEOUT_MS : TIMEOUT_MS);
     nng_socket_set_ms(req, NNG_OPT_SENDTIMEO, TIMEOUT_MS);
     int status = exchange(req, socket, request, json);
     nng_close(req);
@@ -241,8 +245,12 @@ int ctl_main(int argc, char **argv)
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (strcmp(argv[2], commands[i].name) != 0)
             continue;
-        if (argc != (commands[i].has_file ? 4 : 3))
-            return usage(commands[i].has_file ? "screendump takes one file" : "too many arguments");
+        if (argc != (commands[i].has_file ? 4 : 3)) {
+            g_autofree char *problem =
+                g_strdup_printf("%s takes %s", commands[i].name,
+                                commands[i].has_file ? "one file" : "nothing more");
+            return usage(problem);
+        }
         Emu__Request request = EMU__REQUEST__INIT;
         request.has_command = 1;
         request.command = commands[i].command;

@@ -189,6 +189,22 @@ static GBytes *do_screendump(struct machine *machine, const Emu__Request *reques
     return ok ? answer_ok() : answer_error(error->message);
 }
 
+/* What runs on after it was saved would no longer fit its disks: so it stays paused. */
+static GBytes *do_save(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    if (!request->file || request->file[0] != '/')
+        return answer_error("save: name the file with an absolute path");
+    bool was_paused = machine_state(machine) == MACHINE_PAUSED;
+    if (!was_paused)
+        machine_pause(machine);
+    if (machine_save_file(machine, request->file, &error))
+        return answer_ok();
+    if (!was_paused)
+        machine_resume(machine);
+    return answer_error(error->message);
+}
+
 static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *request) = {
     [EMU__COMMAND__COMMAND_STATUS] = do_status,
     [EMU__COMMAND__COMMAND_POWERDOWN] = do_powerdown,
@@ -197,6 +213,7 @@ static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *
     [EMU__COMMAND__COMMAND_RESUME] = do_resume,
     [EMU__COMMAND__COMMAND_QUIT] = do_quit,
     [EMU__COMMAND__COMMAND_SCREENDUMP] = do_screendump,
+    [EMU__COMMAND__COMMAND_SAVE] = do_save,
 };
 
 GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, size_t size)
@@ -208,7 +225,7 @@ GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, siz
     GBytes *answer = command < G_N_ELEMENTS(commands) && commands[command]
                          ? commands[command](machine, request)
                          : answer_error("unknown command; this version knows status, powerdown, "
-                                        "reset, pause, resume, quit and screendump");
+                                        "reset, pause, resume, quit, screendump and save");
     emu__request__free_unpacked(request, NULL);
     return answer;
 }

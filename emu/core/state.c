@@ -237,3 +237,17 @@ GBytes *state_find(GBytes *image, const char *name, unsigned *ret_version)
     }
     return NULL;
 }
+
+char *state_next(GBytes *image, gsize *at)
+{
+    struct reader reader = {NULL, 0, ""}, payload;
+    const uint8_t *name, *start = g_bytes_get_data(image, &reader.left);
+    size_t length;
+    unsigned version;
+    reader.bytes = start + *at;
+    reader.left -= MIN(*at, reader.left);
+    if (!take_section(&reader, &name, &length, &version, &payload))
+        return NULL;
+    *at = (gsize)(reader.bytes - start);
+    return g_strndup((const char *)name, length);
+}

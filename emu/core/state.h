@@ -69,3 +69,5 @@ bool state_load(GBytes *section, const char *name, unsigned version,
 /* Finds the section called `name` in a saved image (sections one after the other); NULL when it is
  * not there or the image is damaged before it. The bytes hold the whole section. New reference. */
 GBytes *state_find(GBytes *image, const char *name, unsigned *ret_version);
+/* The name of the section at *at, which then is the next one's place; NULL at the end. Free it. */
+char *state_next(GBytes *image, gsize *at);

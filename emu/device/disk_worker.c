@@ -166,6 +166,14 @@ void disk_worker_drain(struct disk_worker *worker)
     pthread_mutex_unlock(&worker->lock);
 }
 
+bool disk_worker_flush(struct disk_worker *worker, GError **error)
+{
+    if (worker->read_only || block_flush(worker->device, error))
+        return true;
+    g_prefix_error(error, "disk %s: ", worker->name);
+    return false;
+}
+
 uint64_t disk_worker_size(const struct disk_worker *worker)
 {
     return worker->size;

@@ -48,6 +48,9 @@ void disk_worker_start(struct disk_worker *worker, enum disk_operation operation
 /* Waits until nothing is under way. Board lock not held. */
 void disk_worker_drain(struct disk_worker *worker);
 
+/* Flushes at once, on the calling thread; nothing may be under way. Board lock not held. */
+bool disk_worker_flush(struct disk_worker *worker, GError **error);
+
 uint64_t disk_worker_size(const struct disk_worker *worker); /* bytes */
 bool disk_worker_read_only(const struct disk_worker *worker);
 void disk_worker_counters(struct disk_worker *worker, struct disk_counters *ret_counters);

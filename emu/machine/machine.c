@@ -2,6 +2,7 @@
 
 #include "emu/core/clock.h"
 #include "emu/cpu/cpu.h"
+#include "emu/device/cmos.h"
 #include "emu/device/piix4_pm.h"
 #include "emu/device/uart.h"
 #include <errno.h>
@@ -188,15 +189,23 @@ void machine_reset(struct machine *machine)
 
 void machine_pause(struct machine *machine)
 {
+    if (machine->paused)
+        return;
     vcpus_hold(machine);
     machine->paused = true;
     guest_clock_pause(machine->board.clock);
+    machine->paused_at = g_get_real_time();
     for (unsigned i = 0; i < machine->config->disk_count; i++)
         disk_worker_drain(machine->disks[i]);
 }
 
 void machine_resume(struct machine *machine)
 {
+    if (machine->paused) {
+        board_lock(&machine->board);
+        cmos_skip_time(machine->devices[PC_CMOS], (g_get_real_time() - machine->paused_at) * 1000);
+        board_unlock(&machine->board);
+    }
     machine->paused = false;
     guest_clock_resume(machine->board.clock);
     vcpus_release(machine);

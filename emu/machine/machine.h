@@ -122,6 +122,12 @@ struct device *machine_device(struct machine *machine, unsigned index);
 GBytes *machine_save(struct machine *machine);
 bool machine_load(struct machine *machine, GBytes *image, GError **error);
 
+/* A paused machine to a file, and back into one of the same configuration that has not run yet
+ * (emu/machine/saved_file.c has the format). Disks are flushed; they are not in the file and must
+ * be as they were. After a failed restore the machine can only be freed. */
+bool machine_save_file(struct machine *machine, const char *path, GError **error);
+bool machine_restore_file(struct machine *machine, const char *path, GError **error);
+
 /* File descriptors the device thread looks after. `events` as poll(2) has them; the callback is
  * without the board lock. machine_watch() replaces the events of a descriptor it knows. */
 typedef void machine_watch_function(void *opaque, int fd, short events);

@@ -79,9 +79,10 @@ struct machine {
 
     pthread_mutex_t lock; /* guards what follows; inside the board lock */
     pthread_cond_t changed;
-    bool hold;   /* vCPU threads park */
-    bool ending; /* vCPU threads end */
-    bool paused; /* by machine_pause() */
+    bool hold;         /* vCPU threads park */
+    bool ending;       /* vCPU threads end */
+    bool paused;       /* by machine_pause() */
+    int64_t paused_at; /* microseconds since 1970 */
 };
 
 enum machine_request {

@@ -7,6 +7,7 @@
 #include "emu/cpu/state.h"
 #include "emu/machine/machine_internal.h"
 #include <gio/gio.h>
+#include <string.h>
 
 struct saved_clock {
     int64_t now;
@@ -49,18 +50,43 @@ static bool load_section(GBytes *image, const char *name, unsigned version,
 {
     g_autoptr(GBytes) section = state_find(image, name, NULL);
     if (!section) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "saved state: it has no section %s",
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                    "the saved machine has no %s, this one has; start it with the same options",
                     name);
         return false;
     }
     return state_load(section, name, version, fields, object, error);
 }
 
+/* What the file has and this machine has not would be lost without a word. */
+static bool check_devices(struct machine *machine, GBytes *image, GError **error)
+{
+    g_autoptr(GHashTable) known = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, NULL);
+    struct device *device;
+    gsize at = 0;
+    for (unsigned i = 0; (device = machine_device(machine, i)); i++)
+        g_hash_table_add(known, section_name(machine, device, i));
+    for (;;) {
+        g_autofree char *name = state_next(image, &at);
+        if (!name)
+            return true;
+        if (g_hash_table_contains(known, name) || strcmp(name, "clock") == 0 ||
+            g_str_has_prefix(name, "cpu."))
+            continue;
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                    "the saved machine has a device %s, this one has not; start it with the same "
+                    "options",
+                    name);
+        return false;
+    }
+}
+
 static bool load_all(struct machine *machine, GBytes *image, GError **error)
 {
     struct saved_clock clock = {0};
     struct device *device;
-    if (!load_section(image, "clock", 1, clock_fields, &clock, error))
+    if (!check_devices(machine, image, error) ||
+        !load_section(image, "clock", 1, clock_fields, &clock, error))
         return false;
     guest_clock_set(machine->board.clock, clock.now);
     for (unsigned i = 0; (device = machine_device(machine, i)); i++) {
