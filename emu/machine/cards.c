@@ -71,14 +71,12 @@ static bool add_disk(struct machine *machine, struct pci_bus *bus, unsigned inde
 
 char *cards_disk_path(const struct machine *machine, unsigned index)
 {
-    unsigned position = 0;
+    unsigned position = pc_disk_position(machine, index);
     for (unsigned i = 0; i < machine->cards->len; i++) {
         const struct card *card = &g_array_index(machine->cards, struct card, i);
         if (card->disk == (int)index)
             return g_strdup_printf("/pci@i0cf8/scsi@%x/disk@0,0", card->devfn >> 3);
     }
-    for (unsigned i = 0; i < index; i++)
-        position += machine->config->disks[i].bus == MACHINE_BUS_IDE;
     return g_strdup_printf("/pci@i0cf8/ide@1,1/drive@%u/disk@%u", position / 2, position % 2);
 }
 

@@ -62,6 +62,7 @@ struct machine {
     struct vcpu vcpus[MACHINE_MAX_CPUS];
     unsigned vcpu_count;
     struct disk_worker *disks[MACHINE_MAX_DISKS];
+    struct disk_worker *discs[MACHINE_MAX_CDROMS];
     struct loop *loop;
     struct serial *serial;
     int debug_fd; /* the firmware's log, or -1 */
@@ -110,6 +111,10 @@ static inline struct device *cards_device(const struct machine *machine, unsigne
 {
     return g_array_index(machine->cards, struct card, index).device;
 }
+
+/* Where the IDE drive of a disk or a CD-ROM drive is: 0 primary master, 1 primary slave ... */
+unsigned pc_disk_position(const struct machine *machine, unsigned disk);
+unsigned pc_cdrom_position(const struct machine *machine, unsigned drive);
 
 /* vcpu.c: threads. */
 bool vcpus_new(struct machine *machine, GError **error);
