@@ -82,7 +82,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"initrd",     0,   0, G_OPTION_ARG_FILENAME,     &o->initrd,     "its initial file system",            "FILE"     },
         {"append",     0,   0, G_OPTION_ARG_STRING,       &o->append,     "its command line",                   "TEXT"     },
         {"firmware",   0,   0, G_OPTION_ARG_FILENAME,     &o->firmware,   "BIOS image (SeaBIOS)",               "FILE"     },
-        {"boot-order", 0,   0, G_OPTION_ARG_STRING,       &o->boot_order, "a floppy, c disk, d CD (cd)",
+        {"boot-order", 0,   0, G_OPTION_ARG_STRING,       &o->boot_order, "c disk, d CD, n network (cd)",
          "LETTERS"                                                                                                         },
         {"control",    0,   0, G_OPTION_ARG_STRING,       &o->control,    "serve drover-emu ctl there",
          "ipc://PATH"                                                                                                      },

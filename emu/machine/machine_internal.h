@@ -46,7 +46,8 @@ enum pc_slot {
 /* A device in a PCI slot of its own. */
 struct card {
     struct device *device;
-    int disk; /* the configuration's disk that this is; -1: none */
+    const char *boot_rom; /* of a network card; NULL: none */
+    int disk;             /* the configuration's disk that this is; -1: none */
     unsigned devfn;
     char *name; /* in saved state: the device's and where it is, "virtio-net@18" */
 };
@@ -106,6 +107,8 @@ void pc_free(struct machine *machine);
  * makes it. */
 char *cards_disk_path(const struct machine *machine, unsigned index);
 bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error);
+/* Option ROMs to boot from the network with, where the boot order has it. After realize. */
+bool cards_add_roms(struct machine *machine, GError **error);
 void cards_free(struct machine *machine);
 static inline struct device *cards_device(const struct machine *machine, unsigned index)
 {

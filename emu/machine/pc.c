@@ -160,6 +160,8 @@ bool pc_build(struct machine *machine, GError **error)
         if (!realize(cards_device(machine, i), error))
             return false;
     }
+    if (!cards_add_roms(machine, error))
+        return false;
     firmware_describe(machine);
     return true;
 }
