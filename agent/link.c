@@ -123,7 +123,7 @@ static void free_labels(Cluster__Label **labels)
 
 static void send_register(struct link *link)
 {
-    static char *const engines[] = {(char *)"interp"};
+    static char *const engines[] = {(char *)"jit", (char *)"interp"};
     const struct agent_config *config = &link->agent->config;
     Cluster__RegisterRequest request = CLUSTER__REGISTER_REQUEST__INIT;
     g_autofree char *boot_id = NULL;

@@ -13,7 +13,7 @@ busybox-static cpio zstd e2fsprogs mtools dosfstools syslinux syslinux-common fd
 isolinux xorriso grub-pc-bin grub-common
 zlib1g-dev libzstd-dev libfuse3-dev fuse3 ntfs-3g libnbd-bin
 libcmocka-dev nasm qemu-utils qemu-system-x86 libvhdi-utils prometheus
-clang-format python3 curl openssl jq procps iproute2 ca-certificates
+clang clang-format libclang-rt-dev python3 curl openssl jq procps iproute2 ca-certificates
 "
 
 missing=""

@@ -65,7 +65,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
     const GOptionEntry entries[] = {
         {"memory",     'm', 0, G_OPTION_ARG_STRING,       &o->memory,     "guest memory (512M)",                "SIZE"     },
         {"cpus",       'c', 0, G_OPTION_ARG_STRING,       &o->cpus,       "virtual CPUs (1)",                   "N"        },
-        {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes (interp)",             "NAME"     },
+        {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes: jit, interp (jit)",
+         "NAME"                                                                                                            },
         {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",              "NAME"     },
         {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to sixteen, four on ide",
          "SPEC"                                                                                                            },
@@ -196,7 +197,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
 {
     *config = (struct machine_config){
         .name = o->name,
-        .engine = o->engine ? o->engine : "interp",
+        .engine = o->engine ? o->engine : "jit",
         .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
         .serial = o->serial ? o->serial : "none",
         .serial_log = o->serial_log,

@@ -23,6 +23,7 @@ may_include() {
     storage/tool) echo storage storage/fsmap storage/fuse storage/nbd storage/tool ;;
     emu/core) echo emu/core ;;
     emu/cpu) echo emu/core emu/cpu ;;
+    emu/jit) echo emu/core emu/cpu emu/jit ;;
     emu/net) echo emu/core emu/net ;;
     emu/device) echo emu/core emu/device emu/net storage ;;
     emu/display) echo emu/core emu/device emu/display ;;

@@ -306,6 +306,7 @@ struct memory_map *memory_map_new(struct board *board, uint64_t ram_size, GError
     map->below_4g = MIN(ram_size, MEMORY_HOLE_BASE);
     map->regions = g_ptr_array_new_with_free_func(g_free);
     map->retired = g_ptr_array_new_with_free_func(g_free);
+    map->watchers = g_array_new(FALSE, FALSE, sizeof(struct memory_watcher));
     map->a20 = true;
     map->version = 1;
     if (!make_ram(map, error)) {
@@ -330,6 +331,7 @@ void memory_map_free(struct memory_map *map)
         close(map->fd);
     g_ptr_array_unref(map->regions);
     g_ptr_array_unref(map->retired);
+    g_array_unref(map->watchers);
     g_free(map);
 }
 

@@ -93,6 +93,18 @@ struct memory_page memory_find_page(struct memory_map *map, uint64_t address);
 const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address, uint32_t *ret_version);
 bool memory_is_code(const struct memory_map *map, uint64_t address);
 void memory_code_written(struct memory_map *map, uint64_t address);
+/* The same by the page's mark, one that memory_find_page() gave for a page of RAM. */
+void memory_code_written_at(struct memory_map *map, const uint8_t *code_mark);
+
+/* Tells of every marked page that is written, by the number of the page in RAM, after its word has
+ * changed and before what comes after the write. Called from any thread. Added and removed only
+ * while no CPU runs. */
+typedef void memory_code_watcher(void *opaque, uint64_t ram_page);
+void memory_watch_code(struct memory_map *map, memory_code_watcher *watcher, void *opaque);
+void memory_unwatch_code(struct memory_map *map, void *opaque);
+/* The number of the page in RAM that decoded bytes at `address` lie in; false for ROM and others.
+ */
+bool memory_ram_page_at(const struct memory_map *map, uint64_t address, uint64_t *ret_page);
 /* Before a second CPU may store: false where the host's kernel lacks the barrier. Until then
  * marking needs none. */
 bool memory_share(struct memory_map *map, GError **error);

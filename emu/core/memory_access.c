@@ -96,10 +96,41 @@ static void page_written(struct memory_map *map, uint64_t page)
     /* One step takes the mark and makes a version that no block has: a mark cannot be lost between
      * the two, nor can another CPU find the mark gone and old code still good. */
     uint32_t version = __atomic_load_n(&map->code_version[page], __ATOMIC_SEQ_CST);
-    while (version & 1 &&
-           !__atomic_compare_exchange_n(&map->code_version[page], &version, version + 1, false,
-                                        __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
-        ;
+    do {
+        if (!(version & 1))
+            return;
+    } while (!__atomic_compare_exchange_n(&map->code_version[page], &version, version + 1, false,
+                                          __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST));
+    for (unsigned i = 0; i < map->watchers->len; i++) {
+        struct memory_watcher *w = &g_array_index(map->watchers, struct memory_watcher, i);
+        w->watcher(w->opaque, page);
+    }
+}
+
+void memory_code_written_at(struct memory_map *map, const uint8_t *code_mark)
+{
+    page_written(map, (uint64_t)((const uint32_t *)code_mark - map->code_version));
+}
+
+void memory_watch_code(struct memory_map *map, memory_code_watcher *watcher, void *opaque)
+{
+    struct memory_watcher added = {watcher, opaque};
+    g_array_append_val(map->watchers, added);
+}
+
+void memory_unwatch_code(struct memory_map *map, void *opaque)
+{
+    for (unsigned i = 0; i < map->watchers->len; i++) {
+        if (g_array_index(map->watchers, struct memory_watcher, i).opaque == opaque) {
+            g_array_remove_index(map->watchers, i);
+            return;
+        }
+    }
+}
+
+bool memory_ram_page_at(const struct memory_map *map, uint64_t address, uint64_t *ret_page)
+{
+    return code_page(map, address, ret_page);
 }
 
 void memory_code_written(struct memory_map *map, uint64_t address)

@@ -42,6 +42,11 @@ struct memory_region {
     bool read_ok, write_ok; /* HOST: write_ok; SHADOW: which direction goes to RAM */
 };
 
+struct memory_watcher {
+    memory_code_watcher *watcher;
+    void *opaque;
+};
+
 struct memory_map {
     struct board *board;
     uint64_t ram_size, below_4g;
@@ -51,6 +56,7 @@ struct memory_map {
     uint32_t *code_settled; /* the marked version that the stores of all CPUs are in front of */
     uint32_t rom_version;   /* what ROM's code version reads as; never changes */
     bool shared;            /* several CPUs store */
+    GArray *watchers;       /* struct memory_watcher */
 
     GPtrArray *regions; /* highest priority first, newest first among equals */
     GPtrArray *retired; /* span arrays outgrown */

@@ -51,6 +51,8 @@ void block_cache_clear(struct cpu *cpu)
 void block_layout_changed(struct cpu *cpu)
 {
     block_cache_clear(cpu);
+    if (cpu->engine->layout_changed)
+        cpu->engine->layout_changed(cpu);
 }
 
 static struct block **hash_head(struct block_cache *cache, uint64_t phys, uint32_t mode)
@@ -179,6 +181,7 @@ static struct block *build(struct cpu *cpu, uint64_t linear, uint64_t phys)
     while (!last && block->count < most && block->bytes < available) {
         if (!append(cpu, block, bytes + block->bytes, available - block->bytes, &last))
             break;
+        block->open = !last;
         last |= shadow;
         shadow = block->insns[block->count - 1].op == OP_STI;
     }
@@ -198,6 +201,7 @@ static struct block *build(struct cpu *cpu, uint64_t linear, uint64_t phys)
             available = limit_left;
         if (!append(cpu, block, bytes, available, &last))
             cpu_raise_error(cpu, VEC_GP, 0);
+        block->open = !last;
     }
     finish_block(cpu, block, bytes);
     return block;
@@ -259,6 +263,15 @@ static struct block *lookup(struct cpu *cpu, uint64_t linear, uint64_t phys)
         }
         at = &block->hash_next;
     }
+    return NULL;
+}
+
+struct block *block_peek(struct cpu *cpu, uint64_t phys)
+{
+    for (struct block *block = *hash_head(cpu->cache, phys, cpu->mode); block;
+         block = block->hash_next)
+        if (block->phys == phys && block->mode == cpu->mode)
+            return block_valid(block) ? block : NULL;
     return NULL;
 }
 

@@ -19,6 +19,8 @@ struct block {
     uint16_t count;        /* instructions, without the end mark */
     uint16_t bytes;
     bool crossing; /* one instruction, reaching into another page */
+    bool open;     /* it ends only because it got too long: the next instruction follows */
+    uint16_t heat; /* how often an engine that cares has run it */
     struct block *hash_next;
     const uint8_t *source; /* what was decoded: a page rewritten with the same bytes stays valid */
     uint64_t phys2;        /* crossing: the second page */
@@ -35,6 +37,8 @@ void block_cache_clear(struct cpu *cpu);
 
 /* The block at CS:RIP (cpu->s.rip); decodes it when new. Raises the faults of the fetch. */
 struct block *block_find(struct cpu *cpu);
+/* The block at a physical address for the current mode, if it is decoded and valid; else NULL. */
+struct block *block_peek(struct cpu *cpu, uint64_t phys);
 static inline bool block_valid(const struct block *block)
 {
     return block->version == __atomic_load_n(block->version_at, __ATOMIC_RELAXED);

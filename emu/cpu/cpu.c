@@ -1,12 +1,13 @@
 /* The virtual CPU as the machine sees it: life cycle, requests, and what happens between blocks. */
 #include "emu/cpu/cpu.h"
+#include "emu/core/low_memory.h"
 #include "emu/cpu/engine.h"
 #include "emu/cpu/interp.h"
 #include "emu/cpu/mmu.h"
 #include "emu/cpu/models.h"
 #include "emu/cpu/system.h"
 
-static const struct engine_ops *const engines[] = {&engine_interp};
+static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp};
 
 const struct engine_ops *engine_find(const char *name)
 {
@@ -18,7 +19,7 @@ const struct engine_ops *engine_find(const char *name)
 
 const char *const *cpu_engines(void)
 {
-    static const char *const names[] = {"interp", NULL};
+    static const char *const names[] = {"jit", "interp", NULL};
     return names;
 }
 
@@ -42,7 +43,9 @@ struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, con
                     engine_ops ? model : engine, known);
         return NULL;
     }
-    struct cpu *cpu = g_aligned_alloc0(1, sizeof(struct cpu), 64);
+    struct cpu *cpu = low_memory_new(sizeof(struct cpu), error);
+    if (!cpu)
+        return NULL;
     cpu->board = board;
     cpu->index = index;
     cpu->engine = engine_ops;
@@ -68,7 +71,7 @@ void cpu_free(struct cpu *cpu)
     pthread_mutex_destroy(&cpu->wait_lock);
     pthread_cond_destroy(&cpu->wait_cond);
     g_free(cpu->shutdown_reason);
-    g_aligned_free(cpu);
+    low_memory_free(cpu, sizeof(*cpu));
 }
 
 /* ---- reset (SDM volume 3, table 9-1) --------------------------------------------------------- */
@@ -166,11 +169,17 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_NO_FPU | MODE_NO_SSE;
     if (!(s->cr4 & CR4_OSFXSR))
         mode |= MODE_NO_SSE;
-    cpu->mode = mode;
+    if (s->cpl == 1 || s->cpl == 2)
+        mode |= MODE_OUTER;
+    if ((s->mxcsr & ~0x3fu) != 0x1f80)
+        mode |= MODE_MXCSR;
 
     enum tlb_kind kind = s->cpl == 3 ? TLB_USER : TLB_KERNEL;
     if (kind == TLB_KERNEL && s->cr4 & CR4_SMAP && !(s->rflags & FLAG_AC))
         kind = TLB_KERNEL_SMAP;
+    if (kind == TLB_KERNEL_SMAP)
+        mode |= MODE_SMAP;
+    cpu->mode = mode;
     cpu->tlb = cpu->tlbs[kind].entry;
 }
 

@@ -9,6 +9,13 @@
 #include <glib.h>
 #include <stdbool.h>
 
+/* What has changed of the meaning of linear addresses. */
+enum engine_mappings {
+    MAPPINGS_ALL,
+    MAPPINGS_NON_GLOBAL, /* a load of CR3 */
+    MAPPINGS_PAGE,       /* one page */
+};
+
 struct engine_ops {
     const char *name;
     bool (*create)(struct cpu *cpu, GError **error);
@@ -16,7 +23,14 @@ struct engine_ops {
     enum cpu_exit (*run)(struct cpu *cpu);
     /* The architectural state was changed from outside. */
     void (*state_changed)(struct cpu *cpu);
+    /* Addresses may mean other pages than before; NULL where that does not matter. */
+    void (*mappings_changed)(struct cpu *cpu, enum engine_mappings what, uint64_t address);
+    /* The memory map changed: the same physical addresses may be other memory. May be NULL. */
+    void (*layout_changed)(struct cpu *cpu);
 };
+
+extern const struct engine_ops engine_interp; /* emu/cpu/interp.c */
+extern const struct engine_ops engine_jit;    /* emu/jit/run.c */
 
 /* By name; NULL when there is none. */
 const struct engine_ops *engine_find(const char *name);

@@ -91,6 +91,7 @@ HANDLER(fxrstor)
     for (unsigned i = 0; i < vector_count(cpu); i++)
         memcpy(cpu->s.vec[i].q, area + 160 + 16 * i, 16);
     sse_load_mxcsr(cpu, mxcsr);
+    cpu_update_mode(cpu);
     NEXT();
 }
 
@@ -101,6 +102,7 @@ HANDLER(ldmxcsr)
     if (value & ~MXCSR_MASK)
         cpu_raise_error(cpu, VEC_GP, 0);
     sse_load_mxcsr(cpu, value);
+    cpu_update_mode(cpu);
     NEXT();
 }
 HANDLER(stmxcsr)

@@ -47,6 +47,9 @@ enum cpu_mode {
     MODE_NO_FPU = 16, /* CR0.EM or CR0.TS: x87 and MMX fault */
     MODE_NO_SSE = 32, /* CR0.EM, CR0.TS or no CR4.OSFXSR: SSE faults */
     MODE_SINGLE = 64, /* one instruction per block: TF, interrupt shadow */
+    MODE_OUTER = 128, /* CPL 1 or 2 */
+    MODE_SMAP = 256,  /* user pages are off limits: CR4.SMAP without RFLAGS.AC */
+    MODE_MXCSR = 512, /* MXCSR's control bits are not the default ones */
 };
 
 /* Requests from other threads (struct cpu.requests). */
@@ -61,25 +64,30 @@ enum cpu_request {
 
 /*
  * The software TLB: one direct-mapped table per kind of access rights. An entry's tag is the page's
- * address when the fast path may use it; bit 1 set sends an access the slow way without a new walk.
- * An empty tag is 1, which no address matches. After a store through `write` comes a look at *mark
- * (emu/core/memory.h).
+ * address when the fast path may use it. Two other kinds of tags belong to no page of their slot,
+ * by the bits that chose the slot, so that the fast path needs one comparison only: a page that
+ * must be accessed the slow way has TLB_SLOW flipped, an empty tag is tlb_empty(). After a store
+ * through `write` comes a look at *mark (emu/core/memory.h).
  */
 #define TLB_BITS  10
 #define TLB_SIZE  (1u << TLB_BITS)
-#define TLB_EMPTY UINT64_C(1)
-#define TLB_MMIO  UINT64_C(2) /* no host memory: memory_load() and memory_store() */
+#define TLB_SLOW  (UINT64_C(1) << 12) /* no plain host memory: memory_load() and memory_store() */
 #define PAGE_MASK (~UINT64_C(0xfff))
+
+static inline uint64_t tlb_empty(unsigned slot)
+{
+    return (uint64_t)(slot ^ 2) << 12;
+}
 
 struct tlb_entry {
     uint64_t read, write;
-    uint64_t addend; /* host address minus guest address */
+    uint64_t host; /* address of the page's first byte */
     const uint8_t *mark;
 };
 
 struct tlb_info {
     uint64_t exec; /* the tag for fetching */
-    uint64_t phys;
+    uint64_t page, phys;
     uint8_t page_shift;
     bool global;
 };
@@ -90,10 +98,12 @@ struct tlb {
     struct tlb_entry entry[TLB_SIZE];
     struct tlb_info info[TLB_SIZE];
     bool used;
+    bool large[2]; /* it may hold pieces of large pages in the lower, upper half of addresses */
 };
 
 struct block;
 struct block_cache;
+struct jit;
 
 #define JUMP_CACHE_SIZE 4096
 struct jump_entry {
@@ -153,6 +163,10 @@ struct cpu {
     unsigned index;
     char *shutdown_reason;
     int fault_chain[3];
+
+    /* Blocks return to the engine's loop instead of running on into each other. */
+    bool one_block;
+    struct jit *jit; /* the translator's state; NULL under other engines */
 
     struct block_cache *cache;
     struct tlb tlbs[TLB_KIND_COUNT];

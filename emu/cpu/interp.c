@@ -26,7 +26,7 @@ const struct insn *interp_goto(struct cpu *cpu, unsigned slot, uint64_t rip)
 
     cpu->s.rip = rip;
     cpu->insn = NULL;
-    if (atomic_load_explicit(&cpu->attention, memory_order_relaxed))
+    if (cpu->one_block || atomic_load_explicit(&cpu->attention, memory_order_relaxed))
         return NULL;
     struct block *to = block_find(cpu);
     bool same_page = (linear_ip(cpu, rip) ^ from_linear) < 0x1000;
@@ -40,7 +40,7 @@ const struct insn *interp_jump(struct cpu *cpu, uint64_t rip)
 {
     cpu->s.rip = rip;
     cpu->insn = NULL;
-    if (unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
+    if (cpu->one_block || unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
         return NULL;
     if (likely(cpu->mode & MODE_LONG) && likely(!cpu->patched)) {
         struct jump_entry *jump = &cpu->jumps[rip & (JUMP_CACHE_SIZE - 1)];
@@ -72,7 +72,7 @@ const struct insn *interp_resync(struct cpu *cpu, const struct insn *insn)
 
 /* ---- handlers -------------------------------------------------------------------------------- */
 
-HANDLER(undefined)
+const struct insn *interp_undefined(struct cpu *cpu, const struct insn *insn)
 {
     cpu->insn = insn;
     if (insn->imm == VEC_GP && insn->op == OP_INVALID)
@@ -81,7 +81,7 @@ HANDLER(undefined)
 }
 
 /* x87, MMX or SSE while CR0 or CR4 switch it off. */
-HANDLER(unavailable)
+const struct insn *interp_unavailable(struct cpu *cpu, const struct insn *insn)
 {
     bool x87 = insn->op >= OP_X87_D8 && insn->op <= OP_FXRSTOR;
     bool sse = insn->op > OP_EMMS || insn->op == OP_LDMXCSR || insn->op == OP_STMXCSR;
@@ -120,6 +120,10 @@ static bool ends_block(const struct insn *insn)
     case OP_WRMSR:
     case OP_RSM:
     case OP_LTR:
+    case OP_LDMXCSR: /* MODE_MXCSR */
+    case OP_FXRSTOR:
+    case OP_CLAC: /* MODE_SMAP */
+    case OP_STAC:
         return true;
     case OP_MOV_TO_SEG:
     case OP_POP_SEG:
@@ -198,9 +202,9 @@ bool interp_prepare(struct cpu *cpu, struct insn *insn)
     if (insn->op == OP_JCC)
         handler = interp_jcc_handler(insn->modrm);
     if (!handler)
-        handler = undefined;
+        handler = interp_undefined;
     if (is_unavailable(cpu, insn))
-        handler = unavailable;
+        handler = interp_unavailable;
     insn->handler = handler;
     switch (insn->op) {
     case OP_JCC:
@@ -213,7 +217,7 @@ bool interp_prepare(struct cpu *cpu, struct insn *insn)
         insn->imm += insn->offset + insn->length; /* the target, from the block's start */
         break;
     }
-    return ends_block(insn) || handler == undefined || handler == unavailable;
+    return ends_block(insn) || handler == interp_undefined || handler == interp_unavailable;
 }
 
 /* ---- operands, the unhurried way ------------------------------------------------------------- */
@@ -287,7 +291,7 @@ void interp_write_rm(struct cpu *cpu, const struct insn *insn, unsigned size, ui
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-static void run_block(struct cpu *cpu, struct block *block)
+void interp_run_block(struct cpu *cpu, struct block *block)
 {
     const struct insn *insn = enter_block(cpu, block, cpu->s.rip);
     while (insn)
@@ -295,7 +299,7 @@ static void run_block(struct cpu *cpu, struct block *block)
 }
 
 /* One instruction, for the trap flag, the interrupt shadow and breakpoints. */
-static void run_single(struct cpu *cpu)
+void interp_run_single(struct cpu *cpu)
 {
     bool trap = cpu->s.rflags & FLAG_TF, resume = cpu->s.rflags & FLAG_RF;
     if (debug_active(cpu) && !resume && !cpu->s.shadow) {
@@ -311,7 +315,7 @@ static void run_single(struct cpu *cpu)
     cpu->mode |= MODE_SINGLE;
     struct block *block = block_find(cpu);
     atomic_store(&cpu->attention, 1);
-    run_block(cpu, block);
+    interp_run_block(cpu, block);
     cpu->insn = NULL;
     cpu_update_mode(cpu);
     if (cpu->s.shadow)
@@ -335,17 +339,17 @@ static enum cpu_exit interp_run(struct cpu *cpu)
         if (unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed)) &&
             !system_attend(cpu, &exit))
             break;
-        if (unlikely(cpu->s.rflags & FLAG_TF || cpu->s.shadow || debug_active(cpu)))
-            run_single(cpu);
+        if (unlikely(interp_must_single(cpu)))
+            interp_run_single(cpu);
         else
-            run_block(cpu, block_find(cpu));
+            interp_run_block(cpu, block_find(cpu));
     }
     sse_sync_mxcsr(cpu);
     sse_set_host_mxcsr(MXCSR_DEFAULT);
     return exit;
 }
 
-static bool interp_create(struct cpu *cpu, GError **error)
+bool interp_create(struct cpu *cpu, GError **error)
 {
     cpu->cache = block_cache_new();
     if (!cpu->cache) {
@@ -360,7 +364,7 @@ static bool interp_create(struct cpu *cpu, GError **error)
     return true;
 }
 
-static void interp_destroy(struct cpu *cpu)
+void interp_destroy(struct cpu *cpu)
 {
     block_cache_free(cpu->cache);
     g_free(cpu->handlers);

@@ -35,11 +35,21 @@
         return NULL;                                                                               \
     } while (0)
 
-extern const struct engine_ops engine_interp;
-
 insn_handler *interp_jcc_handler(unsigned code);
 
 insn_handler interp_resync, interp_block_end;
+/* For what is no instruction, and for units that are switched off. */
+insn_handler interp_undefined, interp_unavailable;
+/* The pieces of the interpreter's loop, for engines that interpret what they do not translate: one
+ * block; one instruction with the checks of the trap flag, the interrupt shadow, breakpoints. */
+bool interp_create(struct cpu *cpu, GError **error);
+void interp_destroy(struct cpu *cpu);
+void interp_run_block(struct cpu *cpu, struct block *block);
+void interp_run_single(struct cpu *cpu);
+static inline bool interp_must_single(const struct cpu *cpu)
+{
+    return cpu->s.rflags & FLAG_TF || cpu->s.shadow || debug_active(cpu);
+}
 /* Gives the instruction its handler. True when it has to be the block's last. */
 bool interp_prepare(struct cpu *cpu, struct insn *insn);
 /* On to RIP, whose block may be linked as successor `slot` of the running one. */

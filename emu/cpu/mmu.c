@@ -1,6 +1,7 @@
 /* Address translation: page walks (SDM volume 3, chapter 4), the TLB, and the slow ways. */
 #include "emu/cpu/mmu.h"
 #include "emu/cpu/block.h"
+#include "emu/cpu/engine.h"
 
 #define PTE_P         UINT64_C(0x001)
 #define PTE_W         UINT64_C(0x002)
@@ -26,6 +27,10 @@ struct walk {
     unsigned page_shift;
     bool writable, user, nx, global, dirty;
 };
+
+static struct tlb_entry *find(struct cpu *cpu, uint64_t va, enum mmu_access access,
+                              enum tlb_kind kind, uint64_t *ret_phys);
+static enum tlb_kind current_kind(const struct cpu *cpu);
 
 /* ---- page tables in guest memory ------------------------------------------------------------- */
 
@@ -169,10 +174,26 @@ static _Noreturn void raise_page_fault(struct cpu *cpu, uint64_t va, uint32_t er
     cpu_raise_error(cpu, VEC_PF, error);
 }
 
+/* The instruction at RIP, of which translated code keeps no decoded form. */
+static const struct insn *decode_again(struct cpu *cpu, struct insn *insn)
+{
+    uint8_t bytes[INSN_MAX_LENGTH];
+    struct memory_map *map = cpu->board->memory;
+    for (unsigned i = 0; i < sizeof(bytes); i++) {
+        uint64_t phys;
+        find(cpu, cpu->s.rip + i, MMU_READ, current_kind(cpu), &phys);
+        memory_read(map, phys, &bytes[i], 1);
+        if (decode(insn, bytes, i + 1, DECODE_64) == DECODE_OK)
+            return insn;
+    }
+    return NULL;
+}
+
 /* Non-canonical: #SS for accesses through the stack, else #GP. */
 static _Noreturn void raise_non_canonical(struct cpu *cpu)
 {
-    const struct insn *insn = cpu->insn;
+    struct insn again;
+    const struct insn *insn = cpu->insn ? cpu->insn : decode_again(cpu, &again);
     bool stack = false;
     if (insn && insn_has_memory(insn))
         stack = insn->seg == SEG_NONE && (insn->base == RSP * 8 || insn->base == RBP * 8);
@@ -241,19 +262,22 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     bool readable = access_allowed(cpu, &walk, MMU_READ, kind);
     bool writable = access_allowed(cpu, &walk, MMU_WRITE, kind) && walk.dirty;
     uint8_t *pointer = host.read ? host.read : host.write;
-    /* One addend serves both directions; shadow RAM read here and written there goes slow. */
+    /* One address serves both directions; shadow RAM read here and written there goes slow. */
     bool split = host.read && host.write && host.read != host.write;
-    uint64_t keep = info->exec == page && info->phys == phys ? info->exec : TLB_EMPTY;
+    uint64_t keep = info->exec == page && info->phys == phys ? info->exec : tlb_empty(slot);
 
     tlb->used = true;
-    entry->addend = (uintptr_t)pointer - page;
+    entry->host = (uintptr_t)pointer;
     bool watched = debug_active(cpu) && debug_page_watched(cpu, va);
-    entry->read = !readable ? TLB_EMPTY : page | (host.read && !watched ? 0 : TLB_MMIO);
-    entry->write = !writable ? TLB_EMPTY : page | (host.write && !split && !watched ? 0 : TLB_MMIO);
+    entry->read = !readable ? tlb_empty(slot) : page ^ (host.read && !watched ? 0 : TLB_SLOW);
+    entry->write =
+        !writable ? tlb_empty(slot) : page ^ (host.write && !split && !watched ? 0 : TLB_SLOW);
     entry->mark = host.code_mark;
     info->exec = access == MMU_EXEC ? page : keep;
+    info->page = page;
     info->phys = phys;
     info->page_shift = walk.page_shift;
+    tlb->large[va >> 63] |= walk.page_shift > 12;
     info->global = walk.global;
     return entry;
 }
@@ -280,7 +304,8 @@ static struct tlb_entry *find(struct cpu *cpu, uint64_t va, enum mmu_access acce
     struct tlb *tlb = &cpu->tlbs[kind];
     unsigned slot = (va >> 12) & (TLB_SIZE - 1);
     struct tlb_entry *entry = &tlb->entry[slot];
-    if ((tag_of(tlb, slot, access) & ~TLB_MMIO) != (va & PAGE_MASK))
+    uint64_t tag = tag_of(tlb, slot, access), page = va & PAGE_MASK;
+    if (tag != page && tag != (page ^ TLB_SLOW))
         entry = fill(cpu, va, access, kind);
     *ret_phys = tlb->info[slot].phys | (va & 0xfff);
     return entry;
@@ -298,7 +323,7 @@ static void read_page(struct cpu *cpu, uint64_t va, void *buffer, unsigned size,
 {
     uint64_t phys;
     struct tlb_entry *entry = find(cpu, va, MMU_READ, kind, &phys);
-    if (entry->read & TLB_MMIO) {
+    if (entry->read != (va & PAGE_MASK)) {
         if (unlikely(debug_active(cpu)))
             debug_access(cpu, va, size, false);
         if (size == 1 || size == 2 || size == 4 || size == 8) {
@@ -308,7 +333,7 @@ static void read_page(struct cpu *cpu, uint64_t va, void *buffer, unsigned size,
             memory_read(cpu->board->memory, phys, buffer, size);
         }
     } else {
-        guest_copy(buffer, (void *)(uintptr_t)(entry->addend + va), size);
+        guest_copy(buffer, mmu_host(entry, va), size);
     }
 }
 
@@ -324,7 +349,7 @@ static void write_page(struct cpu *cpu, uint64_t va, const void *buffer, unsigne
 {
     uint64_t phys;
     struct tlb_entry *entry = find(cpu, va, MMU_WRITE, kind, &phys);
-    if (entry->write & TLB_MMIO) {
+    if (entry->write != (va & PAGE_MASK)) {
         if (unlikely(debug_active(cpu)))
             debug_access(cpu, va, size, true);
         if (size == 1 || size == 2 || size == 4 || size == 8) {
@@ -340,7 +365,7 @@ static void write_page(struct cpu *cpu, uint64_t va, const void *buffer, unsigne
             atomic_store(&cpu->attention, 1);
         return;
     }
-    guest_copy((void *)(uintptr_t)(entry->addend + va), buffer, size);
+    guest_copy(mmu_host(entry, va), buffer, size);
     atomic_signal_fence(memory_order_seq_cst);
     if (__atomic_load_n(entry->mark, __ATOMIC_RELAXED) & 1)
         note_code_write(cpu, phys);
@@ -448,8 +473,8 @@ void *mmu_rmw_slow(struct cpu *cpu, uint64_t address, unsigned size)
     check_any(cpu, address, size, MMU_WRITE, kind);
     struct tlb_entry *entry = &cpu->tlbs[kind].entry[slot];
     bool crossing = first_part(address, size) < size;
-    if (!crossing && !(entry->write & TLB_MMIO))
-        return (void *)(uintptr_t)(entry->addend + address);
+    if (!crossing && entry->write == (address & PAGE_MASK))
+        return mmu_host(entry, address);
     read_any(cpu, address, cpu->temp, size, kind);
     return cpu->temp;
 }
@@ -462,6 +487,29 @@ void mmu_rmw_finish(struct cpu *cpu, uint64_t address, unsigned size)
 const void *mmu_read_slow(struct cpu *cpu, uint64_t address, unsigned size)
 {
     read_any(cpu, address, cpu->temp, size, current_kind(cpu));
+    return cpu->temp;
+}
+
+const void *mmu_read_begin(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    enum tlb_kind kind = current_kind(cpu);
+    uint64_t phys;
+    if (first_part(address, size) == size) {
+        struct tlb_entry *entry = find(cpu, address, MMU_READ, kind, &phys);
+        if (entry->read == (address & PAGE_MASK))
+            return mmu_host(entry, address);
+    }
+    read_any(cpu, address, cpu->temp, size, kind);
+    return cpu->temp;
+}
+
+void *mmu_write_begin(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    enum tlb_kind kind = current_kind(cpu);
+    check_any(cpu, address, size, MMU_WRITE, kind);
+    struct tlb_entry *entry = &cpu->tlbs[kind].entry[(address >> 12) & (TLB_SIZE - 1)];
+    if (first_part(address, size) == size && entry->write == (address & PAGE_MASK))
+        return mmu_host(entry, address);
     return cpu->temp;
 }
 
@@ -497,29 +545,37 @@ uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_a
     if ((access == MMU_WRITE ? entry->write : entry->read) != (address & PAGE_MASK))
         return NULL;
     *ret_length = length < room ? length : room;
-    return (uint8_t *)(uintptr_t)(entry->addend + address);
+    return mmu_host(entry, address);
 }
 
 /* ---- dropping translations ------------------------------------------------------------------- */
 
 static void clear_slot(struct tlb *tlb, unsigned slot)
 {
-    tlb->entry[slot].read = tlb->entry[slot].write = tlb->info[slot].exec = TLB_EMPTY;
+    tlb->entry[slot].read = tlb->entry[slot].write = tlb->info[slot].exec = tlb_empty(slot);
+}
+
+static void tell_engine(struct cpu *cpu, enum engine_mappings what, uint64_t address)
+{
+    cpu->code_generation++;
+    if (cpu->engine->mappings_changed)
+        cpu->engine->mappings_changed(cpu, what, address);
 }
 
 void mmu_flush(struct cpu *cpu)
 {
-    cpu->code_generation++;
+    tell_engine(cpu, MAPPINGS_ALL, 0);
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         for (unsigned i = 0; i < TLB_SIZE; i++)
             clear_slot(&cpu->tlbs[kind], i);
         cpu->tlbs[kind].used = false;
+        memset(cpu->tlbs[kind].large, 0, sizeof(cpu->tlbs[kind].large));
     }
 }
 
 void mmu_flush_non_global(struct cpu *cpu)
 {
-    cpu->code_generation++;
+    tell_engine(cpu, MAPPINGS_NON_GLOBAL, 0);
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         struct tlb *tlb = &cpu->tlbs[kind];
         if (!tlb->used)
@@ -537,22 +593,16 @@ void mmu_flush_non_global(struct cpu *cpu)
 
 void mmu_flush_page(struct cpu *cpu, uint64_t address)
 {
-    cpu->code_generation++;
+    tell_engine(cpu, MAPPINGS_PAGE, address);
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         struct tlb *tlb = &cpu->tlbs[kind];
         if (!tlb->used)
             continue;
         clear_slot(tlb, (address >> 12) & (TLB_SIZE - 1));
         /* A large page's other pieces go, too. */
-        for (unsigned i = 0; i < TLB_SIZE; i++) {
+        for (unsigned i = 0; tlb->large[address >> 63] && i < TLB_SIZE; i++) {
             unsigned shift = tlb->info[i].page_shift;
-            if (shift <= 12)
-                continue;
-            const struct tlb_entry *entry = &tlb->entry[i];
-            uint64_t tag = entry->read != TLB_EMPTY    ? entry->read
-                           : entry->write != TLB_EMPTY ? entry->write
-                                                       : tlb->info[i].exec;
-            if (tag != TLB_EMPTY && tag >> shift == address >> shift)
+            if (shift > 12 && tlb->info[i].page >> shift == address >> shift)
                 clear_slot(tlb, i);
         }
     }

@@ -1,7 +1,7 @@
 /*
  * Memory as instructions see it: linear addresses through the software TLB.
  *
- * Every access has a short inline path, `host = entry.addend + address`, taken when the page is
+ * Every access has a short inline path, entry.host plus the offset in the page, taken when it is
  * plain RAM or ROM with the rights in question and the access stays inside it. All else goes to the
  * slow functions: walks, page crossings, MMIO, faults. Every store is followed by mmu_stored().
  */
@@ -19,6 +19,10 @@ void mmu_store_slow(struct cpu *cpu, uint64_t address, uint64_t value, unsigned 
 void *mmu_rmw_slow(struct cpu *cpu, uint64_t address, unsigned size);
 const void *mmu_read_slow(struct cpu *cpu, uint64_t address, unsigned size);
 void mmu_rmw_finish(struct cpu *cpu, uint64_t address, unsigned size);
+/* Where to read the operand, or to write it: in host memory, or in cpu->temp, where a read finds
+ * the value and a write is to be followed by mmu_rmw_finish(). */
+const void *mmu_read_begin(struct cpu *cpu, uint64_t address, unsigned size);
+void *mmu_write_begin(struct cpu *cpu, uint64_t address, unsigned size);
 void mmu_write_bytes(struct cpu *cpu, uint64_t address, const void *bytes, unsigned size);
 /* Raises what a write of these bytes would, and changes nothing but accessed and dirty bits. */
 void mmu_check_write(struct cpu *cpu, uint64_t address, unsigned size);
@@ -46,6 +50,17 @@ void mmu_load_pdptes(struct cpu *cpu, uint64_t cr3);
 static inline struct tlb_entry *mmu_entry(struct cpu *cpu, uint64_t address)
 {
     return &cpu->tlb[(address >> 12) & (TLB_SIZE - 1)];
+}
+
+/* The TLB of the current rights. */
+static inline struct tlb *mmu_tlb(struct cpu *cpu)
+{
+    return (struct tlb *)cpu->tlb; /* entries come first */
+}
+
+static inline void *mmu_host(const struct tlb_entry *entry, uint64_t address)
+{
+    return (void *)(uintptr_t)(entry->host + (address & 0xfff));
 }
 
 /* The slow ways as the inline paths call them: they preserve every general register, so that a
@@ -79,7 +94,7 @@ static inline void mmu_stored(struct cpu *cpu, const struct insn *insn,
         struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
         if (likely(entry->read == ((address + bits / 8 - 1) & PAGE_MASK))) {                       \
             uint##bits##_t value;                                                                  \
-            memcpy(&value, (void *)(uintptr_t)(entry->addend + address), bits / 8);                \
+            memcpy(&value, mmu_host(entry, address), bits / 8);                                    \
             return value;                                                                          \
         }                                                                                          \
         return mmu_load_cold(cpu, insn, address, bits / 8);                                        \
@@ -89,7 +104,7 @@ static inline void mmu_stored(struct cpu *cpu, const struct insn *insn,
     {                                                                                              \
         struct tlb_entry *entry = mmu_entry(cpu, address);                                         \
         if (likely(entry->write == ((address + bits / 8 - 1) & PAGE_MASK))) {                      \
-            memcpy((void *)(uintptr_t)(entry->addend + address), &value, bits / 8);                \
+            memcpy(mmu_host(entry, address), &value, bits / 8);                                    \
             mmu_stored(cpu, insn, entry, address);                                                 \
             return;                                                                                \
         }                                                                                          \
@@ -110,7 +125,7 @@ static inline void *mmu_rmw(struct cpu *cpu, const struct insn *insn, uint64_t a
 {
     struct tlb_entry *entry = mmu_entry(cpu, address);
     if (likely(entry->write == ((address + size - 1) & PAGE_MASK)))
-        return (void *)(uintptr_t)(entry->addend + address);
+        return mmu_host(entry, address);
     return mmu_rmw_cold(cpu, insn, address, size);
 }
 static inline void mmu_rmw_end(struct cpu *cpu, const struct insn *insn, const void *operand,
@@ -127,7 +142,7 @@ static inline const void *mmu_read(struct cpu *cpu, const struct insn *insn, uin
 {
     struct tlb_entry *entry = mmu_entry(cpu, address);
     if (likely(entry->read == ((address + size - 1) & PAGE_MASK)))
-        return (const void *)(uintptr_t)(entry->addend + address);
+        return mmu_host(entry, address);
     cpu->insn = insn;
     return mmu_read_slow(cpu, address, size);
 }

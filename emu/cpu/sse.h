@@ -74,7 +74,7 @@ GUEST_MEMORY static inline void store128u(struct cpu *cpu, const struct insn *in
 {
     struct tlb_entry *entry = mmu_entry(cpu, at);
     if (likely(entry->write == ((at + 15) & PAGE_MASK))) {
-        _mm_storeu_si128((__m128i *)(uintptr_t)(entry->addend + at), value);
+        _mm_storeu_si128(mmu_host(entry, at), value);
         mmu_stored(cpu, insn, entry, at);
         return;
     }

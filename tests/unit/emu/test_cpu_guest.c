@@ -13,6 +13,7 @@
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/cpu/cpu.h"
+#include "emu/jit/jit.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,10 @@ struct guest {
     GString *output;
     int status; /* what was written to port 0xf4, or -1 */
 };
+
+/* What the guests run on. */
+static const char *engine;
+static unsigned hot;
 
 static int acknowledge(void *opaque)
 {
@@ -104,10 +109,12 @@ static void run_guest(struct guest *guest, const char *name)
     guest->status = -1;
     guest->ending = 0;
     guest->output = g_string_new(NULL);
-    guest->cpu = cpu_new(&guest->board, 0, "interp", "x86-64-v2", &ops, NULL, NULL);
+    guest->cpu = cpu_new(&guest->board, 0, engine, "x86-64-v2", &ops, NULL, NULL);
     assert_non_null(guest->cpu);
-    guest->second = cpu_new(&guest->board, 1, "interp", "x86-64-v2", &ops, NULL, NULL);
+    guest->second = cpu_new(&guest->board, 1, engine, "x86-64-v2", &ops, NULL, NULL);
     assert_non_null(guest->second);
+    jit_set_hot(guest->cpu, hot);
+    jit_set_hot(guest->second, hot);
     pthread_t thread;
     assert_int_equal(pthread_create(&thread, NULL, run_second, guest), 0);
     enum cpu_exit exit = cpu_run(guest->cpu);
@@ -167,5 +174,20 @@ int main(void)
         cmocka_unit_test(test_legacy),
         cmocka_unit_test(test_two_processors),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    static const struct {
+        const char *engine;
+        unsigned hot;
+    } runs[] = {
+        {"interp", 0},
+        {"jit",    0},
+        {"jit",    3}
+    };
+    int failed = 0;
+    for (unsigned i = 0; i < G_N_ELEMENTS(runs); i++) {
+        engine = runs[i].engine;
+        hot = runs[i].hot;
+        print_message("engine %s, hot after %u\n", engine, hot);
+        failed += cmocka_run_group_tests(tests, NULL, NULL);
+    }
+    return failed;
 }

@@ -19,6 +19,8 @@
 #include "emu/cpu/decode.h"
 #include "emu/cpu/opcodes.h"
 #include "emu/cpu/state.h"
+#include "emu/jit/jit.h"
+#include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -601,6 +603,15 @@ static void test_x87(void **state)
     run_cases(case_count() / 4, true);
 }
 
+static void use_engine(const char *engine)
+{
+    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
+    cpu_free(cpu);
+    cpu = cpu_new(&board, 0, engine, "x86-64-v2", &ops, NULL, NULL);
+    assert_non_null(cpu);
+    build_guest();
+}
+
 static int set_up(void **state)
 {
     int prot = PROT_READ | PROT_WRITE, flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE;
@@ -608,19 +619,29 @@ static int set_up(void **state)
         mmap((void *)CODE_AT, 4096, prot | PROT_EXEC, flags, -1, 0) == MAP_FAILED ||
         mmap((void *)AREA_AT, 4096, prot, flags, -1, 0) == MAP_FAILED)
         return -1;
-    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
     const char *wish = getenv("TEST_SEED");
     if (wish)
         seed = strtoull(wish, NULL, 0);
     assert_true(board_init(&board, 16 << 20, NULL));
     ram = memory_ram_host(board.memory);
-    cpu = cpu_new(&board, 0, "interp", "x86-64-v2", &ops, NULL, NULL);
-    assert_non_null(cpu);
-    build_guest();
+    use_engine("interp");
     for (unsigned i = 0; i < DATA_SIZE; i += 16)
         random_vector((uint8_t *)DATA_AT + i);
     memcpy(ram + PHYS_DATA, (void *)DATA_AT, DATA_SIZE);
     return 0;
+}
+
+/* The same with every instruction translated. */
+static void test_translated(void **state)
+{
+    use_engine("jit");
+    jit_set_hot(cpu, 0);
+    test_integer_and_sse(state);
+    test_x87(state);
+    const struct jit_stats *stats = &cpu->jit->stats;
+    print_message("%" PRIu64 " instructions translated, %" PRIu64 " left to the interpreter\n",
+                  stats->insns, stats->handlers);
+    assert_true(stats->insns > case_count());
 }
 
 int main(void)
@@ -628,6 +649,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_integer_and_sse),
         cmocka_unit_test(test_x87),
+        cmocka_unit_test(test_translated),
     };
     return cmocka_run_group_tests(tests, set_up, NULL);
 }

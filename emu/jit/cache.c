@@ -1,0 +1,184 @@
+/*
+ * The code cache: segments that are filled in turn. When the last is full the oldest is emptied,
+ * with all regions in it, so the cache never grows and what is in use is soon back.
+ */
+#include "emu/core/low_memory.h"
+#include "emu/jit/jit.h"
+#include <string.h>
+
+#define STUBS_SIZE (16u << 10)
+
+static struct jit_region **hash_at(struct jit *jit, uint64_t rip, uint64_t phys, uint32_t mode)
+{
+    uint64_t key = (rip ^ phys << 7 ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+    return &jit->hash[key >> 51];
+}
+
+static struct jit_page_link **page_at(struct jit *jit, uint64_t page)
+{
+    return &jit->page_hash[(page * UINT64_C(0x9e3779b97f4a7c15)) >> 51];
+}
+
+static void remove_from_hash(struct jit *jit, struct jit_region *region)
+{
+    struct jit_region **at = hash_at(jit, region->rip, region->phys, region->mode);
+    while (*at && *at != region)
+        at = &(*at)->hash_next;
+    if (*at)
+        *at = region->hash_next;
+}
+
+static void remove_from_page(struct jit *jit, struct jit_page_link *link)
+{
+    struct jit_page_link **at = page_at(jit, link->page);
+    while (*at && *at != link)
+        at = &(*at)->next;
+    if (*at)
+        *at = link->next;
+}
+
+static void kill_region(struct jit *jit, struct jit_region *region)
+{
+    if (region->state == REGION_DEAD)
+        return;
+    jit_unlink_region(jit, region);
+    remove_from_hash(jit, region);
+    for (unsigned i = 0; i < region->page_count; i++)
+        remove_from_page(jit, &region->pages[i]);
+    region->state = REGION_DEAD;
+}
+
+static void begin_segment(struct jit *jit, unsigned segment)
+{
+    uint8_t *start = jit->write + STUBS_SIZE + segment * jit->segment_size;
+    jit->segment = segment;
+    jit->code_at = start;
+    jit->data_at = start + jit->segment_size;
+    for (struct jit_region *r = jit->segment_regions[segment]; r; r = r->segment_next)
+        kill_region(jit, r);
+    jit->segment_regions[segment] = NULL;
+}
+
+bool jit_cache_init(struct jit *jit, size_t size, GError **error)
+{
+    void *write, *run;
+    jit->segment_size = ((size - STUBS_SIZE) / JIT_SEGMENTS) & ~(size_t)0xfff;
+    jit->cache_size = STUBS_SIZE + jit->segment_size * JIT_SEGMENTS;
+    if (!low_memory_new_code(jit->cache_size, &write, &run, error))
+        return false;
+    jit->write = write;
+    jit->run_delta = (uint8_t *)run - (uint8_t *)write;
+    struct emitter e = {.at = jit->write, .end = jit->write + STUBS_SIZE};
+    bool fits = jit_make_stubs(jit, &e);
+    g_assert(fits);
+    begin_segment(jit, 0);
+    return true;
+}
+
+void jit_cache_finish(struct jit *jit)
+{
+    if (!jit->write)
+        return;
+    low_memory_free(jit->write, jit->cache_size);
+    low_memory_free(jit->write + jit->run_delta, jit->cache_size);
+}
+
+void jit_cache_clear(struct jit *jit)
+{
+    memset(jit->hash, 0, sizeof(jit->hash));
+    memset(jit->page_hash, 0, sizeof(jit->page_hash));
+    memset(jit->segment_regions, 0, sizeof(jit->segment_regions));
+    jit_flush_jumps(jit);
+    begin_segment(jit, 0);
+}
+
+void jit_cache_reserve(struct jit *jit)
+{
+    if ((size_t)(jit->data_at - jit->code_at) >= REGION_MAX_BYTES)
+        return;
+    jit->stats.evictions++;
+    begin_segment(jit, (jit->segment + 1) % JIT_SEGMENTS);
+}
+
+void *jit_cache_data(struct jit *jit, size_t size)
+{
+    jit->data_at -= (size + 15) & ~(size_t)15;
+    memset(jit->data_at, 0, size);
+    return jit->data_at;
+}
+
+void jit_cache_add(struct jit *jit, struct jit_region *region)
+{
+    struct jit_region **head = hash_at(jit, region->rip, region->phys, region->mode);
+    region->hash_next = *head;
+    *head = region;
+    for (unsigned i = 0; i < region->page_count; i++) {
+        struct jit_page_link **page = page_at(jit, region->pages[i].page);
+        region->pages[i].region = region;
+        region->pages[i].next = *page;
+        *page = &region->pages[i];
+    }
+    region->segment = jit->segment;
+    region->segment_next = jit->segment_regions[jit->segment];
+    jit->segment_regions[jit->segment] = region;
+}
+
+static bool same_bytes(struct memory_map *map, const struct jit_region *region)
+{
+    const uint8_t *expected = region->source;
+    for (unsigned i = 0; i < region->range_count; i++) {
+        const struct jit_range *range = &region->ranges[i];
+        struct memory_page host = memory_find_page(map, range->phys);
+        if (!host.read ||
+            memcmp(host.read + (range->phys & ~PAGE_MASK), expected, range->length) != 0)
+            return false;
+        expected += range->length;
+    }
+    return true;
+}
+
+/* A region whose page was written lives on when its own bytes are what they were. */
+static bool revive(struct jit *jit, struct jit_region *region)
+{
+    struct memory_map *map = jit->cpu->board->memory;
+    uint32_t version;
+    for (unsigned i = 0; i < region->page_count; i++)
+        memory_mark_code(map, region->pages[i].phys, &version);
+    if (!same_bytes(map, region))
+        return false;
+    region->state = REGION_LIVE;
+    jit->stats.revived++;
+    return true;
+}
+
+struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
+{
+    uint32_t mode = jit->cpu->mode;
+    struct jit_region *region = *hash_at(jit, rip, phys, mode);
+    while (region && !(region->rip == rip && region->phys == phys && region->mode == mode))
+        region = region->hash_next;
+    if (!region || region->state == REGION_LIVE)
+        return region;
+    if (revive(jit, region))
+        return region;
+    kill_region(jit, region);
+    return NULL;
+}
+
+void jit_page_stale(struct jit *jit, uint64_t page)
+{
+    for (struct jit_page_link *link = *page_at(jit, page); link; link = link->next) {
+        if (link->page != page || link->region->state != REGION_LIVE)
+            continue;
+        jit_unlink_region(jit, link->region);
+        link->region->state = REGION_STALE;
+        jit->stats.stale++;
+    }
+}
+
+void jit_all_stale(struct jit *jit)
+{
+    for (unsigned i = 0; i < JIT_HASH; i++)
+        for (struct jit_page_link *link = jit->page_hash[i]; link; link = link->next)
+            jit_page_stale(jit, link->page);
+}

@@ -1,0 +1,302 @@
+/* Branches: inside the region, out of it to known addresses, and to computed ones. */
+#include "emu/jit/translate.h"
+#include <string.h>
+
+bool is_direct_branch(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_JCC:
+    case OP_JMP:
+    case OP_CALL:
+        return insn->size == SIZE_64;
+    case OP_LOOP:
+    case OP_LOOPE:
+    case OP_LOOPNE:
+    case OP_JCXZ:
+        return insn->size == SIZE_64 && insn->addr_size != SIZE_16;
+    default:
+        return false;
+    }
+}
+
+/* ---- ways on --------------------------------------------------------------------------------- */
+
+static struct jit_exit *new_exit(struct translator *t, uint64_t rip)
+{
+    struct jit_exit *exit = &t->region->exits[t->region->exit_count++];
+    exit->from = t->region;
+    exit->rip = rip;
+    return exit;
+}
+
+/* A link to an instruction that runs into the next page rests on that page, too. */
+static bool same_page(const struct translator *t, uint64_t rip)
+{
+    bool may_cross = (rip & 0xfff) > 0x1000 - INSN_MAX_LENGTH;
+    return !((t->region->rip ^ rip) & PAGE_MASK) && !t->region->crossing && !may_cross;
+}
+
+/* Where an unlinked exit goes: names itself and returns. Written behind the region's hot code. */
+static void emit_exit_stub(struct translator *t, struct jit_exit *exit)
+{
+    exit->stub = t->e.at;
+    emit_mov_imm(&t->e, T0, (uintptr_t)exit);
+    emit_jmp(&t->e, t->jit->stub[STUB_EXIT_LINK]);
+}
+
+/* The checked jump. The flags are in memory or forgotten. */
+static void emit_checked(struct translator *t, struct jit_exit *exit)
+{
+    struct emitter *e = &t->e;
+    emit_op(e, ENC(0, 0, 0x8b), T0, op_abs(&exit->generation));
+    emit_op(e, ENC(0, 0, 0x3b), T0, op_abs(&t->jit->generation[MAPPING_LOCAL]));
+    exit->cell_hole = e->at - 4;
+    uint8_t *stale = emit_jcc(e, CC_NE, NULL);
+    exit->hole = emit_jmp(e, NULL);
+    emit_exit_stub(t, exit);
+    if (e->full)
+        return;
+    emit_patch(stale, exit->stub);
+    emit_patch(exit->hole, exit->stub);
+}
+
+/* Exits whose jump stands in hot code, their stubs to be written later. */
+static void leave_by(struct translator *t, uint64_t rip)
+{
+    struct jit_exit *exit = new_exit(t, rip);
+    flags_to_memory(t);
+    if (!same_page(t, rip))
+        emit_checked(t, exit);
+    else
+        exit->hole = emit_jmp(&t->e, NULL);
+}
+
+static void add_fixup(struct translator *t, uint8_t *hole, int part)
+{
+    if (t->fixup_count == MAX_FIXUPS) {
+        t->failed = true;
+        return;
+    }
+    t->fixups[t->fixup_count++] = (struct fixup){hole, part};
+}
+
+void go_on(struct translator *t, unsigned way)
+{
+    struct part *part = t->part;
+    int next = part->next[way];
+    if (next < 0) {
+        leave_by(t, part->target[way]);
+        return;
+    }
+    struct part *to = &t->parts[next];
+    if (next == t->following && to->predecessors == 1 && !to->loop_head) {
+        t->inherit = true; /* it takes the flags as they are */
+        return;
+    }
+    if (to->live_in)
+        flags_to_memory(t);
+    if (to->placed)
+        emit_jmp(&t->e, to->start);
+    else if (next != t->following)
+        add_fixup(t, emit_jmp(&t->e, NULL), next);
+}
+
+/* The taken side of a conditional jump whose flags or condition are set up. */
+static void branch_to(struct translator *t, unsigned condition)
+{
+    struct part *part = t->part;
+    uint8_t *hole = emit_jcc(&t->e, condition, NULL);
+    int next = part->next[0];
+    if (next >= 0) {
+        struct part *to = &t->parts[next];
+        if (to->placed && !t->e.full)
+            emit_patch(hole, to->start);
+        else
+            add_fixup(t, hole, next);
+        return;
+    }
+    struct jit_exit *exit = new_exit(t, part->target[0]);
+    exit->hole = hole; /* a jump to code that is not yet there: see flow_exits() */
+}
+
+/* The flags must be in memory where either way looks for them there. */
+static void settle_flags(struct translator *t)
+{
+    struct part *part = t->part;
+    for (unsigned way = 0; way < 2; way++) {
+        int next = part->next[way];
+        if (next < 0 || (way == 0 && t->parts[next].live_in))
+            flags_to_memory(t);
+    }
+}
+
+void flow_exits(struct translator *t)
+{
+    for (unsigned i = 0; i < t->region->exit_count; i++) {
+        struct jit_exit *exit = &t->region->exits[i];
+        if (exit->stub)
+            continue;
+        uint8_t *hole = exit->hole;
+        if (same_page(t, exit->rip)) {
+            emit_exit_stub(t, exit);
+        } else {
+            uint8_t *start = t->e.at;
+            emit_checked(t, exit);
+            if (!t->e.full)
+                emit_patch(hole, start);
+            continue;
+        }
+        if (!t->e.full)
+            emit_patch(hole, exit->stub);
+    }
+}
+
+/* ---- the instructions ------------------------------------------------------------------------ */
+
+static bool jcc(struct translator *t, const struct insn *insn)
+{
+    flags_need(t);
+    settle_flags(t);
+    branch_to(t, insn->modrm & 15);
+    go_on(t, 1);
+    return true;
+}
+
+static bool jmp(struct translator *t, const struct insn *insn)
+{
+    go_on(t, 0);
+    return true;
+}
+
+/* LOOP and JCXZ by the host's flags, which are the guest's no longer. */
+static bool loop(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    if (insn->op != OP_LOOP && insn->op != OP_JCXZ)
+        return false;
+    unsigned size = insn->addr_size;
+    flags_keep(t, FL_ALL);
+    if (insn->op == OP_LOOP) {
+        emit_alu_imm(e, 5, size, op_reg(H_RCX), 1);
+        branch_to(t, CC_NE);
+    } else {
+        emit_op(e, ENC(0, 0, 0x85) | (size == SIZE_64 ? ENC_W : 0), H_RCX, op_reg(H_RCX));
+        branch_to(t, CC_E);
+    }
+    go_on(t, 1);
+    return true;
+}
+
+static void push_return(struct translator *t, const struct insn *insn, uint64_t next)
+{
+    struct emitter *e = &t->e;
+    uint64_t back = insn_rip(t, insn) + insn->length;
+    flags_keep(t, FL_ALL);
+    emit_op(e, ENC(0, 0, 0x8d) | ENC_W, T0, op_mem(host_of(RSP), -8));
+    probe(t, insn, 8, ACCESS_STORE);
+    if ((int64_t)back == (int32_t)back) {
+        emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, host_memory());
+        emit32(e, (uint32_t)back);
+    } else {
+        emit_store_imm32(e, op_mem(T0, 0), (uint32_t)back);
+        emit_store_imm32(e, op_mem(T0, 4), (uint32_t)(back >> 32));
+    }
+    emit_op(e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RSP), -8));
+    stored_at(t, next);
+}
+
+static bool call(struct translator *t, const struct insn *insn)
+{
+    push_return(t, insn, t->part->target[0]);
+    go_on(t, 0);
+    return true;
+}
+
+/*
+ * A look into the cache of jumps for the address in T0, which finds T1. What is not there, a
+ * non-canonical address among it, is the interpreter's, which does the whole instruction; so
+ * nothing of it may have been done yet.
+ */
+static void find_jump(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    uintptr_t tag = (uintptr_t)t->jit->jumps + offsetof(struct jit_jump, tag);
+    emit_mov_rr32(e, T1, T0);
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), JIT_JUMPS - 1);
+    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(T1)); /* SHL: sixteen bytes an entry */
+    emit8(e, 4);
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_abs(&t->jit->salt));
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_mem(T1, (int32_t)tag));
+    struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
+    cold->insn = insn;
+    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->resume = e->at; /* never taken: the handler leaves */
+}
+
+static struct host_operand found_code(const struct translator *t)
+{
+    return op_mem(T1, (int32_t)((uintptr_t)t->jit->jumps + offsetof(struct jit_jump, code)));
+}
+
+static void load_target(struct translator *t, const struct insn *insn)
+{
+    if (insn_has_memory(insn)) {
+        access_memory(t, insn, 8, ACCESS_LOAD);
+        emit_load(&t->e, T0, host_memory());
+    } else {
+        flags_keep(t, FL_ALL);
+        emit_op(&t->e, ENC(0, 0, 0x8b) | ENC_W, T0, guest(t, guest_number(insn->rm)));
+    }
+}
+
+static bool jmp_indirect(struct translator *t, const struct insn *insn)
+{
+    if (insn->size != SIZE_64)
+        return false;
+    load_target(t, insn);
+    find_jump(t, insn);
+    emit_op(&t->e, ENC(0, 0, 0xff), 4, found_code(t));
+    return true;
+}
+
+static bool call_indirect(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    uint64_t *target = &t->jit->scratch[1], *code = &t->jit->scratch[2];
+    if (insn->size != SIZE_64)
+        return false;
+    load_target(t, insn);
+    emit_store(e, op_abs(target), T0);
+    find_jump(t, insn);
+    emit_load(e, T0, found_code(t));
+    emit_store(e, op_abs(code), T0);
+    push_return(t, insn, JIT_SITE_TARGET);
+    emit_op(e, ENC(0, 0, 0xff), 4, op_abs(code));
+    return true;
+}
+
+static bool ret(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    if (insn->size != SIZE_64)
+        return false;
+    flags_keep(t, FL_ALL);
+    emit_mov_rr(e, T0, host_of(RSP));
+    probe(t, insn, 8, ACCESS_LOAD);
+    emit_load(e, T0, host_memory());
+    find_jump(t, insn);
+    int32_t release = 8 + (insn->op == OP_RETI ? (int32_t)(insn->imm & 0xffff) : 0);
+    emit_op(e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RSP), release));
+    emit_op(e, ENC(0, 0, 0xff), 4, found_code(t));
+    return true;
+}
+
+bool translate_branch(struct translator *t, const struct insn *insn)
+{
+    static translate_fn *const table[OP_COUNT] = {
+        [OP_JCC] = jcc,   [OP_JMP] = jmp,   [OP_JMP_E] = jmp_indirect,   [OP_CALL] = call,
+        [OP_LOOP] = loop, [OP_JCXZ] = loop, [OP_CALL_E] = call_indirect, [OP_RET] = ret,
+        [OP_RETI] = ret,
+    };
+    return table[insn->op] && table[insn->op](t, insn);
+}

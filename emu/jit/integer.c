@@ -1,0 +1,750 @@
+/* Moves, arithmetic and logic on general registers and memory, the stack. */
+#include "emu/jit/translate.h"
+
+/* ALU operations in the order of their opcodes. */
+static int alu_index(unsigned op)
+{
+    switch (op) {
+    case OP_ADD:
+        return 0;
+    case OP_OR:
+        return 1;
+    case OP_ADC:
+        return 2;
+    case OP_SBB:
+        return 3;
+    case OP_AND:
+        return 4;
+    case OP_SUB:
+        return 5;
+    case OP_XOR:
+        return 6;
+    case OP_CMP:
+        return 7;
+    default:
+        return -1;
+    }
+}
+
+/* An instruction that reads or keeps some of the flags gets them all; one that makes all of them
+ * does not care. */
+static void flags_before(struct translator *t, const struct insn *insn)
+{
+    struct flag_use use = flags_of(insn);
+    bool keeps = use.written != FL_ALL && t->live_after & ~use.written;
+    if (use.read || keeps)
+        flags_need(t);
+}
+
+/* ---- AH, CH, DH, BH -------------------------------------------------------------------------- */
+
+/* The host's name of a byte register where no REX prefix is needed: those of RAX live elsewhere. */
+static bool has_high_name(unsigned at)
+{
+    return is_high_byte(at) && guest_number(at) != RAX;
+}
+static unsigned high_name(unsigned at)
+{
+    return 4 + guest_number(at);
+}
+
+/* A byte register's value into T0. */
+static void byte_to_t0(struct translator *t, unsigned at)
+{
+    unsigned number = guest_number(at);
+    if (!is_high_byte(at)) {
+        emit_op(&t->e, ENC(0, 0, 0x8b), T0, guest(t, number));
+        return;
+    }
+    if (number == RAX) {
+        emit_mov_rr32(&t->e, T0, host_of(RAX));
+        number = 0;
+    }
+    emit_op(&t->e, ENC(1, 0, 0xb6), T0, op_reg(4 + number)); /* MOVZX EAX, AH…BH */
+}
+
+/* RORX of guest RAX, which keeps the flags. */
+static void rotate_rax(struct translator *t, unsigned by)
+{
+    static const uint8_t rorx[] = {0xc4, 0x43, 0xfb, 0xf0, 0xf6};
+    for (unsigned i = 0; i < sizeof(rorx); i++)
+        emit8(&t->e, rorx[i]);
+    emit8(&t->e, by);
+}
+
+/* AL to a byte register; flags stay. */
+static bool byte_from_t0(struct translator *t, unsigned at)
+{
+    unsigned number = guest_number(at);
+    uint32_t move = ENC(0, 0, 0x88);
+    if (!is_high_byte(at)) {
+        emit_op(&t->e, move | ENC_BYTE_REG | ENC_BYTE_RM, T0, guest(t, number));
+    } else if (number == RAX) {
+        if (!t->jit->has_bmi2)
+            return false;
+        rotate_rax(t, 8);
+        emit_op(&t->e, move | ENC_BYTE_REG | ENC_BYTE_RM, T0, op_reg(host_of(RAX)));
+        rotate_rax(t, 56);
+    } else {
+        emit_op(&t->e, move, T0, op_reg(high_name(at)));
+    }
+    return true;
+}
+
+static bool has_high_byte(const struct insn *insn)
+{
+    bool reg = insn->shape == SHAPE_R || insn->shape == SHAPE_M || insn->shape == SHAPE_GM;
+    bool rm = insn->shape == SHAPE_R || insn->shape == SHAPE_RI;
+    return (reg && is_high_byte(insn->reg)) || (rm && is_high_byte(insn->rm));
+}
+
+static bool alu_high_byte(struct translator *t, const struct insn *insn, int index)
+{
+    struct emitter *e = &t->e;
+    uint32_t to_rm = ENC(0, 0, index * 8), to_reg = ENC(0, 0, index * 8 + 2);
+    if (insn->op == OP_ADC || insn->op == OP_SBB)
+        return false;
+    if (index < 0) /* TEST */
+        to_rm = to_reg = ENC(0, 0, 0x84);
+
+    switch (insn->shape) {
+    case SHAPE_R:
+        if (is_high_byte(insn->rm) && !has_high_name(insn->rm))
+            return false;
+        byte_to_t0(t, insn->reg);
+        if (is_high_byte(insn->rm))
+            emit_op(e, to_rm, T0, op_reg(high_name(insn->rm)));
+        else
+            emit_op(e, to_rm | ENC_BYTE_REG | ENC_BYTE_RM, T0, guest(t, guest_number(insn->rm)));
+        break;
+    case SHAPE_RI:
+        if (!has_high_name(insn->rm))
+            return false;
+        emit_op(e, index < 0 ? ENC(0, 0, 0xf6) : ENC(0, 0, 0x80), index < 0 ? 0 : index,
+                op_reg(high_name(insn->rm)));
+        emit8(e, (uint8_t)insn->imm);
+        break;
+    case SHAPE_GM:
+        if (!has_high_name(insn->reg))
+            return false;
+        access_memory(t, insn, 1, ACCESS_LOAD);
+        emit_op(e, to_reg, high_name(insn->reg), host_memory());
+        break;
+    default:
+        return false;
+    }
+    flags_made(t);
+    return true;
+}
+
+/* ---- two operands ---------------------------------------------------------------------------- */
+
+/* The encoding of a memory destination with a register that may be in memory itself. */
+static void memory_with_register(struct translator *t, const struct insn *insn, uint32_t encoding)
+{
+    unsigned number = guest_number(insn->reg);
+    unsigned host = borrow(t, number);
+    emit_op(&t->e, encoding, host, host_memory());
+    give_back(t, number);
+}
+
+/* After an access the flags are in memory if they are needed; loading them takes T0. So they are
+ * loaded before, with the address put aside. Only ADC, SBB and what keeps some flags come here. */
+static void flags_for_access(struct translator *t, const struct insn *insn)
+{
+    struct flag_use use = flags_of(insn);
+    bool keeps = use.written != FL_ALL && t->live_after & ~use.written;
+    if (!use.read && !keeps)
+        return;
+    emit_store(&t->e, op_abs(&t->jit->scratch[1]), T0);
+    flags_need(t);
+    emit_load(&t->e, T0, op_abs(&t->jit->scratch[1]));
+}
+
+static void alu_memory(struct translator *t, const struct insn *insn, int index)
+{
+    struct emitter *e = &t->e;
+    unsigned bytes = 1u << insn->size;
+    bool writes = index != 7;
+    uint32_t lock = insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0;
+
+    access_memory(t, insn, bytes, writes ? ACCESS_RMW : ACCESS_LOAD);
+    flags_for_access(t, insn);
+    if (insn->shape == SHAPE_MI) {
+        if (lock)
+            emit8(e, 0xf0);
+        emit_alu_imm(e, index, insn->size, host_memory(), (int32_t)insn->imm);
+    } else {
+        memory_with_register(t, insn, enc_sized(ENC(0, 0, index * 8 + 1), insn->size) | lock);
+    }
+    flags_made(t);
+    if (writes)
+        stored(t, insn);
+}
+
+static void alu_registers(struct translator *t, const struct insn *insn, int index)
+{
+    struct emitter *e = &t->e;
+    unsigned to = guest_number(insn->rm);
+    flags_before(t, insn);
+    unsigned host = result_begin(t, to, insn->size, true);
+    if (insn->shape == SHAPE_RI)
+        emit_alu_imm(e, index, insn->size, op_reg(host), (int32_t)insn->imm);
+    else
+        emit_op(e, enc_sized(ENC(0, 0, index * 8 + 3), insn->size), host,
+                guest(t, guest_number(insn->reg)));
+    flags_made(t);
+    if (index != 7)
+        result_end(t, to, host, insn->size);
+}
+
+static bool alu(struct translator *t, const struct insn *insn)
+{
+    int index = alu_index(insn->op);
+    if (has_high_byte(insn))
+        return alu_high_byte(t, insn, index);
+    switch (insn->shape) {
+    case SHAPE_R:
+    case SHAPE_RI:
+        alu_registers(t, insn, index);
+        return true;
+    case SHAPE_GM: {
+        access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
+        flags_for_access(t, insn);
+        unsigned to = guest_number(insn->reg);
+        unsigned host = result_begin(t, to, insn->size, true);
+        emit_op(&t->e, enc_sized(ENC(0, 0, index * 8 + 3), insn->size), host, host_memory());
+        flags_made(t);
+        if (index != 7)
+            result_end(t, to, host, insn->size);
+        return true;
+    }
+    default:
+        alu_memory(t, insn, index);
+        return true;
+    }
+}
+
+static bool test(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    if (has_high_byte(insn))
+        return alu_high_byte(t, insn, -1);
+    bool memory = insn_has_memory(insn);
+    struct host_operand rm;
+    if (memory) {
+        access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
+        rm = host_memory();
+    } else {
+        rm = guest(t, guest_number(insn->rm));
+    }
+    if (insn->shape == SHAPE_RI || insn->shape == SHAPE_MI) {
+        emit_op(e, enc_sized(ENC(0, 0, 0xf7), insn->size), 0, rm);
+        emit_imm(e, insn->imm, insn->size);
+    } else {
+        unsigned reg = guest_in(t, guest_number(insn->reg), T1);
+        emit_op(e, enc_sized(ENC(0, 0, 0x85), insn->size), reg, rm);
+    }
+    flags_made(t);
+    return true;
+}
+
+/* ---- one operand ----------------------------------------------------------------------------- */
+
+static bool unary(struct translator *t, const struct insn *insn)
+{
+    static const struct {
+        uint8_t opcode, extension;
+    } forms[] = {
+        [OP_INC - OP_INC] = {0xff, 0},
+        [OP_DEC - OP_INC] = {0xff, 1},
+        [OP_NOT - OP_INC] = {0xf7, 2},
+        [OP_NEG - OP_INC] = {0xf7, 3}
+    };
+    unsigned extension = forms[insn->op - OP_INC].extension;
+    uint32_t encoding = enc_sized(ENC(0, 0, forms[insn->op - OP_INC].opcode), insn->size);
+    bool sets_flags = insn->op != OP_NOT;
+
+    if (insn->shape == SHAPE_R) {
+        if (is_high_byte(insn->rm))
+            return false;
+        unsigned number = guest_number(insn->rm);
+        if (sets_flags)
+            flags_before(t, insn);
+        unsigned host = result_begin(t, number, insn->size, true);
+        emit_op(&t->e, encoding, extension, op_reg(host));
+        result_end(t, number, host, insn->size);
+        if (sets_flags)
+            flags_made(t);
+        return true;
+    }
+    access_memory(t, insn, 1u << insn->size, ACCESS_RMW);
+    if (sets_flags)
+        flags_for_access(t, insn);
+    emit_op(&t->e, encoding | (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0), extension,
+            host_memory());
+    if (sets_flags)
+        flags_made(t);
+    stored(t, insn);
+    return true;
+}
+
+/* ---- moves ----------------------------------------------------------------------------------- */
+
+static bool mov_registers(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    unsigned to = guest_number(insn->rm);
+    if (insn->shape == SHAPE_RI) {
+        if (insn->size >= SIZE_32) {
+            uint64_t value = insn->size == SIZE_64 ? insn->imm : (uint32_t)insn->imm;
+            if (!IN_MEMORY(to)) {
+                emit_mov_imm(e, host_of(to), value);
+            } else {
+                emit_mov_imm(e, T0, value);
+                emit_store(e, guest(t, to), T0);
+            }
+            return true;
+        }
+        if (is_high_byte(insn->rm)) {
+            if (!has_high_name(insn->rm))
+                return false;
+            emit_op(e, ENC(0, 0, 0xc6), 0, op_reg(high_name(insn->rm)));
+        } else {
+            emit_op(e, enc_sized(ENC(0, 0, 0xc7), insn->size), 0, guest(t, to));
+        }
+        emit_imm(e, insn->imm, insn->size);
+        return true;
+    }
+    if (has_high_byte(insn)) {
+        byte_to_t0(t, insn->reg);
+        return byte_from_t0(t, insn->rm);
+    }
+    unsigned from = guest_number(insn->reg);
+    if (insn->size == SIZE_32) {
+        unsigned host = IN_MEMORY(to) ? T0 : host_of(to);
+        emit_op(e, ENC(0, 0, 0x8b), host, guest(t, from));
+        if (IN_MEMORY(to))
+            emit_store(e, guest(t, to), T0);
+    } else if (IN_MEMORY(to)) {
+        unsigned host = guest_in(t, from, T0);
+        emit_op(e, enc_sized(ENC(0, 0, 0x89), insn->size), host, guest(t, to));
+    } else {
+        emit_op(e, enc_sized(ENC(0, 0, 0x8b), insn->size), host_of(to), guest(t, from));
+    }
+    return true;
+}
+
+static void load_result(struct translator *t, const struct insn *insn, uint32_t encoding,
+                        struct host_operand from)
+{
+    unsigned to = guest_number(insn->reg);
+    unsigned host = result_begin(t, to, insn->size, false);
+    emit_op(&t->e, encoding, host, from);
+    result_end(t, to, host, insn->size);
+}
+
+static bool mov(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    unsigned bytes = 1u << insn->size;
+    switch (insn->shape) {
+    case SHAPE_R:
+    case SHAPE_RI:
+        return mov_registers(t, insn);
+    case SHAPE_GM:
+        if (is_high_byte(insn->reg) && !has_high_name(insn->reg))
+            return false;
+        access_memory(t, insn, bytes, ACCESS_LOAD);
+        if (is_high_byte(insn->reg))
+            emit_op(e, ENC(0, 0, 0x8a), high_name(insn->reg), host_memory());
+        else
+            load_result(t, insn, enc_sized(ENC(0, 0, 0x8b), insn->size), host_memory());
+        return true;
+    case SHAPE_M:
+        if (is_high_byte(insn->reg) && !has_high_name(insn->reg))
+            return false;
+        access_memory(t, insn, bytes, ACCESS_STORE);
+        if (is_high_byte(insn->reg))
+            emit_op(e, ENC(0, 0, 0x88), high_name(insn->reg), host_memory());
+        else
+            memory_with_register(t, insn, enc_sized(ENC(0, 0, 0x89), insn->size));
+        stored(t, insn);
+        return true;
+    default:
+        access_memory(t, insn, bytes, ACCESS_STORE);
+        emit_op(e, enc_sized(ENC(0, 0, 0xc7), insn->size), 0, host_memory());
+        emit_imm(e, insn->imm, insn->size);
+        stored(t, insn);
+        return true;
+    }
+}
+
+static bool movnti(struct translator *t, const struct insn *insn)
+{
+    access_memory(t, insn, 1u << insn->size, ACCESS_STORE);
+    memory_with_register(t, insn, enc_sized(ENC(0, 0, 0x89), insn->size));
+    stored(t, insn);
+    return true;
+}
+
+/* MOVZX, MOVSX: a narrower source. */
+static bool extend(struct translator *t, const struct insn *insn)
+{
+    static const struct {
+        uint8_t map, opcode, bytes;
+    } forms[] = {
+        [OP_MOVZX8 - OP_MOVZX8] = {1, 0xb6, 1},
+        [OP_MOVZX16 - OP_MOVZX8] = {1, 0xb7, 2},
+        [OP_MOVSX8 - OP_MOVZX8] = {1, 0xbe, 1},
+        [OP_MOVSX16 - OP_MOVZX8] = {1, 0xbf, 2},
+        [OP_MOVSXD - OP_MOVZX8] = {0, 0x63, 4}
+    };
+    unsigned form = insn->op - OP_MOVZX8, bytes = forms[form].bytes;
+    uint32_t encoding = ENC(forms[form].map, 0, forms[form].opcode) |
+                        (insn->size == SIZE_64 ? ENC_W : 0) | (insn->size == SIZE_16 ? ENC_66 : 0);
+    struct host_operand from;
+
+    if (insn_has_memory(insn)) {
+        access_memory(t, insn, bytes, ACCESS_LOAD);
+        from = host_memory();
+    } else if (bytes == 1 && is_high_byte(insn->rm)) {
+        byte_to_t0(t, insn->rm);
+        from = op_reg(T0);
+    } else {
+        from = guest(t, guest_number(insn->rm));
+    }
+    load_result(t, insn, encoding | (bytes == 1 ? ENC_BYTE_RM : 0), from);
+    return true;
+}
+
+static bool lea(struct translator *t, const struct insn *insn)
+{
+    unsigned to = guest_number(insn->reg);
+    bool simple = !IN_MEMORY(to) && insn->size == insn->addr_size && insn->size >= SIZE_32;
+    unsigned base = guest_number(insn->base), index = guest_number(insn->index);
+    if (simple && base < GPR_COUNT && !IN_MEMORY(base) &&
+        (index == GPR_NONE || !IN_MEMORY(index))) {
+        struct host_operand from = index == GPR_NONE ? op_mem(host_of(base), (int32_t)insn->disp)
+                                                     : op_indexed(host_of(base), host_of(index),
+                                                                  insn->scale, (int32_t)insn->disp);
+        emit_op(&t->e, ENC(0, 0, 0x8d) | (insn->size == SIZE_64 ? ENC_W : 0), host_of(to), from);
+        return true;
+    }
+    address_of(t, insn);
+    if (insn->size == SIZE_16) {
+        emit_op(&t->e, ENC(0, 0, 0x89) | ENC_66, T0, guest(t, to));
+        return true;
+    }
+    if (insn->size == SIZE_32)
+        emit_mov_rr32(&t->e, T0, T0);
+    emit_store(&t->e, guest(t, to), T0);
+    return true;
+}
+
+static bool cmov(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    uint32_t encoding = enc_sized(ENC(1, 0, 0x40 | (insn->modrm & 15)), insn->size);
+    unsigned to = guest_number(insn->reg), from;
+    if (insn->size == SIZE_16)
+        encoding = ENC(1, 0, 0x40 | (insn->modrm & 15)) | ENC_66;
+    else
+        encoding = ENC(1, 0, 0x40 | (insn->modrm & 15)) | (insn->size == SIZE_64 ? ENC_W : 0);
+    if (insn_has_memory(insn)) {
+        access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
+        emit_op(e,
+                insn->size == SIZE_64   ? ENC(0, 0, 0x8b) | ENC_W
+                : insn->size == SIZE_32 ? ENC(0, 0, 0x8b)
+                                        : ENC(1, 0, 0xb7),
+                T1, host_memory());
+        flags_need(t);
+        from = T1;
+        if (IN_MEMORY(to)) {
+            emit_load(e, T0, guest(t, to));
+            emit_op(e, encoding, T0, op_reg(T1));
+            emit_store(e, guest(t, to), T0);
+            return true;
+        }
+        emit_op(e, encoding, host_of(to), op_reg(from));
+        return true;
+    }
+    flags_need(t);
+    unsigned host = result_begin(t, to, insn->size, true);
+    emit_op(e, encoding, host, guest(t, guest_number(insn->rm)));
+    result_end(t, to, host, insn->size);
+    return true;
+}
+
+static bool setcc(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    uint32_t encoding = ENC(1, 0, 0x90 | (insn->modrm & 15)) | ENC_BYTE_RM;
+    if (!insn_has_memory(insn)) {
+        flags_need(t);
+        if (!is_high_byte(insn->rm)) {
+            emit_op(e, encoding, 0, guest(t, guest_number(insn->rm)));
+            return true;
+        }
+        if (!has_high_name(insn->rm))
+            return false;
+        emit_op(e, encoding & ~ENC_BYTE_RM, 0, op_reg(high_name(insn->rm)));
+        return true;
+    }
+    /* The condition first: the access takes the flags. */
+    flags_need(t);
+    emit_op(e, encoding, 0, op_abs(&t->jit->scratch[2]));
+    access_memory(t, insn, 1, ACCESS_STORE);
+    emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
+    emit_op(e, ENC(1, 0, 0xb6), H_RCX, op_abs(&t->jit->scratch[2]));
+    emit_op(e, ENC(0, 0, 0x88), H_RCX, host_memory());
+    emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
+    stored(t, insn);
+    return true;
+}
+
+/* CBW, CWDE, CDQE and CWD, CDQ, CQO. */
+static bool widen(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    unsigned rax = host_of(RAX);
+    if (insn->op == OP_CBW) {
+        if (insn->size == SIZE_16)
+            emit_op(e, ENC(1, 0, 0xbe) | ENC_66 | ENC_BYTE_RM, rax, op_reg(rax));
+        else if (insn->size == SIZE_32)
+            emit_op(e, ENC(1, 0, 0xbf), rax, op_reg(rax));
+        else
+            emit_op(e, ENC(0, 0, 0x63) | ENC_W, rax, op_reg(rax));
+        return true;
+    }
+    emit_mov_rr(e, T0, rax);
+    if (insn->size == SIZE_16)
+        emit8(e, 0x66);
+    else if (insn->size == SIZE_64)
+        emit8(e, 0x48);
+    emit8(e, 0x99);
+    return true;
+}
+
+static bool xchg(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    if (has_high_byte(insn))
+        return false;
+    unsigned a = guest_number(insn->rm), b = guest_number(insn->reg);
+    if (insn_has_memory(insn)) {
+        access_memory(t, insn, 1u << insn->size, ACCESS_RMW);
+        if (IN_MEMORY(b)) {
+            unsigned host = borrow(t, b);
+            emit_op(e, enc_sized(ENC(0, 0, 0x87), insn->size), host, host_memory());
+            emit_store(e, guest(t, b), host);
+            give_back(t, b);
+        } else {
+            emit_op(e, enc_sized(ENC(0, 0, 0x87), insn->size), host_of(b), host_memory());
+        }
+        /* 32 bits: the host has cleared the upper half, too. */
+        stored(t, insn);
+        return true;
+    }
+    if (IN_MEMORY(a) || IN_MEMORY(b) || insn->size < SIZE_32)
+        return false;
+    emit_op(e, enc_sized(ENC(0, 0, 0x87), insn->size), host_of(b), op_reg(host_of(a)));
+    return true;
+}
+
+/* ---- the stack ------------------------------------------------------------------------------- */
+
+/* T0 = RSP - 8, then its host address. */
+static void push_access(struct translator *t, const struct insn *insn)
+{
+    flags_keep(t, FL_ALL);
+    emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, T0, op_mem(host_of(RSP), -8));
+    probe(t, insn, 8, ACCESS_STORE);
+}
+static void move_sp(struct translator *t, int32_t by)
+{
+    emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RSP), by));
+}
+
+static bool push(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    if (insn->size != SIZE_64)
+        return false;
+    if (insn_has_memory(insn)) {
+        access_memory(t, insn, 8, ACCESS_LOAD);
+        emit_load(e, T1, host_memory());
+        emit_store(e, op_abs(&t->jit->scratch[1]), T1);
+        push_access(t, insn);
+        emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
+        emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
+        emit_store(e, host_memory(), H_RCX);
+        emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
+    } else {
+        push_access(t, insn);
+        if (insn->op == OP_PUSHI) {
+            emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, host_memory());
+            emit32(e, (uint32_t)insn->imm);
+        } else {
+            unsigned number = guest_number(insn->rm);
+            emit_store(e, host_memory(), borrow(t, number));
+            give_back(t, number);
+        }
+    }
+    move_sp(t, -8);
+    stored(t, insn);
+    return true;
+}
+
+static void pop_access(struct translator *t, const struct insn *insn)
+{
+    flags_keep(t, FL_ALL);
+    emit_mov_rr(&t->e, T0, host_of(RSP));
+    probe(t, insn, 8, ACCESS_LOAD);
+}
+
+static bool pop(struct translator *t, const struct insn *insn)
+{
+    if (insn->size != SIZE_64 || insn_has_memory(insn))
+        return false;
+    unsigned number = guest_number(insn->rm);
+    pop_access(t, insn);
+    move_sp(t, 8);
+    unsigned host = result_begin(t, number, SIZE_64, false);
+    emit_load(&t->e, host, host_memory());
+    result_end(t, number, host, SIZE_64);
+    return true;
+}
+
+static bool leave(struct translator *t, const struct insn *insn)
+{
+    if (insn->size != SIZE_64)
+        return false;
+    flags_keep(t, FL_ALL);
+    emit_mov_rr(&t->e, T0, host_of(RBP));
+    probe(t, insn, 8, ACCESS_LOAD);
+    emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RBP), 8));
+    emit_load(&t->e, host_of(RBP), host_memory());
+    return true;
+}
+
+/* The flags image: arithmetic flags from where they are kept, the others from RFLAGS. */
+static bool pushf(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    const uint8_t *flags = (const uint8_t *)&t->cpu->flags;
+    if (insn->size != SIZE_64)
+        return false;
+    flags_keep(t, FL_ALL);
+    emit_op(e, ENC(1, 0, 0xb6), T1, op_abs(flags + 1));
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), 0xd5);
+    emit_op(e, ENC(1, 0, 0xb6), T0, op_abs(flags));
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T0), 1);
+    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(T0)); /* SHL */
+    emit8(e, 11);
+    emit_op(e, ENC(0, 0, 0x0b), T1, op_reg(T0));
+    emit_op(e, ENC(0, 0, 0x8b), T0, op_abs(&t->cpu->s.rflags));
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T0), (int32_t) ~(FLAGS_ARITHMETIC | FLAG_VM | FLAG_RF));
+    emit_op(e, ENC(0, 0, 0x0b), T1, op_reg(T0));
+    emit_store(e, op_abs(&t->jit->scratch[1]), T1);
+    push_access(t, insn);
+    emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
+    emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
+    emit_store(e, host_memory(), H_RCX);
+    emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
+    move_sp(t, -8);
+    stored(t, insn);
+    return true;
+}
+
+/* ---- interrupts on and off ------------------------------------------------------------------- */
+
+static bool cli(struct translator *t, const struct insn *insn)
+{
+    if (t->mode & (MODE_USER | MODE_OUTER))
+        return false;
+    flags_keep(t, t->live_after);
+    emit_alu_imm(&t->e, 4, SIZE_32, op_abs(&t->cpu->s.rflags), (int32_t)~FLAG_IF);
+    return true;
+}
+
+/* The instruction behind STI is in the same part, so no look at attention comes between. */
+static bool sti(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    bool last = insn == &t->part->block->insns[t->part->block->count - 1];
+    if (t->mode & (MODE_USER | MODE_OUTER) || last)
+        return false;
+    flags_keep(t, t->live_after);
+    emit_alu_imm(e, 1, SIZE_32, op_abs(&t->cpu->s.rflags), (int32_t)FLAG_IF);
+    emit_op(e, ENC(0, 0, 0xf6), 0, op_abs(&t->cpu->requests));
+    emit8(e, REQUEST_INTR);
+    uint8_t *none = emit_jcc(e, CC_E, NULL);
+    emit_store_imm32(e, op_abs(&t->cpu->attention), 1);
+    emit_patch(none, e->at);
+    return true;
+}
+
+static bool swapgs(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    struct host_operand base = op_abs(&t->cpu->s.seg[SEG_GS].base);
+    struct host_operand kernel = op_abs(&t->cpu->s.kernel_gs_base);
+    if (t->mode & (MODE_USER | MODE_OUTER))
+        return false;
+    emit_load(e, T0, base);
+    emit_load(e, T1, kernel);
+    emit_store(e, base, T1);
+    emit_store(e, kernel, T0);
+    return true;
+}
+
+/* Carry and direction. */
+static bool carry(struct translator *t, const struct insn *insn)
+{
+    static const uint8_t opcode[] = {
+        [OP_CLC - OP_CLC] = 0xf8, [OP_STC - OP_CLC] = 0xf9, [OP_CMC - OP_CLC] = 0xf5};
+    flags_before(t, insn);
+    emit8(&t->e, opcode[insn->op - OP_CLC]);
+    flags_made(t);
+    return true;
+}
+static bool direction(struct translator *t, const struct insn *insn)
+{
+    flags_keep(t, t->live_after);
+    bool set = insn->op == OP_STD;
+    emit_alu_imm(&t->e, set ? 1 : 4, SIZE_32, op_abs(&t->cpu->s.rflags),
+                 (int32_t)(set ? FLAG_DF : ~FLAG_DF));
+    return true;
+}
+
+static bool nothing(struct translator *t, const struct insn *insn)
+{
+    return true;
+}
+static bool fence(struct translator *t, const struct insn *insn)
+{
+    emit8(&t->e, 0x0f);
+    emit8(&t->e, 0xae);
+    emit8(&t->e, insn->modrm & 0xf8);
+    return true;
+}
+
+bool translate_integer(struct translator *t, const struct insn *insn)
+{
+    static translate_fn *const table[OP_COUNT] = {
+        [OP_ADD... OP_CMP] = alu, [OP_TEST] = test,     [OP_INC] = unary,
+        [OP_DEC] = unary,         [OP_NOT] = unary,     [OP_NEG] = unary,
+        [OP_MOV] = mov,           [OP_MOVNTI] = movnti, [OP_MOVZX8] = extend,
+        [OP_MOVZX16] = extend,    [OP_MOVSX8] = extend, [OP_MOVSX16] = extend,
+        [OP_MOVSXD] = extend,     [OP_LEA] = lea,       [OP_CMOVCC] = cmov,
+        [OP_SETCC] = setcc,       [OP_CBW] = widen,     [OP_CWD] = widen,
+        [OP_XCHG] = xchg,         [OP_PUSH] = push,     [OP_PUSHI] = push,
+        [OP_POP] = pop,           [OP_LEAVE] = leave,   [OP_PUSHF] = pushf,
+        [OP_CLI] = cli,           [OP_STI] = sti,       [OP_SWAPGS] = swapgs,
+        [OP_CLC] = carry,         [OP_STC] = carry,     [OP_CMC] = carry,
+        [OP_CLD] = direction,     [OP_STD] = direction, [OP_NOP] = nothing,
+        [OP_NOP_E] = nothing,     [OP_FENCE] = fence,
+    };
+    return table[insn->op] && table[insn->op](t, insn);
+}

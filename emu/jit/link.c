@@ -1,0 +1,137 @@
+/*
+ * From region to region: direct links, the cache of indirect jumps, and what ends them.
+ *
+ * Inside a page a link needs no check: while code of the page runs, the page is where it is. A link
+ * to another page holds while nothing has changed what the page's address means; its exit compares
+ * the generation in which that was last looked up with the current one. Pages mapped global outlive
+ * a load of CR3, so they have a generation of their own.
+ */
+#include "emu/jit/jit.h"
+#include <string.h>
+
+static struct jit_jump *jump_at(struct jit *jit, uint64_t rip)
+{
+    return &jit->jumps[rip & (JIT_JUMPS - 1)];
+}
+
+static uint64_t *page_bit(struct jit *jit, enum jit_mapping mapping, uint64_t address,
+                          uint64_t *ret_bit)
+{
+    uint64_t hash = (address >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 52;
+    *ret_bit = UINT64_C(1) << (hash & 63);
+    return &jit->code_pages[mapping][hash >> 6];
+}
+
+static void rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to)
+{
+    uint64_t bit, *word = page_bit(jit, mapping, to->rip, &bit);
+    *word |= bit;
+    if (to->crossing) {
+        word = page_bit(jit, mapping, to->rip + 0x1000, &bit);
+        *word |= bit;
+    }
+}
+
+static void forget_link(struct jit_exit *exit)
+{
+    if (!exit->to)
+        return;
+    *exit->incoming_link = exit->incoming_next;
+    if (exit->incoming_next)
+        exit->incoming_next->incoming_link = exit->incoming_link;
+    exit->to = NULL;
+    exit->incoming_next = NULL;
+    emit_patch(exit->hole, exit->stub);
+}
+
+void jit_link(struct jit *jit, struct jit_exit *exit, struct jit_region *to, bool global)
+{
+    if (exit->cell_hole) {
+        enum jit_mapping mapping = global ? MAPPING_GLOBAL : MAPPING_LOCAL;
+        uint32_t cell = (uint32_t)(uintptr_t)&jit->generation[mapping];
+        memcpy(exit->cell_hole, &cell, 4);
+        exit->generation = jit->generation[mapping];
+        rest_on(jit, mapping, to);
+    }
+    if (exit->to == to)
+        return;
+    forget_link(exit);
+    exit->to = to;
+    exit->incoming_next = to->incoming;
+    exit->incoming_link = &to->incoming;
+    if (to->incoming)
+        to->incoming->incoming_link = &exit->incoming_next;
+    to->incoming = exit;
+    emit_patch(exit->hole, to->code);
+    jit->stats.links++;
+}
+
+void jit_unlink_region(struct jit *jit, struct jit_region *region)
+{
+    while (region->incoming)
+        forget_link(region->incoming);
+    for (unsigned i = 0; i < region->exit_count; i++)
+        forget_link(&region->exits[i]);
+    struct jit_jump *jump = jump_at(jit, region->rip);
+    if (jump->code == region->code + jit->run_delta)
+        *jump = (struct jit_jump){0};
+}
+
+void jit_flush_jumps(struct jit *jit)
+{
+    /* No RIP gives a tag of 0: salts are not 0, and differ from a RIP's upper bits. */
+    memset(jit->jumps, 0, sizeof(jit->jumps));
+}
+
+/* Salts set apart the modes, and the generations of one mode: a number in the upper sixteen bits,
+ * that is not given out again before the cache is emptied. */
+void jit_set_salt(struct jit *jit)
+{
+    uint32_t mode = jit->cpu->mode;
+    enum jit_mapping mapping = mode & MODE_USER ? MAPPING_LOCAL : MAPPING_GLOBAL;
+    uint32_t generation = jit->generation[mapping];
+    unsigned at = 0;
+    while (at < G_N_ELEMENTS(jit->salts) && jit->salts[at].id && jit->salts[at].mode != mode)
+        at++;
+    if (at == G_N_ELEMENTS(jit->salts) || jit->salt_next == 0x7fff) {
+        jit_flush_jumps(jit);
+        memset(jit->salts, 0, sizeof(jit->salts));
+        jit->salt_next = 0;
+        at = 0;
+    }
+    if (!jit->salts[at].id || jit->salts[at].generation != generation) {
+        jit->salts[at].id = ++jit->salt_next;
+        jit->salts[at].mode = mode;
+        jit->salts[at].generation = generation;
+    }
+    jit->salt = (uint64_t)jit->salts[at].id << 48;
+    jit->salt_mode = mode;
+}
+
+void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global)
+{
+    bool user = jit->cpu->mode & MODE_USER;
+    if (!user && !global)
+        return; /* a kernel's jumps outlive CR3 */
+    rest_on(jit, user ? MAPPING_LOCAL : MAPPING_GLOBAL, to);
+    *jump_at(jit, to->rip) = (struct jit_jump){
+        .tag = to->rip ^ jit->salt,
+        .code = to->code + jit->run_delta,
+    };
+}
+
+void jit_mapping_changed(struct jit *jit, enum jit_mapping mapping)
+{
+    jit->generation[mapping]++;
+    memset(jit->code_pages[mapping], 0, sizeof(jit->code_pages[mapping]));
+    jit->salt = 0;
+}
+
+void jit_page_unmapped(struct jit *jit, uint64_t address)
+{
+    for (unsigned i = 0; i < MAPPING_COUNT; i++) {
+        uint64_t bit;
+        if (*page_bit(jit, i, address, &bit) & bit)
+            jit_mapping_changed(jit, i);
+    }
+}

@@ -1,0 +1,238 @@
+/* The engine: its loop, and what it is told. */
+#include "emu/core/low_memory.h"
+#include "emu/cpu/interp.h"
+#include "emu/cpu/mmu.h"
+#include "emu/cpu/sse.h"
+#include "emu/cpu/system.h"
+#include "emu/jit/translate.h"
+#include <string.h>
+
+#define HOT        24          /* runs of a block before it is translated, unless told otherwise */
+#define CACHE_SIZE (24u << 20) /* bytes, unless told otherwise */
+
+/* ---- pages that were written ----------------------------------------------------------------- */
+
+static void page_written(void *opaque, uint64_t page)
+{
+    struct jit *jit = opaque;
+    g_mutex_lock(&jit->written_lock);
+    if (jit->written_count < JIT_WRITTEN)
+        jit->written[jit->written_count] = page;
+    else
+        jit->written_all = true;
+    jit->written_count = MIN(jit->written_count + 1, JIT_WRITTEN);
+    g_mutex_unlock(&jit->written_lock);
+    atomic_store(&jit->cpu->attention, 1);
+}
+
+void jit_attend_written(struct jit *jit)
+{
+    uint64_t pages[JIT_WRITTEN];
+    g_mutex_lock(&jit->written_lock);
+    unsigned count = jit->written_count;
+    bool all = jit->written_all;
+    memcpy(pages, jit->written, count * sizeof(*pages));
+    jit->written_count = 0;
+    jit->written_all = false;
+    g_mutex_unlock(&jit->written_lock);
+    if (all)
+        jit_all_stale(jit);
+    for (unsigned i = 0; i < count && !all; i++)
+        jit_page_stale(jit, pages[i]);
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static bool is_global(struct cpu *cpu, uint64_t rip)
+{
+    const struct tlb_info *info = &mmu_tlb(cpu)->info[(rip >> 12) & (TLB_SIZE - 1)];
+    return info->exec == (rip & PAGE_MASK) && info->global;
+}
+
+/* An instruction in two pages is where it was only if the second page is, too. */
+static bool second_page_holds(struct cpu *cpu, const struct jit_region *region)
+{
+    return !region->crossing ||
+           mmu_translate_code(cpu, (region->rip & PAGE_MASK) + 0x1000) == region->pages[1].phys;
+}
+
+/* The region at RIP, made when it is worth it; or a block to interpret. Raises fetch faults. */
+static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
+{
+    struct cpu *cpu = jit->cpu;
+    uint64_t rip = cpu->s.rip;
+
+    cpu->insn = NULL;
+    if (cpu->mode & MODE_LONG) {
+        uint64_t phys = mmu_translate_code(cpu, rip);
+        struct jit_region *region = jit_cache_find(jit, rip, phys);
+        if (region && second_page_holds(cpu, region))
+            return region;
+    }
+    struct block *block = *ret_block = block_find(cpu);
+    if (block->heat < jit->hot) {
+        block->heat++;
+        return NULL;
+    }
+    struct jit_region *region = jit_translate(jit, block, rip);
+    if (!region)
+        block->heat = 0;
+    return region;
+}
+
+/* Makes the way just gone shorter. */
+static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
+{
+    struct cpu *cpu = jit->cpu;
+    if (jit->exit_cell == EXIT_BY_JUMP) {
+        jit->stats.exits_jump++;
+        jit_note_jump(jit, to, is_global(cpu, to->rip));
+    } else if (jit->exit_cell) {
+        struct jit_exit *exit = (struct jit_exit *)jit->exit_cell;
+        jit->stats.exits_link++;
+        bool usable = jit->stats.evictions == evictions && exit->from->state == REGION_LIVE &&
+                      exit->rip == to->rip && exit->from->mode == to->mode;
+        if (usable && (exit->cell_hole || !to->crossing))
+            jit_link(jit, exit, to, is_global(cpu, to->rip));
+    } else {
+        jit->stats.exits_other++;
+    }
+}
+
+static void run_some(struct jit *jit)
+{
+    struct cpu *cpu = jit->cpu;
+    uint64_t evictions = jit->stats.evictions;
+    struct block *block = NULL;
+
+    if (unlikely(jit->salt == 0 || jit->salt_mode != cpu->mode))
+        jit_set_salt(jit);
+    struct jit_jump *jump = &jit->jumps[cpu->s.rip & (JIT_JUMPS - 1)];
+    const uint8_t *code = NULL;
+    if (jump->tag == (cpu->s.rip ^ jit->salt) && jit->exit_cell <= EXIT_BY_JUMP) {
+        code = jump->code;
+    } else {
+        struct jit_region *region = find_region(jit, &block);
+        if (region) {
+            remember(jit, evictions, region);
+            code = region->code + jit->run_delta;
+        }
+    }
+    jit->exit_cell = 0;
+    if (!code) {
+        jit->stats.interpreted++;
+        interp_run_block(cpu, block);
+        return;
+    }
+    jit->enter(code);
+    cpu->insn = NULL;
+    if (jit->exit_cell > EXIT_BY_JUMP)
+        cpu->s.rip = ((struct jit_exit *)jit->exit_cell)->rip;
+}
+
+static enum cpu_exit run(struct cpu *cpu)
+{
+    struct jit *jit = cpu->jit;
+    enum cpu_exit exit = CPU_EXIT_KICKED;
+
+    sse_load_mxcsr(cpu, cpu->s.mxcsr);
+    if (__builtin_setjmp(cpu->unwind)) {
+        jit = cpu->jit;
+        jit->xmm_loaded = 0;
+        jit->exit_cell = 0;
+        cpu_deliver_fault(cpu);
+    }
+    for (;;) {
+        if (unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed))) {
+            jit->exit_cell = 0;
+            bool go_on = system_attend(cpu, &exit);
+            if (jit->written_count)
+                jit_attend_written(jit);
+            if (!go_on)
+                break;
+        }
+        if (unlikely(interp_must_single(cpu)))
+            interp_run_single(cpu);
+        else
+            run_some(jit);
+    }
+    sse_sync_mxcsr(cpu);
+    sse_set_host_mxcsr(MXCSR_DEFAULT);
+    return exit;
+}
+
+void jit_set_hot(struct cpu *cpu, unsigned runs)
+{
+    if (cpu->jit)
+        cpu->jit->hot = runs;
+}
+
+/* ---- the engine ------------------------------------------------------------------------------ */
+
+static void destroy(struct cpu *cpu)
+{
+    struct jit *jit = cpu->jit;
+    interp_destroy(cpu);
+    if (!jit)
+        return;
+    memory_unwatch_code(cpu->board->memory, jit);
+    jit_cache_finish(jit);
+    g_free(jit->translator);
+    g_mutex_clear(&jit->written_lock);
+    low_memory_free(jit, sizeof(*jit));
+    cpu->jit = NULL;
+}
+
+static bool create(struct cpu *cpu, GError **error)
+{
+    if (!interp_create(cpu, error))
+        return false;
+    struct jit *jit = low_memory_new(sizeof(*jit), error);
+    if (!jit)
+        return false;
+    cpu->jit = jit;
+    cpu->one_block = true;
+    jit->cpu = cpu;
+    jit->has_bmi2 = __builtin_cpu_supports("bmi2");
+    jit->always_marked = 1;
+    jit->hot = HOT;
+    jit->aside.mark = &jit->always_marked;
+    jit->translator = g_new0(struct translator, 1);
+    jit->dummy.version_at = &jit->dummy.version;
+    g_mutex_init(&jit->written_lock);
+    memory_watch_code(cpu->board->memory, page_written, jit);
+    return jit_cache_init(jit, CACHE_SIZE, error);
+}
+
+static void state_changed(struct cpu *cpu)
+{
+    block_cache_clear(cpu);
+    jit_cache_clear(cpu->jit);
+}
+
+static void mappings_changed(struct cpu *cpu, enum engine_mappings what, uint64_t address)
+{
+    struct jit *jit = cpu->jit;
+    if (what == MAPPINGS_PAGE) {
+        jit_page_unmapped(jit, address);
+        return;
+    }
+    jit_mapping_changed(jit, MAPPING_LOCAL);
+    if (what == MAPPINGS_ALL)
+        jit_mapping_changed(jit, MAPPING_GLOBAL);
+}
+
+static void layout_changed(struct cpu *cpu)
+{
+    jit_cache_clear(cpu->jit);
+}
+
+const struct engine_ops engine_jit = {
+    .name = "jit",
+    .create = create,
+    .destroy = destroy,
+    .run = run,
+    .state_changed = state_changed,
+    .mappings_changed = mappings_changed,
+    .layout_changed = layout_changed,
+};

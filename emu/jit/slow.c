@@ -1,0 +1,93 @@
+/* What translated code calls: accesses that miss the TLB, and instructions for the interpreter. */
+#include "emu/cpu/interp.h"
+#include "emu/cpu/mmu.h"
+#include "emu/jit/jit.h"
+
+static void set_site(struct cpu *cpu, uint64_t site)
+{
+    cpu->insn = NULL; /* so RIP counts */
+    cpu->s.rip = (uint64_t)((int64_t)(site << 8) >> 8);
+}
+
+void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
+{
+    set_site(cpu, site);
+    cpu->jit->stats.slow_loads++;
+    return (void *)mmu_read_begin(cpu, address, size);
+}
+
+/* The TLB entry whose mark is looked at after the store. */
+static void *note_store(struct cpu *cpu, void *host, uint64_t address, unsigned size)
+{
+    struct jit *jit = cpu->jit;
+    const struct tlb_entry *entry = host == cpu->temp ? &jit->aside : mmu_entry(cpu, address);
+    jit->stats.slow_stores++;
+    jit->address = address;
+    jit->size = size;
+    jit->entry = (uintptr_t)entry - (uintptr_t)cpu->tlb;
+    return host;
+}
+
+void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
+{
+    set_site(cpu, site);
+    return note_store(cpu, mmu_write_begin(cpu, address, size), address, size);
+}
+
+void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
+{
+    set_site(cpu, site);
+    return note_store(cpu, mmu_rmw_slow(cpu, address, size), address, size);
+}
+
+/* Between instructions: is there something the run loop has to see to? */
+static bool leave_after(struct cpu *cpu, uint64_t site)
+{
+    if (likely(!atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
+        return false;
+    cpu->s.rip = interp_mask_ip(cpu, cpu->s.rip + (site >> 56));
+    return true;
+}
+
+bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site)
+{
+    struct jit *jit = cpu->jit;
+    jit->stats.stored++;
+    set_site(cpu, site);
+    if (mark == &jit->always_marked)
+        mmu_rmw_finish(cpu, jit->address, jit->size);
+    else
+        memory_code_written_at(cpu->board->memory, mark);
+    if (likely(!jit->written_count))
+        return false;
+    /* What was written may be the running region itself. Other reasons to stop can wait. */
+    const struct jit_region *running = jit->storing;
+    jit_attend_written(jit);
+    if (running->state == REGION_LIVE && site != JIT_SITE_TARGET)
+        return false;
+    jit->exit_cell = 0;
+    cpu->s.rip = site == JIT_SITE_TARGET ? jit->scratch[1] : cpu->s.rip + (site >> 56);
+    return true;
+}
+
+bool jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size, uint64_t site)
+{
+    struct jit *jit = cpu->jit;
+    const struct insn *next;
+
+    jit->stats.handlers++;
+    set_site(cpu, site);
+    uint64_t rip = cpu->s.rip;
+    cpu->s.gpr[GPR_CODE] = interp_mask_ip(cpu, rip - insn->offset);
+    cpu->block = &jit->dummy;
+    jit->dummy.mode = cpu->mode;
+    next = insn->handler(cpu, insn);
+    cpu->insn = NULL;
+    bool jump =
+        insn->op == OP_RET || insn->op == OP_RETI || insn->op == OP_JMP_E || insn->op == OP_CALL_E;
+    jit->exit_cell = jump ? EXIT_BY_JUMP : 0;
+    if (!next)
+        return true; /* RIP is where it goes on */
+    cpu->s.rip = rip;
+    return leave_after(cpu, site);
+}

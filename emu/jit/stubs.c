@@ -1,0 +1,204 @@
+/* The pieces of host code that all regions share: the way in, the ways out, and the calls of C. */
+#include "emu/jit/jit.h"
+
+static const uint8_t pinned[] = {RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R12, R13};
+static const uint8_t saved_by_callee[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
+
+static struct host_operand gpr(const struct jit *jit, unsigned guest)
+{
+    return op_abs(&jit->cpu->s.gpr[guest]);
+}
+
+static void spill(struct jit *jit, struct emitter *e)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(pinned); i++)
+        emit_store(e, gpr(jit, pinned[i]), host_of(pinned[i]));
+}
+
+static void fill(struct jit *jit, struct emitter *e)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(pinned); i++)
+        emit_load(e, host_of(pinned[i]), gpr(jit, pinned[i]));
+}
+
+/* What a call of C may have changed. */
+static void fill_after_call(struct jit *jit, struct emitter *e)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(pinned); i++) {
+        unsigned host = host_of(pinned[i]);
+        bool kept = host == H_RBX || host == H_RBP || host >= H_R12;
+        if (!kept)
+            emit_load(e, host, gpr(jit, pinned[i]));
+    }
+}
+
+static void move_xmm(struct jit *jit, struct emitter *e, bool store)
+{
+    for (unsigned i = 0; i < 16; i++)
+        emit_op(e, ENC(1, 0, store ? 0x29 : 0x28), i, op_abs(&jit->cpu->s.vec[i]));
+}
+
+static uint8_t *jump_if_no_xmm(struct jit *jit, struct emitter *e)
+{
+    emit_op(e, ENC(0, 0, 0x80), 7, op_abs(&jit->xmm_loaded));
+    emit8(e, 0);
+    return emit_jcc(e, CC_E, NULL);
+}
+
+static void emit_enter(struct jit *jit, struct emitter *e)
+{
+    for (unsigned i = 0; i < G_N_ELEMENTS(saved_by_callee); i++) {
+        if (saved_by_callee[i] & 8)
+            emit8(e, 0x41);
+        emit8(e, 0x50 | (saved_by_callee[i] & 7));
+    }
+    emit_alu_imm(e, 5, 3, op_reg(H_RSP), 8);
+    emit_mov_rr(e, T0, H_RDI);
+    fill(jit, e);
+    emit8(e, 0xff); /* JMP RAX */
+    emit8(e, 0xe0);
+}
+
+static void emit_epilogue(struct emitter *e)
+{
+    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8);
+    for (unsigned i = G_N_ELEMENTS(saved_by_callee); i-- > 0;) {
+        if (saved_by_callee[i] & 8)
+            emit8(e, 0x41);
+        emit8(e, 0x58 | (saved_by_callee[i] & 7));
+    }
+    emit8(e, 0xc3);
+}
+
+static void call_c(struct emitter *e, const void *function)
+{
+    emit_alu_imm(e, 5, 3, op_reg(H_RSP), 8);
+    emit_mov_imm(e, T0, (uintptr_t)function);
+    emit8(e, 0xff); /* CALL RAX */
+    emit8(e, 0xd0);
+    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8);
+}
+
+struct shared {
+    const uint8_t *save_xmm, *load_xmm;
+    const uint8_t *leave; /* registers are in s.gpr; XMM in s.vec */
+};
+
+/* Everything of the guest's to s, the arguments in place: (cpu, T0, size, T1). */
+static void begin_call(struct jit *jit, struct emitter *e, const struct shared *shared,
+                       unsigned size)
+{
+    spill(jit, e);
+    uint8_t *none = jump_if_no_xmm(jit, e);
+    emit_call(e, shared->save_xmm);
+    emit_patch(none, e->at);
+    emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
+    emit_mov_rr(e, H_RSI, T0);
+    emit_mov_imm(e, H_RDX, size);
+    emit_mov_rr(e, H_RCX, T1);
+}
+
+static void restore_xmm(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    uint8_t *none = jump_if_no_xmm(jit, e);
+    emit_call(e, shared->load_xmm);
+    emit_patch(none, e->at);
+}
+
+/* Returns a host address in T0 and a TLB entry's offset in T1. */
+static void emit_slow(struct jit *jit, struct emitter *e, const struct shared *shared,
+                      unsigned size, void *function)
+{
+    begin_call(jit, e, shared, size);
+    call_c(e, function);
+    fill_after_call(jit, e);
+    restore_xmm(jit, e, shared);
+    emit_load(e, T1, op_abs(&jit->entry));
+    emit8(e, 0xc3);
+}
+
+/* Leaves the region when the function says so. */
+static void leave_if_true(struct emitter *e, const struct shared *shared)
+{
+    emit_op(e, ENC(0, 0, 0x84) | ENC_BYTE_REG | ENC_BYTE_RM, H_RAX, op_reg(H_RAX));
+    uint8_t *stay = emit_jcc(e, CC_E, NULL);
+    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8); /* the return address */
+    emit_jmp(e, shared->leave);
+    emit_patch(stay, e->at);
+}
+
+static void emit_stored(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    begin_call(jit, e, shared, 0);
+    call_c(e, jit_stored);
+    leave_if_true(e, shared);
+    fill_after_call(jit, e);
+    restore_xmm(jit, e, shared);
+    emit8(e, 0xc3);
+}
+
+static void emit_handler(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    begin_call(jit, e, shared, 0);
+    emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
+    call_c(e, jit_call_handler);
+    leave_if_true(e, shared);
+    fill(jit, e);
+    emit8(e, 0xc3);
+}
+
+static void emit_load_xmm(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    emit_store_imm8(e, op_abs(&jit->xmm_loaded), 1);
+    emit_jmp(e, shared->load_xmm);
+}
+
+static void emit_exits(struct jit *jit, struct emitter *e, struct shared *shared,
+                       const uint8_t **starts)
+{
+    starts[STUB_EXIT] = e->at;
+    emit_mov_imm(e, T0, 0);
+    starts[STUB_EXIT_LINK] = e->at;
+    emit_store(e, op_abs(&jit->exit_cell), T0);
+    spill(jit, e);
+    uint8_t *none = jump_if_no_xmm(jit, e);
+    emit_call(e, shared->save_xmm);
+    emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
+    emit_patch(none, e->at);
+    emit_epilogue(e);
+
+    shared->leave = e->at;
+    emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
+    emit_epilogue(e);
+}
+
+bool jit_make_stubs(struct jit *jit, struct emitter *e)
+{
+    static const uint8_t sizes[6] = {1, 2, 4, 8, 16, 10};
+    struct shared shared;
+
+    jit->enter = (void (*)(const uint8_t *))(uintptr_t)(e->at + jit->run_delta);
+    emit_enter(jit, e);
+    shared.save_xmm = e->at;
+    move_xmm(jit, e, true);
+    emit8(e, 0xc3);
+    shared.load_xmm = e->at;
+    move_xmm(jit, e, false);
+    emit8(e, 0xc3);
+    emit_exits(jit, e, &shared, jit->stub);
+    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
+        jit->stub[STUB_LOAD + i] = e->at;
+        emit_slow(jit, e, &shared, sizes[i], jit_slow_load);
+        jit->stub[STUB_STORE + i] = e->at;
+        emit_slow(jit, e, &shared, sizes[i], jit_slow_store);
+        jit->stub[STUB_RMW + i] = e->at;
+        emit_slow(jit, e, &shared, sizes[i], jit_slow_rmw);
+    }
+    jit->stub[STUB_STORED] = e->at;
+    emit_stored(jit, e, &shared);
+    jit->stub[STUB_HANDLER] = e->at;
+    emit_handler(jit, e, &shared);
+    jit->stub[STUB_LOAD_XMM] = e->at;
+    emit_load_xmm(jit, e, &shared);
+    return !e->full;
+}

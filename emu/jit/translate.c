@@ -1,0 +1,345 @@
+/* From blocks to a region: what belongs to it, in which order, and the loop over its instructions.
+ */
+#include "emu/jit/translate.h"
+#include "emu/cpu/interp.h"
+#include <string.h>
+
+/* ---- what belongs to the region -------------------------------------------------------------- */
+
+static const struct insn *last_insn(const struct block *block)
+{
+    return &block->insns[block->count - 1];
+}
+
+static int find_part(const struct translator *t, uint64_t rip)
+{
+    for (unsigned i = 0; i < t->part_count; i++)
+        if (t->parts[i].rip == rip)
+            return (int)i;
+    return -1;
+}
+
+static int add_part(struct translator *t, struct block *block, uint64_t rip)
+{
+    if (t->part_count == REGION_MAX_BLOCKS || t->insn_count + block->count > REGION_MAX_INSNS)
+        return -1;
+    struct part *part = &t->parts[t->part_count];
+    *part = (struct part){
+        .block = block, .rip = rip, .next = {-1, -1}
+    };
+    t->insn_count += block->count;
+    return (int)t->part_count++;
+}
+
+/* The ways a part goes on: 0 taken, 1 not taken. */
+static void find_ways(struct part *part)
+{
+    const struct insn *last = last_insn(part->block);
+    uint64_t behind = part->rip + part->block->bytes;
+    if (is_direct_branch(last)) {
+        part->goes[0] = true;
+        part->target[0] = part->rip + last->imm;
+        part->goes[1] = last->op != OP_JMP && last->op != OP_CALL;
+        part->target[1] = behind;
+    } else if (part->block->open) {
+        part->goes[1] = true;
+        part->target[1] = behind;
+    }
+}
+
+/* Only what has run: it is decoded, and worth it. A call's target is another region's matter. */
+static int follow(struct translator *t, const struct part *from, unsigned way)
+{
+    uint64_t rip = from->target[way];
+    if ((rip ^ t->region->rip) & PAGE_MASK || t->region->crossing)
+        return -1;
+    if (way == 0 && last_insn(from->block)->op == OP_CALL)
+        return -1;
+    int known = find_part(t, rip);
+    if (known >= 0)
+        return known;
+    uint64_t phys = (t->region->phys & PAGE_MASK) | (rip & ~PAGE_MASK);
+    struct block *block = block_peek(t->cpu, phys);
+    return block && !block->crossing ? add_part(t, block, rip) : -1;
+}
+
+static void discover(struct translator *t, struct block *block, uint64_t rip)
+{
+    add_part(t, block, rip);
+    t->parts[0].loop_head = true;
+    for (unsigned i = 0; i < t->part_count; i++) {
+        struct part *part = &t->parts[i];
+        find_ways(part);
+        for (unsigned way = 2; way-- > 0;) {
+            if (!part->goes[way])
+                continue;
+            int next = part->next[way] = follow(t, part, way);
+            if (next < 0)
+                continue;
+            t->parts[next].predecessors++;
+            if (t->parts[next].rip <= part->rip)
+                t->parts[next].loop_head = true;
+        }
+    }
+    for (unsigned i = 0; i < t->part_count; i++) {
+        const struct block *b = t->parts[i].block;
+        for (unsigned n = 0; n < b->count; n++)
+            t->uses_xmm |= insn_uses_xmm(&b->insns[n]) && !(t->mode & MODE_NO_SSE);
+    }
+}
+
+/* Parts in the order they are written: what follows without a jump comes next if it can. */
+static void arrange(const struct translator *t, int *order)
+{
+    bool taken[REGION_MAX_BLOCKS] = {false};
+    unsigned count = 0;
+    for (unsigned i = 0; i < t->part_count; i++) {
+        int at = (int)i;
+        while (at >= 0 && !taken[at]) {
+            taken[at] = true;
+            order[count++] = at;
+            const struct part *part = &t->parts[at];
+            at = part->goes[1] ? part->next[1] : part->goes[0] ? part->next[0] : -1;
+        }
+    }
+}
+
+/* ---- instructions ---------------------------------------------------------------------------- */
+
+static bool translate_one(struct translator *t, const struct insn *insn, bool last)
+{
+    if (insn->handler == interp_undefined || insn->handler == interp_unavailable)
+        return false;
+    struct translator_mark {
+        uint8_t *at;
+        unsigned cold, fixups, exits;
+        bool host, memory;
+    } mark = {t->e.at,       t->cold_count,  t->fixup_count, t->region->exit_count,
+              t->flags_host, t->flags_memory};
+    if (last && translate_branch(t, insn))
+        return true;
+    if (translate_integer(t, insn) || translate_wide(t, insn) || translate_sse(t, insn))
+        return true;
+    /* What was begun is forgotten. */
+    t->e.at = mark.at;
+    t->cold_count = mark.cold;
+    t->fixup_count = mark.fixups;
+    t->region->exit_count = mark.exits;
+    t->flags_host = mark.host;
+    t->flags_memory = mark.memory;
+    return false;
+}
+
+static void leave_to(struct translator *t, uint64_t rip)
+{
+    emit_mov_imm(&t->e, T0, rip);
+    emit_store(&t->e, op_abs(&t->cpu->s.rip), T0);
+    emit_jmp(&t->e, t->jit->stub[STUB_EXIT]);
+}
+
+static void check_attention(struct translator *t, const struct part *part)
+{
+    emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
+    struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, CC_NE, NULL));
+    cold->site = part->rip;
+}
+
+static void translate_part(struct translator *t, struct part *part)
+{
+    const struct block *block = part->block;
+    uint16_t live[64];
+
+    t->part = part;
+    uint16_t after = part->live_out;
+    for (unsigned i = block->count; i-- > 0;) {
+        live[i] = after;
+        after = flags_before_insn(&block->insns[i], after);
+    }
+    if (!t->inherit) {
+        t->flags_host = false;
+        t->flags_memory = true;
+    }
+    t->inherit = false;
+    part->placed = true;
+    part->start = t->e.at;
+    if (part->loop_head)
+        check_attention(t, part);
+    bool branched = false;
+    for (unsigned i = 0; i < block->count && !t->e.full; i++) {
+        const struct insn *insn = &block->insns[i];
+        bool last = i + 1 == block->count;
+        t->live_after = live[i];
+        t->jit->stats.insns++;
+        if (!translate_one(t, insn, last))
+            call_handler(t, insn);
+        else if (last && !block->open)
+            branched = true;
+    }
+    if (branched)
+        return;
+    if (block->open)
+        go_on(t, 1);
+    else
+        leave_to(t, part->rip + block->bytes); /* after instructions that change what is derived */
+}
+
+/* ---- behind the hot code --------------------------------------------------------------------- */
+
+static void emit_cold(struct translator *t, const struct cold *cold)
+{
+    struct emitter *e = &t->e;
+    if (!e->full)
+        emit_patch(cold->hole, e->at);
+    switch ((enum cold_kind)cold->kind) {
+    case COLD_ACCESS: {
+        size_t tag =
+            cold->write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
+        emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_mem(T1, (int32_t)((uintptr_t)t->tlb + tag)));
+        emit_mov_imm(e, T1, cold->site);
+        emit_call(e, t->jit->stub[cold->stub]);
+        break;
+    }
+    case COLD_STORED:
+        emit_mov_rr(e, T0, T1); /* the mark's address */
+        emit_mov_imm(e, T1, (uintptr_t)t->region);
+        emit_store(e, op_abs(&t->jit->storing), T1);
+        emit_mov_imm(e, T1, cold->site);
+        emit_call(e, t->jit->stub[STUB_STORED]);
+        break;
+    case COLD_LEAVE:
+        leave_to(t, cold->site);
+        return;
+    case COLD_HANDLER:
+        emit_mov_imm(e, T1, cold->site);
+        emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, cold->insn));
+        emit_call(e, t->jit->stub[STUB_HANDLER]);
+        if (t->uses_xmm)
+            emit_call(e, t->jit->stub[STUB_LOAD_XMM]);
+        break;
+    case COLD_XMM:
+        emit_call(e, t->jit->stub[STUB_LOAD_XMM]);
+        break;
+    }
+    emit_jmp(e, cold->resume);
+}
+
+static void emit_entry(struct translator *t)
+{
+    if (!t->uses_xmm)
+        return;
+    emit_op(&t->e, ENC(0, 0, 0x80), 7, op_abs(&t->jit->xmm_loaded));
+    emit8(&t->e, 0);
+    struct cold *cold = add_cold(t, COLD_XMM, emit_jcc(&t->e, CC_E, NULL));
+    cold->resume = t->e.at;
+}
+
+static void emit_region(struct translator *t)
+{
+    int order[REGION_MAX_BLOCKS];
+    arrange(t, order);
+    emit_entry(t);
+    for (unsigned i = 0; i < t->part_count; i++) {
+        t->following = i + 1 < t->part_count ? order[i + 1] : -1;
+        translate_part(t, &t->parts[order[i]]);
+    }
+    if (t->e.full || t->failed)
+        return;
+    for (unsigned i = 0; i < t->fixup_count; i++)
+        emit_patch(t->fixups[i].hole, t->parts[t->fixups[i].part].start);
+    for (unsigned i = 0; i < t->cold_count; i++)
+        emit_cold(t, &t->cold[i]);
+    flow_exits(t);
+}
+
+/* ---- the region ------------------------------------------------------------------------------ */
+
+static void add_page(struct translator *t, uint64_t phys)
+{
+    struct jit_region *region = t->region;
+    struct jit_page_link *link = &region->pages[region->page_count++];
+    link->phys = phys & PAGE_MASK;
+    if (!memory_ram_page_at(t->cpu->board->memory, phys, &link->page))
+        link->page = UINT64_MAX;
+}
+
+/* Keeps the bytes that the region was made of. */
+static void keep_source(struct translator *t)
+{
+    struct jit_region *region = t->region;
+    size_t bytes = 0;
+    for (unsigned i = 0; i < t->part_count; i++)
+        bytes += t->parts[i].block->bytes;
+    region->source = jit_cache_data(t->jit, bytes);
+    region->ranges = jit_cache_data(t->jit, (t->part_count + 1) * sizeof(struct jit_range));
+    uint8_t *at = region->source;
+    for (unsigned i = 0; i < t->part_count; i++) {
+        const struct block *block = t->parts[i].block;
+        unsigned room = 0x1000 - (block->phys & 0xfff);
+        unsigned first = block->bytes < room ? block->bytes : room;
+        memcpy(at, block->source, block->bytes);
+        at += block->bytes;
+        region->ranges[region->range_count++] = (struct jit_range){block->phys, first};
+        if (first < block->bytes)
+            region->ranges[region->range_count++] =
+                (struct jit_range){block->phys2, block->bytes - first};
+    }
+}
+
+static bool blocks_valid(const struct translator *t)
+{
+    for (unsigned i = 0; i < t->part_count; i++) {
+        const struct block *block = t->parts[i].block;
+        if (!block_valid(block) ||
+            (block->crossing &&
+             block->version2 != __atomic_load_n(block->version2_at, __ATOMIC_RELAXED)))
+            return false;
+    }
+    return true;
+}
+
+static struct tlb_entry *tlb_of(struct cpu *cpu)
+{
+    enum tlb_kind kind = cpu->mode & MODE_USER   ? TLB_USER
+                         : cpu->mode & MODE_SMAP ? TLB_KERNEL_SMAP
+                                                 : TLB_KERNEL;
+    return cpu->tlbs[kind].entry;
+}
+
+struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t rip)
+{
+    struct cpu *cpu = jit->cpu;
+    struct translator *t = jit->translator;
+
+    if (!(cpu->mode & MODE_LONG) || cpu->mode & MODE_SINGLE)
+        return NULL;
+    jit_cache_reserve(jit);
+    memset(t, 0, offsetof(struct translator, parts));
+    t->part_count = t->insn_count = t->cold_count = t->fixup_count = 0;
+    t->inherit = t->failed = t->uses_xmm = false;
+    t->jit = jit;
+    t->cpu = cpu;
+    t->mode = cpu->mode;
+    t->tlb = tlb_of(cpu);
+    t->region = jit_cache_data(jit, sizeof(struct jit_region));
+    *t->region = (struct jit_region){
+        .rip = rip, .phys = block->phys, .mode = cpu->mode, .crossing = block->crossing};
+    discover(t, block, rip);
+    flags_analyse(t);
+    t->region->exits = jit_cache_data(jit, 2 * t->part_count * sizeof(struct jit_exit));
+    keep_source(t);
+    add_page(t, block->phys);
+    if (block->crossing)
+        add_page(t, block->phys2);
+
+    t->e = (struct emitter){.at = jit->code_at, .end = jit->code_at + REGION_CODE_BYTES};
+    t->region->code = jit->code_at;
+    emit_region(t);
+    if (t->e.full || t->failed || !blocks_valid(t))
+        return NULL;
+    t->region->code_bytes = (size_t)(t->e.at - jit->code_at);
+    jit->code_at = (uint8_t *)(((uintptr_t)t->e.at + 15) & ~(uintptr_t)15);
+    jit->stats.regions++;
+    jit->stats.code_bytes += t->region->code_bytes;
+    jit_cache_add(jit, t->region);
+    return t->region;
+}
