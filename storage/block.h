@@ -66,9 +66,10 @@ enum block_format {
     BLOCK_FORMAT_VHDX_FIXED,
     BLOCK_FORMAT_VHDX_DYNAMIC,
     BLOCK_FORMAT_VHDX_DIFFERENCING,
+    BLOCK_FORMAT_QCOW2, /* read only */
     BLOCK_FORMAT_COUNT,
 };
-/* "raw", "vhd-fixed", "vhd-dynamic", "vhd-differencing", "vhdx-fixed" and so on. */
+/* "raw", "vhd-fixed", "vhd-dynamic", "vhd-differencing", "vhdx-fixed" and so on, "qcow2". */
 const char *block_format_name(enum block_format format);
 bool block_format_parse(const char *name, enum block_format *ret_format);
 
@@ -108,8 +109,11 @@ bool block_create_with(const char *path, const struct block_create_options *opti
                        GError **error);
 /* The same with the usual options. */
 bool block_create(const char *path, enum block_format format, uint64_t size, GError **error);
-/* The same for a differencing VHD as large as its parent, a VHD of any kind. */
+/* The same for a differencing disk as large as its parent, a VHD or VHDX of any kind, and of that
+ * family. */
 bool block_create_child(const char *path, const char *parent_path, GError **error);
+/* Of which format a child of that disk is. */
+bool block_child_format(const char *parent_path, enum block_format *ret_format, GError **error);
 
 /* Flushes and closes; the device is gone even when false says that the flush failed. */
 bool block_close(struct block_device *device, GError **error);

@@ -4,8 +4,10 @@
 
 #include "storage/driver.h"
 
-#define COPY_CHUNK (1u << 20) /* bytes per read */
-#define COPY_GRAIN 4096u      /* zero runs of this many bytes are not written */
+#define COPY_CHUNK       (256u << 10)
+#define COPY_THREADS     3          /* beside the caller's */
+#define BYTES_PER_THREAD (8u << 20) /* less is not worth another thread */
+#define COPY_GRAIN       4096u      /* zero runs of this many bytes are not written */
 
 bool block_allocated_bytes(struct block_device *device, uint64_t *ret_bytes, GError **error)
 {
@@ -43,33 +45,100 @@ static bool write_nonzero(struct block_device *to, uint64_t offset, const uint8_
     return true;
 }
 
+/* ---- copying, by several threads ------------------------------------------------------------- */
+
+struct copy {
+    struct block_device *from, *to;
+    block_progress_fn progress;
+    void *opaque;
+    pthread_mutex_t lock; /* guards what follows; held around progress() too */
+    struct block_extent extent;
+    uint64_t at; /* where the next chunk begins */
+    uint64_t done, total;
+    GError *error; /* the first one ends it all */
+};
+
+/* The next part that has to be copied; false at the end, or after an error. Lock held. */
+static bool take_chunk(struct copy *copy, uint64_t *ret_offset, size_t *ret_length)
+{
+    uint64_t size = block_size(copy->from), end;
+
+    for (;;) {
+        if (copy->error || copy->at >= size)
+            return false;
+        end = copy->extent.offset + copy->extent.length;
+        if (copy->at >= end) {
+            if (!block_next_extent(copy->from, copy->at, &copy->extent, &copy->error))
+                return false;
+        } else if (copy->extent.kind != BLOCK_EXTENT_DATA) {
+            copy->at = end;
+        } else {
+            *ret_offset = copy->at;
+            *ret_length = MIN(end - copy->at, COPY_CHUNK - copy->at % COPY_CHUNK);
+            copy->at += *ret_length;
+            return true;
+        }
+    }
+}
+
+static void finish_chunk(struct copy *copy, size_t length, GError *error)
+{
+    if (error && copy->error)
+        g_error_free(error);
+    else if (error)
+        copy->error = error;
+    copy->done += length;
+    if (!error && copy->progress)
+        copy->progress(copy->opaque, copy->done, copy->total);
+}
+
+static void *copy_chunks(void *opaque)
+{
+    struct copy *copy = opaque;
+    g_autofree uint8_t *chunk = g_malloc(COPY_CHUNK);
+    uint64_t offset;
+    size_t length;
+
+    pthread_mutex_lock(&copy->lock);
+    while (take_chunk(copy, &offset, &length)) {
+        GError *error = NULL;
+
+        pthread_mutex_unlock(&copy->lock);
+        if (block_read(copy->from, offset, chunk, length, &error))
+            write_nonzero(copy->to, offset, chunk, length, &error);
+        pthread_mutex_lock(&copy->lock);
+        finish_chunk(copy, length, error);
+    }
+    pthread_mutex_unlock(&copy->lock);
+    return NULL;
+}
+
 bool block_copy(struct block_device *from, struct block_device *to, block_progress_fn progress,
                 void *opaque, GError **error)
 {
-    g_autofree uint8_t *chunk = g_malloc(COPY_CHUNK);
-    struct block_extent extent;
-    uint64_t done = 0, total;
+    struct copy copy = {.from = from, .to = to, .progress = progress, .opaque = opaque};
+    pthread_t threads[COPY_THREADS];
+    unsigned wanted, n = 0;
 
-    if (!block_allocated_bytes(from, &total, error))
+    if (!block_allocated_bytes(from, &copy.total, error))
         return false;
-    for (uint64_t at = 0; at < block_size(from); at += extent.length) {
-        if (!block_next_extent(from, at, &extent, error))
-            return false;
-        if (extent.kind != BLOCK_EXTENT_DATA)
-            continue;
-        for (uint64_t within = 0; within < extent.length; within += COPY_CHUNK) {
-            size_t n = MIN(COPY_CHUNK, extent.length - within);
-
-            if (!block_read(from, at + within, chunk, n, error) ||
-                !write_nonzero(to, at + within, chunk, n, error))
-                return false;
-            done += n;
-            if (progress)
-                progress(opaque, done, total);
-        }
+    pthread_mutex_init(&copy.lock, NULL);
+    wanted = (unsigned)MIN(copy.total / BYTES_PER_THREAD,
+                           MIN(g_get_num_processors(), COPY_THREADS + 1) - 1);
+    while (n < wanted && pthread_create(&threads[n], NULL, copy_chunks, &copy) == 0)
+        n++;
+    copy_chunks(&copy); /* this thread is one more */
+    while (n > 0)
+        pthread_join(threads[--n], NULL);
+    pthread_mutex_destroy(&copy.lock);
+    if (copy.error) {
+        g_propagate_error(error, copy.error);
+        return false;
     }
     return block_flush(to, error);
 }
+
+/* ---- comparing ------------------------------------------------------------------------------- */
 
 /* How far both are unallocated, or neither is known to be, from `at`; at most one chunk of the
  * latter. */

@@ -5,12 +5,13 @@
 
 #include "storage/block.h"
 
-/* Called about once per MiB copied. `total` counts allocated bytes only. */
+/* Called about once per MiB copied, from any thread but one at a time. `total` counts allocated
+ * bytes only. */
 typedef void (*block_progress_fn)(void *opaque, uint64_t done, uint64_t total);
 
 /* Copies every allocated extent of `from` to the same place in `to`, which must be at least as
  * large and read as zero everywhere; then flushes `to`. Zeroes are skipped, so `to` stays sparse.
- */
+ * Several threads share the work. */
 bool block_copy(struct block_device *from, struct block_device *to, block_progress_fn progress,
                 void *opaque, GError **error);
 

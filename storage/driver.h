@@ -85,6 +85,10 @@ struct block_driver {
                  GError **error);
     bool (*write)(struct block_device *device, uint64_t offset, const void *buffer, size_t length,
                   GError **error);
+    /* Sees to it that map() knows where these bytes may be written, which until then read as they
+     * did; the common layer writes them then with no lock held. NULL: write() does both. Bytes that
+     * are zero and read so already need no place: the common layer does not ask for them. */
+    bool (*allocate)(struct block_device *device, uint64_t offset, size_t length, GError **error);
     bool (*flush)(struct block_device *device, GError **error);
     /* See block_discard(); NULL: does nothing. */
     bool (*discard)(struct block_device *device, uint64_t offset, uint64_t length, GError **error);
@@ -135,6 +139,11 @@ extern const struct block_driver block_driver_vhd_differencing;
 extern const struct block_driver block_driver_vhdx_fixed;
 extern const struct block_driver block_driver_vhdx_dynamic;
 extern const struct block_driver block_driver_vhdx_differencing;
+extern const struct block_driver block_driver_qcow2;
+
+/* Beside enum block_open_flags: raw, whatever the content looks like. Set in a child's flags while
+ * it opens its parent, it goes for the parent. */
+#define BLOCK_OPEN_AS_RAW (1u << 16)
 
 /* By content; NULL: no format of ours. */
 const struct block_driver *block_driver_probe(struct host_file *file);

@@ -9,7 +9,8 @@
 #include "storage/bitmap.h"
 #include "storage/driver.h"
 
-#define CHUNK (1u << 20)
+#define CHUNK      (1u << 20)
+#define COPY_GRAIN 4096u
 
 static bool check_writable(struct block_device *device, GError **error)
 {
@@ -35,6 +36,73 @@ bool block_compact(struct block_device *device, block_progress_fn progress, void
     ok = device->driver->compact(device, progress, opaque, error);
     pthread_mutex_unlock(&device->slow);
     return ok;
+}
+
+/* Writes what `from` has itself and is not shown by `to` already. */
+static bool copy_own(struct block_device *from, struct block_device *to, block_progress_fn progress,
+                     void *opaque, GError **error)
+{
+    g_autofree uint8_t *own = g_malloc(CHUNK), *there = g_malloc(CHUNK);
+    struct block_extent extent;
+
+    for (uint64_t at = 0; at < from->size; at += extent.length) {
+        if (!block_next_extent(from, at, &extent, error))
+            return false;
+        extent.length = MIN(extent.length, CHUNK);
+        if (progress)
+            progress(opaque, at + extent.length, from->size);
+        if (extent.depth > 0 || extent.kind == BLOCK_EXTENT_UNALLOCATED)
+            continue;
+        if (!block_read(from, at, own, extent.length, error) ||
+            !block_read(to, at, there, extent.length, error))
+            return false;
+        for (size_t i = 0; i < extent.length; i += COPY_GRAIN) {
+            size_t n = MIN(COPY_GRAIN, extent.length - i);
+
+            if (memcmp(own + i, there + i, n) != 0 && !block_write(to, at + i, own + i, n, error))
+                return false;
+        }
+    }
+    return block_flush(to, error);
+}
+
+static bool copy_compacted(struct block_device *from, struct block_device *to, uint64_t *ret_usage,
+                           block_progress_fn progress, void *opaque, GError **error)
+{
+    struct block_info info;
+
+    if (from->parent ? !copy_own(from, to, progress, opaque, error)
+                     : !block_copy(from, to, progress, opaque, error))
+        return false;
+    if (!block_get_info(to, &info, error))
+        return false;
+    *ret_usage = info.disk_usage;
+    return true;
+}
+
+bool block_compact_to(struct block_device *device, const char *path, uint64_t *ret_usage,
+                      block_progress_fn progress, void *opaque, GError **error)
+{
+    struct block_create_options options = {
+        .format = device->driver->format,
+        .size = device->size,
+        .parent = device->parent ? block_path(device->parent) : NULL,
+    };
+    struct block_device *to;
+    struct block_info info;
+
+    if (!block_get_info(device, &info, error))
+        return false;
+    options.block_size = info.block_size;
+    options.sector_size = info.sector_size;
+    if (!block_create_with(path, &options, error))
+        return false;
+    to = block_open(path, BLOCK_OPEN_PROBE_RAW | BLOCK_OPEN_CHAIN, error);
+    if (to && copy_compacted(device, to, ret_usage, progress, opaque, error))
+        return block_close(to, error);
+    block_abandon(to);
+    unlink(path); /* made a moment ago, and incomplete */
+    return false;
 }
 
 /* The end of the last byte that is not zero in [offset, offset + length), or `offset`. */

@@ -20,6 +20,11 @@
 bool block_compact(struct block_device *device, block_progress_fn progress, void *opaque,
                    GError **error);
 
+/* The same into a new file of the same format, upon the same parent; `device` stays as it is.
+ * `ret_usage`: what the new file takes on the host's disk. */
+bool block_compact_to(struct block_device *device, const char *path, uint64_t *ret_usage,
+                      block_progress_fn progress, void *opaque, GError **error);
+
 /* Another size, a multiple of 512. A disk that shrinks must hold nothing but zeroes beyond the new
  * end; else it is BLOCK_ERROR_ARGUMENT, which says where the last data is. */
 bool block_resize(struct block_device *device, uint64_t size, GError **error);

@@ -200,19 +200,48 @@ bool block_perform_read(struct block_device *device, uint64_t offset, void *buff
     return true;
 }
 
-static bool write_segment(const struct block_segment *segment, const void *buffer, GError **error)
+/* What reads as zero and is to be zero needs no place. */
+static bool is_needless(struct block_device *device, uint64_t offset, const void *buffer,
+                        size_t length)
+{
+    struct block_map map;
+
+    block_tables_lock(device);
+    device->driver->map(device, offset, length, false, &map);
+    block_tables_unlock(device);
+    return map.kind == BLOCK_MAP_ZERO && map.length == length && block_is_zero(buffer, length);
+}
+
+/* By the driver: either the whole of it, or only so far that it can be mapped. */
+static bool write_slowly(const struct block_segment *segment, const void *buffer, bool *ret_written,
+                         GError **error)
 {
     struct block_device *device = segment->device;
+    bool ok = true;
+
+    pthread_mutex_lock(&device->slow);
+    *ret_written = true;
+    if (!device->driver->allocate) {
+        ok = device->driver->write(device, segment->offset, buffer, segment->length, error);
+    } else if (!is_needless(device, segment->offset, buffer, segment->length)) {
+        ok = device->driver->allocate(device, segment->offset, segment->length, error);
+        *ret_written = false;
+    }
+    pthread_mutex_unlock(&device->slow);
+    return ok;
+}
+
+static bool write_segment(const struct block_segment *segment, const void *buffer,
+                          bool *ret_written, GError **error)
+{
     bool ok;
 
-    if (segment->kind == BLOCK_MAP_FILE) {
-        ok = host_file_write(device->file, segment->file_offset, buffer, segment->length, error);
-        block_segment_end(segment);
-        return ok;
-    }
-    pthread_mutex_lock(&device->slow);
-    ok = device->driver->write(device, segment->offset, buffer, segment->length, error);
-    pthread_mutex_unlock(&device->slow);
+    if (segment->kind != BLOCK_MAP_FILE)
+        return write_slowly(segment, buffer, ret_written, error);
+    ok = host_file_write(segment->device->file, segment->file_offset, buffer, segment->length,
+                         error);
+    block_segment_end(segment);
+    *ret_written = true;
     return ok;
 }
 
@@ -221,13 +250,17 @@ bool block_perform_write(struct block_device *device, uint64_t offset, const voi
 {
     const uint8_t *from = buffer;
     struct block_segment segment;
+    bool written;
 
-    for (; length > 0; length -= segment.length) {
+    while (length > 0) {
         block_resolve(device, offset, length, true, &segment);
-        if (!write_segment(&segment, from, error))
+        if (!write_segment(&segment, from, &written, error))
             return false;
+        if (!written)
+            continue;
         from += segment.length;
         offset += segment.length;
+        length -= segment.length;
     }
     return true;
 }

@@ -191,7 +191,8 @@ bool vhd_sparse_allocate(struct vhd_sparse *vhd, uint32_t block, const uint8_t *
         return false;
     }
     if ((reused && !host_file_zero(file, start, vhd_block_footprint(vhd), error)) ||
-        !host_file_write(file, start + vhd->bitmap_bytes + within, buffer, length, error) ||
+        (length > 0 &&
+         !host_file_write(file, start + vhd->bitmap_bytes + within, buffer, length, error)) ||
         !host_file_write(file, start, bitmap, vhd->bitmap_bytes, error)) {
         if (reused)
             vhd_space_put_back(&vhd->space, start);

@@ -51,39 +51,44 @@ static bool dynamic_next_extent(struct block_device *device, uint64_t offset,
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-static bool allocate(struct vhd_sparse *vhd, uint32_t block, uint32_t within, const void *buffer,
-                     size_t length, GError **error)
+static bool allocate_block(struct vhd_sparse *vhd, uint32_t block, GError **error)
 {
-    g_autofree uint8_t *bitmap = g_malloc(vhd->bitmap_bytes);
+    g_autofree uint8_t *bitmap = NULL;
 
+    if (vhd_sparse_has(vhd, block))
+        return vhd_sparse_fill_absent(vhd, block, error);
+    bitmap = g_malloc(vhd->bitmap_bytes);
     memset(bitmap, 0xff, vhd->bitmap_bytes); /* a new block begins as a hole: all zeroes */
-    return vhd_sparse_allocate(vhd, block, bitmap, within, buffer, length, error);
+    return vhd_sparse_allocate(vhd, block, bitmap, 0, NULL, 0, error);
 }
 
-static bool write_in_block(struct vhd_sparse *vhd, uint32_t block, uint32_t within,
-                           const uint8_t *buffer, size_t length, GError **error)
+static bool dynamic_allocate(struct block_device *device, uint64_t offset, size_t length,
+                             GError **error)
 {
-    if (!vhd_sparse_has(vhd, block)) {
-        if (block_is_zero(buffer, length)) /* absent already reads as zero */
-            return true;
-        return allocate(vhd, block, within, buffer, length, error);
-    }
-    return vhd_sparse_fill_absent(vhd, block, error) &&
-           vhd_sparse_write_data(vhd, block, within, buffer, length, error);
+    struct vhd_sparse *vhd = vhd_sparse(device);
+    uint32_t last = (uint32_t)((offset + length - 1) / vhd->block_size);
+
+    for (uint32_t block = (uint32_t)(offset / vhd->block_size); block <= last; block++)
+        if (!allocate_block(vhd, block, error))
+            return false;
+    return true;
 }
 
+/* Only the zeroes at the ends of what is made zero come this way. */
 static bool dynamic_write(struct block_device *device, uint64_t offset, const void *buffer,
                           size_t length, GError **error)
 {
     struct vhd_sparse *vhd = vhd_sparse(device);
     const uint8_t *from = buffer;
 
+    if (!dynamic_allocate(device, offset, length, error))
+        return false;
     while (length > 0) {
-        uint32_t block = (uint32_t)(offset / vhd->block_size);
         uint32_t within = (uint32_t)(offset % vhd->block_size);
         size_t n = MIN(length, vhd->block_size - within);
 
-        if (!write_in_block(vhd, block, within, from, n, error))
+        if (!vhd_sparse_write_data(vhd, (uint32_t)(offset / vhd->block_size), within, from, n,
+                                   error))
             return false;
         from += n;
         offset += n;
@@ -102,6 +107,7 @@ const struct block_driver block_driver_vhd_dynamic = {
     .map = vhd_sparse_map,
     .read = vhd_sparse_read,
     .write = dynamic_write,
+    .allocate = dynamic_allocate,
     .flush = vhd_sparse_flush,
     .discard = vhd_sparse_discard,
     .write_zeroes = vhd_sparse_write_zeroes,

@@ -139,8 +139,8 @@ bool vhd_sparse_fill_absent(struct vhd_sparse *vhd, uint32_t block, GError **err
 bool vhd_sparse_mark_present(struct vhd_sparse *vhd, uint32_t block, uint32_t first, uint32_t count,
                              GError **error);
 
-/* A new block holding `buffer` at `within`, zeroes elsewhere, with that bitmap. The BAT on disk
- * learns of it last. */
+/* A new block holding `buffer` (`length` may be 0) at `within`, zeroes elsewhere, with that bitmap.
+ * The BAT on disk learns of it last. */
 bool vhd_sparse_allocate(struct vhd_sparse *vhd, uint32_t block, const uint8_t *bitmap,
                          uint32_t within, const void *buffer, size_t length, GError **error);
 /* Gives the block up. */
