@@ -42,16 +42,17 @@
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
+    char *code_cache;
     char **disks, **cdroms, **nets, **extras;
-    gboolean no_reboot, debug_exit, version;
+    gboolean no_reboot, debug_exit, jit_stats, version;
 };
 
 static void clear_options(struct options *o)
 {
-    char **texts[] = {&o->memory,    &o->cpus,    &o->engine, &o->cpu_model, &o->serial,
-                      &o->kernel,    &o->initrd,  &o->append, &o->firmware,  &o->boot_order,
-                      &o->debugcon,  &o->control, &o->name,   &o->pidfile,   &o->serial_log,
-                      &o->exit_file, &o->restore};
+    char **texts[] = {&o->memory,    &o->cpus,    &o->engine,    &o->cpu_model, &o->serial,
+                      &o->kernel,    &o->initrd,  &o->append,    &o->firmware,  &o->boot_order,
+                      &o->debugcon,  &o->control, &o->name,      &o->pidfile,   &o->serial_log,
+                      &o->exit_file, &o->restore, &o->code_cache};
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
@@ -67,6 +68,10 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"cpus",       'c', 0, G_OPTION_ARG_STRING,       &o->cpus,       "virtual CPUs (1)",                   "N"        },
         {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes: jit, interp (jit)",
          "NAME"                                                                                                            },
+        {"code-cache", 0,   0, G_OPTION_ARG_STRING,       &o->code_cache,
+         "memory for translated code (24M)",                                                                    "SIZE"     },
+        {"jit-stats",  0,   0, G_OPTION_ARG_NONE,         &o->jit_stats,
+         "tell at the end what the translator did",                                                             NULL       },
         {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",              "NAME"     },
         {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to sixteen, four on ide",
          "SPEC"                                                                                                            },
@@ -214,6 +219,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         !options_parse_count("cpus", o->cpus ? o->cpus : "1", MACHINE_MAX_CPUS, &config->cpus,
                              error) ||
         !options_check_name("engine", config->engine, cpu_engines(), error) ||
+        (o->code_cache && !options_parse_code_cache(o->code_cache, &config->code_cache, error)) ||
         !options_check_name("cpu-model", config->cpu_model, cpu_models(), error) ||
         !check_serial(config->serial, error) || !parse_disks(o, config, error) ||
         !parse_cdroms(o, config, error) || !parse_nets(o, config, error) ||
@@ -302,6 +308,10 @@ static bool run(const struct options *o, const struct machine_config *config, in
     }
     if (ok)
         *ret_status = status_of(machine, machine_run(machine));
+    if (ok && o->jit_stats) {
+        g_autofree char *report = machine_engine_report(machine);
+        fputs(report, stderr);
+    }
     control_server_stop(control);
     if (!machine_free(machine, ok ? error : NULL))
         ok = false;

@@ -362,6 +362,17 @@ enum cpu_exit cpu_run(struct cpu *cpu)
     return exit;
 }
 
+bool cpu_set_code_cache(struct cpu *cpu, size_t bytes, GError **error)
+{
+    return !cpu->engine->set_code_cache || cpu->engine->set_code_cache(cpu, bytes, error);
+}
+
+void cpu_report(const struct cpu *cpu, GString *text)
+{
+    if (cpu->engine->report)
+        cpu->engine->report(cpu, text);
+}
+
 const char *cpu_shutdown_reason(const struct cpu *cpu)
 {
     return cpu->shutdown_reason;

@@ -41,8 +41,9 @@ enum cpu_exit {
     CPU_EXIT_COUNT,
 };
 
-/* `engine` is "interp"; `model` a CPU model's name ("x86-64-v2"), see cpu_models(). Starts in the
- * state after power-on: the boot processor at the reset vector, the others waiting for SIPI. */
+/* `engine` is one of cpu_engines(); `model` a CPU model's name ("x86-64-v2"), see cpu_models().
+ * Starts in the state after power-on: the boot processor at the reset vector, the others waiting
+ * for SIPI. */
 struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, const char *model,
                     const struct cpu_ops *ops, void *opaque, GError **error);
 void cpu_free(struct cpu *cpu);
@@ -64,8 +65,15 @@ void cpu_request_sipi(struct cpu *cpu, uint8_t vector);
 /* Makes cpu_run() and cpu_wait() return soon; sticky until the next cpu_run() returns. */
 void cpu_kick(struct cpu *cpu);
 
+/* How much memory translated code may take, for engines that translate; before the CPU runs. */
+#define CPU_CODE_CACHE_MIN (4u << 20)
+#define CPU_CODE_CACHE_MAX (512u << 20)
+bool cpu_set_code_cache(struct cpu *cpu, size_t bytes, GError **error);
+/* Appends what the engine counted, in lines; nothing for an engine that counts nothing. */
+void cpu_report(const struct cpu *cpu, GString *text);
+
 const char *cpu_shutdown_reason(const struct cpu *cpu); /* borrowed; NULL when not shut down */
-uint64_t cpu_instructions(const struct cpu *cpu);       /* executed so far */
+uint64_t cpu_instructions(const struct cpu *cpu);       /* interpreted so far */
 unsigned cpu_index(const struct cpu *cpu);
 
 /* The 64-bit Linux boot entry and tests set registers up directly: see emu/cpu/state.h. */

@@ -23,6 +23,10 @@ struct engine_ops {
     enum cpu_exit (*run)(struct cpu *cpu);
     /* The architectural state was changed from outside. */
     void (*state_changed)(struct cpu *cpu);
+    /* Makes room for `bytes` of translated code, before the CPU runs. NULL where there is none. */
+    bool (*set_code_cache)(struct cpu *cpu, size_t bytes, GError **error);
+    /* Appends lines that tell what the engine has done. May be NULL. */
+    void (*report)(const struct cpu *cpu, GString *text);
     /* Addresses may mean other pages than before; NULL where that does not matter. */
     void (*mappings_changed)(struct cpu *cpu, enum engine_mappings what, uint64_t address);
     /* The memory map changed: the same physical addresses may be other memory. May be NULL. */

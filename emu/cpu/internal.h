@@ -95,9 +95,9 @@ struct tlb_info {
 enum tlb_kind { TLB_KERNEL, TLB_KERNEL_SMAP, TLB_USER, TLB_KIND_COUNT };
 
 /*
- * What a flush has to look at is kept small: the slots that a load of CR3 empties are listed as they
- * are filled (more than fit: all are looked at), and where pieces of large pages may be is noted by
- * hashed address.
+ * What a flush has to look at is kept small: the slots that a load of CR3 empties are listed as
+ * they are filled (more than fit: all are looked at), and where pieces of large pages may be is
+ * noted by hashed address.
  */
 #define TLB_LISTED     1024
 #define TLB_LARGE_BITS 4096 /* one for 2 MiB */

@@ -1,3 +1,77 @@
+/*
+ * The translator: x86-64 guests on x86-64 hosts.
+ *
+ * Guest and host speak the same language, so most instructions translate into themselves. What does
+ * not carry over is where memory is, and that the host's program counter is not the guest's. The
+ * translator rewrites those, and copies the rest.
+ *
+ *   run.c        the loop: attend to events, find or make code for RIP, run it, or interpret
+ *     |
+ *   translate.c  which blocks make a region, in which order; the loop over instructions
+ *     |    integer.c wide.c sse.c x87.c flow.c   what each kind of instruction becomes
+ *     |    operands.c windows.c                  registers; memory by way of the TLB
+ *     |    flags.c                               where the arithmetic flags are
+ *   emit.c       bytes
+ *   stubs.c slow.c   the code all regions share, and the C functions it calls
+ *   cache.c link.c   where regions are kept, how they lead to each other, what ends that
+ *
+ * A block (emu/cpu/block.h) is interpreted first. One that has run often becomes the head of a
+ * region: all decoded blocks of the same page that direct branches lead to from there. Code that
+ * runs once is never translated.
+ *
+ * Registers. Thirteen guest registers live in host registers throughout, eleven of them in their
+ * own; RAX is in R14 and RSP in R15, so that the host's RAX and R11 are the translator's (T0, T1)
+ * and the host keeps its stack. R11, R14 and R15 live in struct cpu, which lies below 2 GiB, so
+ * that an instruction reaches it by a 32-bit address. XMM and x87 registers are the host's own
+ * while a region that uses them runs; stubs bring them back to struct cpu before any C code sees
+ * them.
+ *
+ * Memory. Each access is a look into the software TLB (emu/cpu/internal.h). The entry's tag is the
+ * page's address, so one exclusive-or yields the offset in the page, or something large; one
+ * comparison catches misses, pages that need care, and operands that run over the page's end:
+ *
+ *     mov  rbx, [rdi+8]         lea   rax, [rdi+8]
+ *                               rorx  r11, rax, 7
+ *                               and   r11d, 0x1ffe0          the entry's offset in the table
+ *                               xor   rax, [r11 + tags]      the offset in the page
+ *                               cmp   rax, 0xff8
+ *                               ja    cold                   C looks, fills, faults, or does it
+ *                               add   rax, [r11 + hosts]
+ *                               mov   rbx, [rax]
+ *
+ * Accesses through the same values of the same registers share a look (windows.c). After a store
+ * comes a look at the page's code mark (emu/core/memory.h).
+ *
+ * Flags are the host's flags. A look at the TLB destroys them, so they are kept before it if
+ * anybody may still see them: LAHF, SETO AL and a store. That is seldom: mostly they can be made
+ * again, by the comparison they came from, in the cold path or where they are wanted at last. An
+ * example, with what is known of the flags on the right:
+ *
+ *     cmp  ecx, edx             cmp   ecx, edx               in the host; again by CMP ECX, EDX
+ *     mov  rax, [rsi]           (the look, into T0)          nowhere; cold paths make them again
+ *                               mov   r14, [rax]
+ *     jb   1f                   cmp   ecx, edx               made again
+ *                               jb    ...
+ *     add  eax, 5               add   r14d, 5                new ones
+ *
+ * Faults are precise because an instruction changes nothing before all its looks have succeeded.
+ * Cold paths carry RIP and the instruction's length; all registers are spilled before C runs, so C
+ * may deliver a fault and never come back.
+ *
+ * Links. A region leaves by exits. One inside its page is a plain jump once its target is
+ * translated; one to another page first compares a generation, which changes when the page's
+ * address may mean something else. Indirect jumps look into a table of recent targets. A region
+ * whose page is written is unlinked at once by the writing CPU, and by others when they next look
+ * at `attention`, which every region does when it begins, and at each head of a loop: so an
+ * interrupt waits for a bounded number of instructions.
+ *
+ * Everything here belongs to one CPU and its thread, its code cache included; the only word from
+ * outside is of pages written (jit->written) and the CPU's `attention`.
+ *
+ * Read on: Adams and Agesen, "A Comparison of Software and Hardware Techniques for x86
+ * Virtualization" (2006), for why same-ISA translation is worth it; Hong and others, "HQEMU"
+ * (2012), for regions; Spink and others, "Captive" (2016), for the cost of memory.
+ */
 #pragma once
 
 #include "emu/cpu/block.h"

@@ -83,13 +83,20 @@ void jit_flush_jumps(struct jit *jit)
     memset(jit->jumps, 0, sizeof(jit->jumps));
 }
 
+/* What indirect jumps of the current mode rest on: a user's on what CR3 says, a kernel's on its
+ * global pages, where there are such. */
+static enum jit_mapping jump_mapping(const struct jit *jit)
+{
+    bool global = !(jit->cpu->mode & MODE_USER) && jit->cpu->s.cr4 & CR4_PGE;
+    return global ? MAPPING_GLOBAL : MAPPING_LOCAL;
+}
+
 /* Salts set apart the modes, and the generations of one mode: a number in the upper sixteen bits,
  * that is not given out again before the cache is emptied. */
 void jit_set_salt(struct jit *jit)
 {
     uint32_t mode = jit->cpu->mode;
-    enum jit_mapping mapping = mode & MODE_USER ? MAPPING_LOCAL : MAPPING_GLOBAL;
-    uint32_t generation = jit->generation[mapping];
+    uint32_t generation = jit->generation[jump_mapping(jit)];
     unsigned at = 0;
     while (at < G_N_ELEMENTS(jit->salts) && jit->salts[at].id && jit->salts[at].mode != mode)
         at++;
@@ -110,10 +117,10 @@ void jit_set_salt(struct jit *jit)
 
 void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global)
 {
-    bool user = jit->cpu->mode & MODE_USER;
-    if (!user && !global)
-        return; /* a kernel's jumps outlive CR3 */
-    rest_on(jit, user ? MAPPING_LOCAL : MAPPING_GLOBAL, to);
+    enum jit_mapping mapping = jump_mapping(jit);
+    if (mapping == MAPPING_GLOBAL && !global)
+        return;
+    rest_on(jit, mapping, to);
     *jump_at(jit, to->rip) = (struct jit_jump){
         .tag = to->rip ^ jit->salt,
         .code = to->code + jit->run_delta,

@@ -5,6 +5,7 @@
 #include "emu/cpu/sse.h"
 #include "emu/cpu/system.h"
 #include "emu/jit/translate.h"
+#include <inttypes.h>
 #include <string.h>
 
 #define HOT        24          /* runs of a block before it is translated, unless told otherwise */
@@ -79,8 +80,7 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
         return NULL;
     }
     struct jit_region *region = jit_translate(jit, block, rip);
-    if (!region)
-        block->heat = 0;
+    block->heat = 0; /* evicted, or not to be had: it has to prove itself again */
     return region;
 }
 
@@ -212,6 +212,44 @@ static bool create(struct cpu *cpu, GError **error)
     return jit_cache_init(jit, CACHE_SIZE, error);
 }
 
+static bool set_code_cache(struct cpu *cpu, size_t bytes, GError **error)
+{
+    jit_cache_finish(cpu->jit);
+    return jit_cache_init(cpu->jit, bytes, error);
+}
+
+static void report(const struct cpu *cpu, GString *text)
+{
+    const struct jit *jit = cpu->jit;
+    const struct jit_stats *s = &jit->stats;
+    const struct {
+        const char *what;
+        uint64_t count;
+    } lines[] = {
+        {"regions translated",                               s->regions       },
+        {"instructions in them",                             s->insns         },
+        {"bytes of code",                                    s->code_bytes    },
+        {"bytes of the code cache",                          jit->cache_size  },
+        {"segments of the cache emptied",                    s->evictions     },
+        {"regions found stale",                              s->stale         },
+        {"stale regions good again",                         s->revived       },
+        {"links made",                                       s->links         },
+        {"returns to the loop by an unlinked exit",          s->exits_link    },
+        {"returns by an indirect jump",                      s->exits_jump    },
+        {"other returns",                                    s->exits_other   },
+        {"blocks interpreted",                               s->interpreted   },
+        {"instructions done by the interpreter for regions", s->handlers      },
+        {"loads the TLB missed",                             s->slow_loads    },
+        {"stores the TLB missed",                            s->slow_stores   },
+        {"stores to pages with code, or aside",              s->stored        },
+        {"windows the TLB missed",                           s->windows       },
+        {"windows that could not be opened",                 s->windows_failed},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++)
+        g_string_append_printf(text, "cpu %u: %-50s %14" PRIu64 "\n", cpu->index, lines[i].what,
+                               lines[i].count);
+}
+
 static void state_changed(struct cpu *cpu)
 {
     block_cache_clear(cpu);
@@ -241,6 +279,8 @@ const struct engine_ops engine_jit = {
     .destroy = destroy,
     .run = run,
     .state_changed = state_changed,
+    .set_code_cache = set_code_cache,
+    .report = report,
     .mappings_changed = mappings_changed,
     .layout_changed = layout_changed,
 };

@@ -57,8 +57,10 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
     bool one_page = !((low ^ (low + o->span - 1)) & PAGE_MASK);
     const struct tlb_entry *entry = mmu_entry(cpu, low);
     uint64_t tag = o->window_writes ? entry->write : entry->read;
-    bool marked = o->window_writes && *entry->mark & 1 && !memory_is_shared(cpu->board->memory);
-    if (one_page && tag == (low & PAGE_MASK) && !marked) {
+    bool found = one_page && tag == (low & PAGE_MASK);
+    /* Where several CPUs store, each store looks for itself. */
+    bool looks = o->window_writes && !memory_is_shared(cpu->board->memory);
+    if (found && !(looks && *entry->mark & 1)) {
         jit->entry = (uintptr_t)entry - (uintptr_t)cpu->tlb;
         return mmu_host(entry, low);
     }

@@ -334,6 +334,14 @@ const struct machine_config *machine_configuration(const struct machine *machine
     return machine->config;
 }
 
+char *machine_engine_report(struct machine *machine)
+{
+    GString *text = g_string_new(NULL);
+    for (unsigned i = 0; i < machine->vcpu_count; i++)
+        cpu_report(machine->vcpus[i].cpu, text);
+    return g_string_free(text, FALSE);
+}
+
 void machine_statistics(struct machine *machine, struct machine_statistics *ret_statistics)
 {
     struct timespec cpu;

@@ -44,6 +44,7 @@ struct machine_config {
     uint64_t memory;  /* bytes, whole MiB */
     unsigned cpus;    /* 1 to MACHINE_MAX_CPUS */
     const char *engine, *cpu_model;
+    uint64_t code_cache; /* bytes that translated code may take, all CPUs together; 0: by default */
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
     const char *cdroms[MACHINE_MAX_CDROMS]; /* a drive each; the disc's image, NULL: none in it */
@@ -94,10 +95,13 @@ const struct machine_config *machine_configuration(const struct machine *machine
 
 struct machine_statistics {
     int64_t uptime_ns;
-    uint64_t cpu_time_ns; /* of the process */
-    uint64_t instructions, resets;
+    uint64_t cpu_time_ns;  /* of the process */
+    uint64_t instructions; /* interpreted; translated ones are not counted */
+    uint64_t resets;
     uint64_t serial_in, serial_out; /* bytes to and from the guest */
 };
+/* What the CPUs' engines counted, as lines of text; after machine_run(). The caller frees it. */
+char *machine_engine_report(struct machine *machine);
 void machine_statistics(struct machine *machine, struct machine_statistics *ret_statistics);
 /* Counters and size of one of the configuration's disks. */
 void machine_disk_counters(struct machine *machine, unsigned disk,

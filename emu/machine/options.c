@@ -1,6 +1,7 @@
 #include "emu/machine/options.h"
 
 #include "emu/core/memory.h"
+#include "emu/cpu/cpu.h"
 #include <gio/gio.h>
 #include <string.h>
 
@@ -15,7 +16,9 @@ static bool fail(GError **error, const char *format, ...)
     return false;
 }
 
-bool options_parse_memory(const char *text, uint64_t *ret_bytes, GError **error)
+/* A size of whole MiB between two bounds. */
+static bool parse_size(const char *option, const char *text, uint64_t least, uint64_t most,
+                       uint64_t *ret_bytes, GError **error)
 {
     static const struct {
         const char *suffix;
@@ -38,14 +41,29 @@ bool options_parse_memory(const char *text, uint64_t *ret_bytes, GError **error)
             shift = units[i].shift;
     }
     if (!end || (*end && shift == 0))
-        return fail(error, "--memory %s: give a number with a unit of K, M, G or T, as 512M", text);
+        return fail(error, "--%s %s: give a number with a unit of K, M, G or T, as 512M", option,
+                    text);
     if (shift == 0)
-        return fail(error, "--memory %s: the unit is missing; for MiB write %sM", text, text);
+        return fail(error, "--%s %s: the unit is missing; for MiB write %sM", option, text, text);
     uint64_t bytes = number << shift;
-    if (number == 0 || bytes >> shift != number || bytes % (1 << 20) || bytes > MEMORY_MAX_RAM)
-        return fail(error, "--memory %s: give whole MiB, from 1M to 1T", text);
+    if (bytes >> shift != number || bytes % (1 << 20) || bytes < least || bytes > most) {
+        g_autofree char *top =
+            most >> 40 ? g_strdup("1T") : g_strdup_printf("%" G_GUINT64_FORMAT "M", most >> 20);
+        return fail(error, "--%s %s: give whole MiB, from %" G_GUINT64_FORMAT "M to %s", option,
+                    text, least >> 20, top);
+    }
     *ret_bytes = bytes;
     return true;
+}
+
+bool options_parse_memory(const char *text, uint64_t *ret_bytes, GError **error)
+{
+    return parse_size("memory", text, 1 << 20, MEMORY_MAX_RAM, ret_bytes, error);
+}
+
+bool options_parse_code_cache(const char *text, uint64_t *ret_bytes, GError **error)
+{
+    return parse_size("code-cache", text, CPU_CODE_CACHE_MIN, CPU_CODE_CACHE_MAX, ret_bytes, error);
 }
 
 /* Splits at single commas; two of them are one that belongs to the text. */

@@ -8,6 +8,8 @@
 /* "512M", "2G", "1048576K": bytes. Whole MiB, from 1 MiB (4 KiB pages below it are not enough for
  * any guest). Errors name the option's value and what would be right. */
 bool options_parse_memory(const char *text, uint64_t *ret_bytes, GError **error);
+/* The same for --code-cache, within CPU_CODE_CACHE_MIN and _MAX. */
+bool options_parse_code_cache(const char *text, uint64_t *ret_bytes, GError **error);
 /* "file=PATH,bus=ide[,format=raw][,readonly=on]"; a comma in a path is written twice. The path is
  * allocated and stands in ret_disk->file. */
 bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError **error);

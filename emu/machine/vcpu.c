@@ -97,6 +97,11 @@ static void *run(void *argument)
     return NULL;
 }
 
+static size_t code_cache_of(const struct machine_config *config)
+{
+    return CLAMP(config->code_cache / config->cpus, CPU_CODE_CACHE_MIN, CPU_CODE_CACHE_MAX);
+}
+
 bool vcpus_new(struct machine *machine, GError **error)
 {
     const struct machine_config *config = machine->config;
@@ -108,6 +113,9 @@ bool vcpus_new(struct machine *machine, GError **error)
         machine->vcpu_count = i + 1;
         vcpu->cpu =
             cpu_new(&machine->board, i, config->engine, config->cpu_model, &cpu_wires, vcpu, error);
+        if (vcpu->cpu && config->code_cache &&
+            !cpu_set_code_cache(vcpu->cpu, code_cache_of(config), error))
+            return false;
         if (!vcpu->cpu || !vcpu->lapic->ops->realize(vcpu->lapic, error))
             return false;
     }
