@@ -134,11 +134,34 @@ $(TEST_BIN): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(TEST_LIBS_$$(
 	$(if $(V),,@echo "  LINK    $(patsubst $(BUILD)/%,%,$@)";) $(CC) $(LDFLAGS_all) -o $@ $^ \
 		-lcmocka $(LIBS_test) $(LIBS_$(call unit_folder,$@)) $(LIBS_proto) $(LIBS_base)
 
-.PHONY: deps test test-build test-long bench lint demo demo-down guest install clean fuzz
+# ---- fuzzing ---------------------------------------------------------------------------------
+
+# The harnesses have a storage library of their own, compiled by clang to tell libFuzzer where it
+# has been. Each tests/fuzz/fuzz_<name>.c is a program; fuzz.c is what they share.
+FUZZ        := $(BUILD)/fuzz
+FUZZ_CC     ?= clang
+FUZZ_FLAGS  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer -O1 -g
+FUZZ_BIN    := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_OBJ    := $(patsubst %.c,$(FUZZ)/obj/%.o,$(filter-out storage/tool/% storage/fuse/%,$(call sources,storage)) tests/fuzz/fuzz.c)
+FUZZ_SECONDS ?= 600
+$(FUZZ)/obj/%.o: %.c
+	@mkdir -p $(@D)
+	@echo "  FUZZCC  $<"; $(FUZZ_CC) $(filter-out -O2,$(CFLAGS_all)) -fsanitize=fuzzer-no-link $(FUZZ_FLAGS) -c -o $@ $<
+$(FUZZ)/libstorage.a: $(FUZZ_OBJ)
+	@rm -f $@; $(AR) rcs $@ $^
+$(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/obj/tests/fuzz/%.o $(FUZZ)/libstorage.a
+	@echo "  LINK    fuzz/$*"; $(FUZZ_CC) -fsanitize=fuzzer $(FUZZ_FLAGS) -pthread -o $@ $^ $(LIBS_storage) $(LIBS_base)
+fuzz-build: $(FUZZ_BIN)
+
+fuzz: deps ## fuzz every parser, FUZZ_SECONDS=600 each; what is found stays in build/fuzz/found
+	@$(MAKE) --no-print-directory -j2 fuzz-build all
+	@BUILD=$(BUILD) tests/fuzz/run.sh $(FUZZ_SECONDS)
+
+.PHONY: fuzz-build deps test test-build test-long bench lint demo demo-down guest install clean fuzz
 deps: ## install the Debian packages that Drover builds and tests with
 	@deploy/install-deps.sh
 
-test-build: $(BINARIES) $(TEST_BIN)
+test-build: $(BINARIES) $(TEST_BIN) $(if $(SANITIZE),,fuzz-build)
 
 test: deps ## install what is missing, build, run every test
 	@$(MAKE) --no-print-directory -j2 test-build guest
@@ -178,4 +201,4 @@ install: all ## install under $(DESTDIR)$(PREFIX)
 clean: ## remove build/
 	rm -rf build
 
--include $(shell find $(BUILD)/obj -name '*.d' 2>/dev/null)
+-include $(shell find $(BUILD)/obj $(BUILD)/fuzz/obj -name '*.d' 2>/dev/null)

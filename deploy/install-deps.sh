@@ -8,11 +8,12 @@ build-essential pkg-config
 libglib2.0-dev libzydis-dev libevent-dev libnng-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
 libjansson-dev libyaml-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libpng-dev
 libslirp-dev liburing-dev libxxhash-dev
-seabios acpica-tools
+seabios ipxe-qemu acpica-tools
 busybox-static cpio zstd e2fsprogs mtools dosfstools syslinux syslinux-common fdisk
+isolinux xorriso grub-pc-bin grub-common
 zlib1g-dev libzstd-dev libfuse3-dev fuse3 ntfs-3g libnbd-bin
 libcmocka-dev nasm qemu-utils qemu-system-x86 libvhdi-utils prometheus
-clang-format python3 curl openssl jq procps iproute2 ca-certificates
+clang clang-format libclang-rt-dev python3 curl openssl jq procps iproute2 ca-certificates
 "
 
 missing=""

@@ -42,7 +42,7 @@
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
-    char **disks, **nets, **extras;
+    char **disks, **cdroms, **nets, **extras;
     gboolean no_reboot, debug_exit, version;
 };
 
@@ -56,6 +56,7 @@ static void clear_options(struct options *o)
         g_free(*texts[i]);
     g_strfreev(o->disks);
     g_strfreev(o->nets);
+    g_strfreev(o->cdroms);
     g_strfreev(o->extras);
 }
 
@@ -69,6 +70,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",              "NAME"     },
         {"disk",       'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks,      "a disk; up to sixteen, four on ide",
          "SPEC"                                                                                                            },
+        {"cdrom",      0,   0, G_OPTION_ARG_STRING_ARRAY, &o->cdroms,
+         "a CD-ROM drive, with a disc or none; up to two",                                                      "FILE|none"},
         {"net",        0,   0, G_OPTION_ARG_STRING_ARRAY, &o->nets,       "a network card; up to eight",        "SPEC"     },
         {"device",     0,   0, G_OPTION_ARG_STRING_ARRAY, &o->extras,     "another device: rng",                "NAME"     },
         {"serial",     's', 0, G_OPTION_ARG_STRING,       &o->serial,     "where the serial port goes (none)",
@@ -80,7 +83,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"initrd",     0,   0, G_OPTION_ARG_FILENAME,     &o->initrd,     "its initial file system",            "FILE"     },
         {"append",     0,   0, G_OPTION_ARG_STRING,       &o->append,     "its command line",                   "TEXT"     },
         {"firmware",   0,   0, G_OPTION_ARG_FILENAME,     &o->firmware,   "BIOS image (SeaBIOS)",               "FILE"     },
-        {"boot-order", 0,   0, G_OPTION_ARG_STRING,       &o->boot_order, "a floppy, c disk, d CD (cd)",
+        {"boot-order", 0,   0, G_OPTION_ARG_STRING,       &o->boot_order, "c disk, d CD, n network (cd)",
          "LETTERS"                                                                                                         },
         {"control",    0,   0, G_OPTION_ARG_STRING,       &o->control,    "serve drover-emu ctl there",
          "ipc://PATH"                                                                                                      },
@@ -130,6 +133,20 @@ static bool parse_disks(const struct options *o, struct machine_config *config, 
         config->disk_count++;
         if (ide > MACHINE_MAX_IDE)
             return usage_error(error, "there is room for four disks at bus=ide; use bus=virtio");
+    }
+    return true;
+}
+
+static bool parse_cdroms(const struct options *o, struct machine_config *config, GError **error)
+{
+    unsigned ide = 0;
+    for (unsigned i = 0; i < config->disk_count; i++)
+        ide += config->disks[i].bus == MACHINE_BUS_IDE;
+    for (char **cdrom = o->cdroms; cdrom && *cdrom; cdrom++) {
+        if (config->cdrom_count == MACHINE_MAX_CDROMS || ide + config->cdrom_count >= 4)
+            return usage_error(error, "--cdrom: there is room for two CD-ROM drives, and for four "
+                                      "drives at bus=ide with the disks");
+        config->cdroms[config->cdrom_count++] = strcmp(*cdrom, "none") == 0 ? NULL : *cdrom;
     }
     return true;
 }
@@ -199,7 +216,8 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         !options_check_name("engine", config->engine, cpu_engines(), error) ||
         !options_check_name("cpu-model", config->cpu_model, cpu_models(), error) ||
         !check_serial(config->serial, error) || !parse_disks(o, config, error) ||
-        !parse_nets(o, config, error) || !parse_extras(o, config, error) ||
+        !parse_cdroms(o, config, error) || !parse_nets(o, config, error) ||
+        !parse_extras(o, config, error) ||
         (o->boot_order && !options_check_boot_order(o->boot_order, error)))
         return false;
     if ((o->initrd || o->append) && !o->kernel)

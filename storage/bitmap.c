@@ -130,6 +130,8 @@ bool block_bitmap_next(struct block_bitmap *bitmap, uint64_t offset, uint64_t *r
 {
     uint64_t first = offset / bitmap->grain, end;
 
+    if (offset >= bitmap->disk_size) /* which may lie in the midst of the last grain */
+        return false;
     pthread_mutex_lock(&bitmap->lock);
     while (first < bitmap->count && !get_bit(bitmap, first))
         first += first % 8 == 0 && bitmap->bits[first / 8] == 0 ? 8 : 1;

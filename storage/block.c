@@ -16,6 +16,7 @@ static const struct block_driver *const drivers[BLOCK_FORMAT_COUNT] = {
     [BLOCK_FORMAT_VHDX_FIXED] = &block_driver_vhdx_fixed,
     [BLOCK_FORMAT_VHDX_DYNAMIC] = &block_driver_vhdx_dynamic,
     [BLOCK_FORMAT_VHDX_DIFFERENCING] = &block_driver_vhdx_differencing,
+    [BLOCK_FORMAT_QCOW2] = &block_driver_qcow2,
 };
 
 const char *block_format_name(enum block_format format)
@@ -56,7 +57,7 @@ static const struct block_driver *find_driver(struct host_file *file, unsigned f
     if (driver || flags & BLOCK_OPEN_PROBE_RAW)
         return driver ? driver : &block_driver_raw;
     g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
-                "%s is no disk image: it has no VHD footer (it may be raw, or truncated)",
+                "%s is no disk image: it is no VHD, VHDX or qcow2 (it may be raw, or truncated)",
                 host_file_path(file));
     return NULL;
 }
@@ -70,7 +71,7 @@ static struct block_device *open_device(const char *path, unsigned flags,
 
     if (!file)
         return NULL;
-    driver = find_driver(file, flags, error);
+    driver = flags & BLOCK_OPEN_AS_RAW ? &block_driver_raw : find_driver(file, flags, error);
     if (!driver) {
         host_file_close(file);
         return NULL;
@@ -99,6 +100,8 @@ struct block_device *block_open(const char *path, unsigned flags, GError **error
 
 struct block_device *block_open_parent(const char *path, struct block_device *child, GError **error)
 {
+    unsigned flags;
+
     /* before it is opened: a loop that leads back to a file open for writing would look locked */
     for (struct block_device *d = child; d; d = d->child) {
         if (host_file_is(d->file, path)) {
@@ -114,9 +117,10 @@ struct block_device *block_open_parent(const char *path, struct block_device *ch
                     block_path(child), BLOCK_MAX_PARENTS + 1, BLOCK_MAX_PARENTS);
         return NULL;
     }
-    if (child->flags & BLOCK_OPEN_PARENT_WRITABLE)
-        return open_device(path, BLOCK_OPEN_CHAIN, child, error);
-    return open_device(path, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_CHAIN, child, error);
+    flags = BLOCK_OPEN_CHAIN | (child->flags & BLOCK_OPEN_AS_RAW);
+    if (!(child->flags & BLOCK_OPEN_PARENT_WRITABLE))
+        flags |= BLOCK_OPEN_READ_ONLY;
+    return open_device(path, flags, child, error);
 }
 
 /* Flushes what was just made, and removes it when that or the making failed. */

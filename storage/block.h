@@ -66,9 +66,10 @@ enum block_format {
     BLOCK_FORMAT_VHDX_FIXED,
     BLOCK_FORMAT_VHDX_DYNAMIC,
     BLOCK_FORMAT_VHDX_DIFFERENCING,
+    BLOCK_FORMAT_QCOW2, /* read only */
     BLOCK_FORMAT_COUNT,
 };
-/* "raw", "vhd-fixed", "vhd-dynamic", "vhd-differencing", "vhdx-fixed" and so on. */
+/* "raw", "vhd-fixed", "vhd-dynamic", "vhd-differencing", "vhdx-fixed" and so on, "qcow2". */
 const char *block_format_name(enum block_format format);
 bool block_format_parse(const char *name, enum block_format *ret_format);
 

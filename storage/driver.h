@@ -139,6 +139,11 @@ extern const struct block_driver block_driver_vhd_differencing;
 extern const struct block_driver block_driver_vhdx_fixed;
 extern const struct block_driver block_driver_vhdx_dynamic;
 extern const struct block_driver block_driver_vhdx_differencing;
+extern const struct block_driver block_driver_qcow2;
+
+/* Beside enum block_open_flags: raw, whatever the content looks like. Set in a child's flags while
+ * it opens its parent, it goes for the parent. */
+#define BLOCK_OPEN_AS_RAW (1u << 16)
 
 /* By content; NULL: no format of ours. */
 const struct block_driver *block_driver_probe(struct host_file *file);

@@ -12,21 +12,62 @@
 #define TIMEOUT_MS      10000
 #define SAVE_TIMEOUT_MS 3600000 /* as long as the disk takes */
 
+/* Fills the request in with a command's arguments. NULL, or what is wrong with them. */
+typedef const char *fill_function(Emu__Request *request, char **arguments);
+
+static const char *fill_file(Emu__Request *request, char **arguments)
+{
+    request->file = g_canonicalize_filename(arguments[0], NULL);
+    return NULL;
+}
+
+static const char *fill_index(Emu__Request *request, const char *text)
+{
+    guint64 index;
+    if (!g_ascii_string_to_unsigned(text, 10, 0, 99, &index, NULL))
+        return "count from 0";
+    request->has_index = 1;
+    request->index = (uint32_t)index;
+    return NULL;
+}
+
+static const char *fill_disc(Emu__Request *request, char **arguments)
+{
+    if (strcmp(arguments[1], "none") != 0)
+        request->file = g_canonicalize_filename(arguments[1], NULL);
+    return fill_index(request, arguments[0]);
+}
+
+static const char *fill_plug(Emu__Request *request, char **arguments)
+{
+    request->has_on = 1;
+    request->on = strcmp(arguments[1], "in") == 0;
+    if (!request->on && strcmp(arguments[1], "out") != 0)
+        return "the cable goes in or out";
+    return fill_index(request, arguments[0]);
+}
+
 static const struct {
     const char *name;
     Emu__Command command;
-    bool has_file;
+    unsigned argument_count;
+    const char *arguments; /* as the help shows them */
+    fill_function *fill;
     const char *help;
 } commands[] = {
-    {"status",     EMU__COMMAND__COMMAND_STATUS,     false, "what the machine is and has done"      },
-    {"powerdown",  EMU__COMMAND__COMMAND_POWERDOWN,  false, "press the power button"                },
-    {"reset",      EMU__COMMAND__COMMAND_RESET,      false, "press the reset button"                },
-    {"pause",      EMU__COMMAND__COMMAND_PAUSE,      false, "stop the CPUs and the guest's time"    },
-    {"resume",     EMU__COMMAND__COMMAND_RESUME,     false, "let them go on"                        },
-    {"quit",       EMU__COMMAND__COMMAND_QUIT,       false, "cut the power: flush the disks and end"},
-    {"screendump", EMU__COMMAND__COMMAND_SCREENDUMP, true,  "FILE.png: write the screen to it"      },
-    {"save",       EMU__COMMAND__COMMAND_SAVE,       true,
-     "FILE: pause, and write the machine to it for --restore"                                       },
+    {"status",      EMU__COMMAND__COMMAND_STATUS,      0, "",                NULL,      "what the machine is and has done"      },
+    {"powerdown",   EMU__COMMAND__COMMAND_POWERDOWN,   0, "",                NULL,      "press the power button"                },
+    {"reset",       EMU__COMMAND__COMMAND_RESET,       0, "",                NULL,      "press the reset button"                },
+    {"pause",       EMU__COMMAND__COMMAND_PAUSE,       0, "",                NULL,      "stop the CPUs and the guest's time"    },
+    {"resume",      EMU__COMMAND__COMMAND_RESUME,      0, "",                NULL,      "let them go on"                        },
+    {"quit",        EMU__COMMAND__COMMAND_QUIT,        0, "",                NULL,      "cut the power: flush the disks and end"},
+    {"screendump",  EMU__COMMAND__COMMAND_SCREENDUMP,  1, "FILE.png",        fill_file,
+     "write the screen to it"                                                                                                   },
+    {"save",        EMU__COMMAND__COMMAND_SAVE,        1, "FILE",            fill_file,
+     "pause, and write the machine to it for --restore"                                                                         },
+    {"change-disc", EMU__COMMAND__COMMAND_CHANGE_DISC, 2, "DRIVE FILE|none", fill_disc,
+     "put another disc into a CD-ROM drive"                                                                                     },
+    {"plug",        EMU__COMMAND__COMMAND_PLUG,        2, "CARD in|out",     fill_plug, "a network card's cable"                },
 };
 
 static const char *const state_names[] = {"unknown", "running", "paused", "ending"};
@@ -210,7 +251,8 @@ static void print_help(FILE *out)
 {
     fprintf(out, "Usage: drover-emu ctl SOCKET COMMAND [-o json]\n\nCommands:\n");
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
-        fprintf(out, "  %-12s%s\n", commands[i].name, commands[i].help);
+        fprintf(out, "  %-11s %-16s %s\n", commands[i].name, commands[i].arguments,
+                commands[i].help);
 }
 
 static int usage(const char *problem)
@@ -219,9 +261,31 @@ static int usage(const char *problem)
     return 2;
 }
 
+static int run_command(unsigned index, const char *socket, int count, char **arguments, bool json)
+{
+    Emu__Request request = EMU__REQUEST__INIT;
+    g_autofree char *file = NULL, *problem = NULL;
+    if ((unsigned)count != commands[index].argument_count) {
+        problem = g_strdup_printf(
+            "%s takes %s", commands[index].name,
+            count && !commands[index].argument_count ? "nothing more" : commands[index].arguments);
+        return usage(problem);
+    }
+    request.has_command = 1;
+    request.command = commands[index].command;
+    const char *wrong = commands[index].fill ? commands[index].fill(&request, arguments) : NULL;
+    file = request.file;
+    if (wrong) {
+        problem =
+            g_strdup_printf("%s %s: %s", commands[index].name, commands[index].arguments, wrong);
+        return usage(problem);
+    }
+    return send_request(socket, &request, json);
+}
+
 int ctl_main(int argc, char **argv)
 {
-    g_autofree char *output = NULL, *file = NULL;
+    g_autofree char *output = NULL;
     gboolean help = FALSE;
     GOptionEntry entries[] = {
         {"output", 'o', 0, G_OPTION_ARG_STRING, &output, "", NULL},
@@ -245,18 +309,7 @@ int ctl_main(int argc, char **argv)
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++) {
         if (strcmp(argv[2], commands[i].name) != 0)
             continue;
-        if (argc != (commands[i].has_file ? 4 : 3)) {
-            g_autofree char *problem =
-                g_strdup_printf("%s takes %s", commands[i].name,
-                                commands[i].has_file ? "one file" : "nothing more");
-            return usage(problem);
-        }
-        Emu__Request request = EMU__REQUEST__INIT;
-        request.has_command = 1;
-        request.command = commands[i].command;
-        if (commands[i].has_file)
-            request.file = file = g_canonicalize_filename(argv[3], NULL);
-        return send_request(argv[1], &request, output != NULL);
+        return run_command(i, argv[1], argc - 3, argv + 3, output != NULL);
     }
     g_autofree char *problem = g_strdup_printf("there is no command \"%s\"", argv[2]);
     return usage(problem);

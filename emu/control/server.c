@@ -205,6 +205,24 @@ static GBytes *do_save(struct machine *machine, const Emu__Request *request)
     return answer_error(error->message);
 }
 
+static GBytes *do_change_disc(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    if (request->file && request->file[0] != '/')
+        return answer_error("change-disc: name the image with an absolute path");
+    return machine_change_disc(machine, request->index, request->file, &error)
+               ? answer_ok()
+               : answer_error(error->message);
+}
+
+static GBytes *do_plug(struct machine *machine, const Emu__Request *request)
+{
+    if (request->index >= machine_configuration(machine)->net_count)
+        return answer_error("plug: there is no such network card");
+    machine_net_plug(machine, request->index, request->on);
+    return answer_ok();
+}
+
 static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *request) = {
     [EMU__COMMAND__COMMAND_STATUS] = do_status,
     [EMU__COMMAND__COMMAND_POWERDOWN] = do_powerdown,
@@ -214,6 +232,8 @@ static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *
     [EMU__COMMAND__COMMAND_QUIT] = do_quit,
     [EMU__COMMAND__COMMAND_SCREENDUMP] = do_screendump,
     [EMU__COMMAND__COMMAND_SAVE] = do_save,
+    [EMU__COMMAND__COMMAND_CHANGE_DISC] = do_change_disc,
+    [EMU__COMMAND__COMMAND_PLUG] = do_plug,
 };
 
 GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, size_t size)
@@ -222,10 +242,11 @@ GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, siz
     if (!request)
         return answer_error("this is no request of proto/emu.proto");
     unsigned command = request->has_command ? (unsigned)request->command : 0;
-    GBytes *answer = command < G_N_ELEMENTS(commands) && commands[command]
-                         ? commands[command](machine, request)
-                         : answer_error("unknown command; this version knows status, powerdown, "
-                                        "reset, pause, resume, quit, screendump and save");
+    GBytes *answer =
+        command < G_N_ELEMENTS(commands) && commands[command]
+            ? commands[command](machine, request)
+            : answer_error("unknown command; this version knows status, powerdown, "
+                           "reset, pause, resume, quit, screendump, save, change-disc and plug");
     emu__request__free_unpacked(request, NULL);
     return answer;
 }

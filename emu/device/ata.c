@@ -165,6 +165,10 @@ static void signature(struct ata_drive *drive)
 {
     drive->count[0] = drive->lba_low[0] = 1;
     drive->lba_middle[0] = drive->lba_high[0] = 0;
+    if (drive->is_packet) {
+        drive->lba_middle[0] = 0x14;
+        drive->lba_high[0] = 0xeb;
+    }
     drive->error = 1; /* diagnostic code: passed */
 }
 
@@ -210,15 +214,50 @@ static void run_command(struct ata_drive *drive, uint8_t kind, uint8_t flags)
     }
 }
 
+/* What of the disks' commands a packet device has, too; the rest it aborts. */
+static void run_packet_device_command(struct ata_drive *drive, uint8_t command)
+{
+    switch (command) {
+    case 0xa0:
+        atapi_begin(drive);
+        break;
+    case 0xa1:
+        identify(drive);
+        break;
+    case 0x90:
+    case 0xe0 ... 0xe3:
+    case 0xe5:
+    case 0xe6:
+    case 0xef:
+        run_command(drive, commands[command].kind, 0);
+        break;
+    case 0x20: /* READ SECTORS and IDENTIFY DEVICE say what this is (9.1.2) */
+    case 0xec:
+        signature(drive);
+        ata_end_command(drive, ATA_ABRT);
+        break;
+    default:
+        ata_end_command(drive, ATA_ABRT);
+        break;
+    }
+}
+
 void ata_command(struct ata_drive *drive, uint8_t command)
 {
+    if (drive->is_packet && command == 0x08) { /* DEVICE RESET works at any time */
+        ata_reset(drive);
+        return;
+    }
     if (drive->status & (ATA_BSY | ATA_DRQ))
         return; /* only a reset ends what is under way */
     drive->command = command;
     drive->error = 0;
     drive->is_identify = drive->is_dma = false;
     drive->is_lba48 = commands[command].flags & F_LBA48;
-    run_command(drive, commands[command].kind, commands[command].flags);
+    if (drive->is_packet)
+        run_packet_device_command(drive, command);
+    else
+        run_command(drive, commands[command].kind, commands[command].flags);
 }
 
 /* ---- the task file ----------------------------------------------------------------------- */
@@ -279,17 +318,17 @@ void ata_write(struct ata_drive *drive, unsigned reg, uint8_t value)
 
 /* ---- life -------------------------------------------------------------------------------- */
 
-void ata_init(struct ata_drive *drive, struct disk_worker *worker, unsigned index,
-              const struct ata_channel_ops *ops, void *channel)
+void ata_init(struct ata_drive *drive, unsigned index, const struct ata_channel_ops *ops,
+              void *channel)
 {
-    drive->worker = worker;
     drive->ops = ops;
     drive->channel = channel;
     drive->buffer = g_malloc0(DISK_CHUNK);
     g_snprintf(drive->serial, sizeof(drive->serial), "DR%08u", index + 1);
-    g_snprintf(drive->model, sizeof(drive->model), "DROVER HARDDISK");
-    if (worker)
-        disk_worker_connect(worker, ata_request_done, drive);
+    g_snprintf(drive->model, sizeof(drive->model), "DROVER %s",
+               drive->is_packet ? "CD-ROM" : "HARDDISK");
+    if (drive->worker)
+        disk_worker_connect(drive->worker, ata_request_done, drive);
 }
 
 void ata_finish(struct ata_drive *drive)
@@ -305,30 +344,47 @@ void ata_reset(struct ata_drive *drive)
     drive->select = 0;
     drive->feature[0] = 0;
     signature(drive);
-    drive->status = drive->worker ? ATA_DRDY | ATA_DSC : 0;
+    drive->status = drive->present && !drive->is_packet ? ATA_DRDY | ATA_DSC : 0;
+    if (drive->is_packet)
+        atapi_reset(drive);
 }
 
 bool ata_loaded(struct ata_drive *drive, GError **error)
 {
     bool sane = drive->phase < ATA_PHASE_COUNT && drive->filled <= DISK_CHUNK &&
                 drive->end <= drive->filled && drive->position <= drive->end &&
-                drive->filled % ATA_SECTOR == 0 && drive->multiple <= 16 && drive->block > 0 &&
-                drive->left <= 65536;
+                (drive->is_packet || drive->filled % ATA_SECTOR == 0) && drive->multiple <= 16 &&
+                drive->block > 0 && (drive->is_packet || drive->left <= 65536);
     if (drive->phase == ATA_IDLE) {
         drive->position = drive->end = drive->filled = 0;
         return true;
     }
-    if (!sane || !drive->worker) {
+    bool needs_worker =
+        drive->phase == ATA_FETCH || drive->phase == ATA_STORE || drive->phase == ATA_FLUSH;
+    if (!sane || !drive->present || (needs_worker && !drive->worker)) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                     "saved state: an ATA command under way makes no sense for this machine's disk");
         return false;
     }
-    if (drive->phase == ATA_FETCH || drive->phase == ATA_STORE || drive->phase == ATA_FLUSH)
+    if (needs_worker)
         ata_start_request(drive);
     return true;
 }
 
+static const struct state_field atapi_state[] = {
+    STATE_UINT(struct atapi, sense_key),
+    STATE_UINT(struct atapi, sense_code),
+    STATE_UINT(struct atapi, sense_qualifier),
+    STATE_UINT(struct atapi, attention),
+    STATE_UINT(struct atapi, event),
+    STATE_UINT(struct atapi, tray_open),
+    STATE_UINT(struct atapi, locked),
+    STATE_UINT(struct atapi, block_limit),
+    STATE_END,
+};
+
 const struct state_field ata_drive_state[] = {
+    STATE_STRUCT(struct ata_drive, atapi, atapi_state),
     STATE_BYTES(struct ata_drive, feature),
     STATE_BYTES(struct ata_drive, count),
     STATE_BYTES(struct ata_drive, lba_low),

@@ -33,10 +33,20 @@ enum ata_phase {
     ATA_STORE,    /* waiting for a chunk to reach the disk */
     ATA_FLUSH,    /* waiting for a flush */
     ATA_DMA_WAIT, /* a chunk is to be moved and the bus master is not started */
+    ATA_PACKET,   /* the guest writes a packet command */
     ATA_PHASE_COUNT,
 };
 
 struct ata_drive;
+
+/* What a packet device (a CD-ROM drive) has beside the task file; emu/device/atapi.h. */
+struct atapi {
+    uint8_t sense_key, sense_code, sense_qualifier; /* of the last command that failed */
+    uint8_t attention; /* the code of a unit attention that waits to be told; 0: none */
+    bool event;        /* a medium came or went, and GET EVENT STATUS did not tell yet */
+    bool tray_open, locked;
+    uint32_t block_limit; /* bytes of one DRQ block */
+};
 
 /* What a drive asks of its channel. */
 struct ata_channel_ops {
@@ -49,7 +59,9 @@ struct ata_channel_ops {
 };
 
 struct ata_drive {
-    struct disk_worker *worker; /* NULL: no drive here */
+    bool present, is_packet;
+    struct disk_worker *worker; /* NULL: a packet device without a medium */
+    struct atapi atapi;
     const struct ata_channel_ops *ops;
     void *channel;
     char serial[21], model[41];
@@ -71,9 +83,10 @@ struct ata_drive {
 
 extern const struct state_field ata_drive_state[];
 
-/* Takes nothing: the worker is the machine's. `index` makes the serial number. */
-void ata_init(struct ata_drive *drive, struct disk_worker *worker, unsigned index,
-              const struct ata_channel_ops *ops, void *channel);
+/* After present, is_packet and worker were set; the worker is the machine's. `index` makes the
+ * serial number. */
+void ata_init(struct ata_drive *drive, unsigned index, const struct ata_channel_ops *ops,
+              void *channel);
 void ata_finish(struct ata_drive *drive);
 void ata_reset(struct ata_drive *drive); /* also the signature after a software reset */
 bool ata_loaded(struct ata_drive *drive, GError **error);

@@ -4,11 +4,14 @@
 #pragma once
 
 #include "emu/device/ata.h"
+#include "emu/device/atapi.h"
 
 void ata_end_command(struct ata_drive *drive, uint8_t error);
 void ata_set_address(struct ata_drive *drive, uint64_t sector);
 /* Starts the first chunk of what sector, left, block, to_guest and is_dma describe. */
 void ata_begin_transfer(struct ata_drive *drive);
+/* Gives the guest `length` bytes of the buffer, and ends the command. */
+void ata_begin_reply(struct ata_drive *drive, uint32_t length);
 void ata_begin_flush(struct ata_drive *drive);
 /* Opens a DRQ block in the buffer, from position. */
 void ata_open_block(struct ata_drive *drive);

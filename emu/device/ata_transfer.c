@@ -8,6 +8,8 @@
 void ata_end_command(struct ata_drive *drive, uint8_t error)
 {
     bool was_dma = drive->is_dma;
+    if (drive->is_packet)
+        drive->count[0] = ATAPI_REASON_END;
     drive->phase = ATA_IDLE;
     drive->is_dma = false;
     drive->error = error;
@@ -35,12 +37,18 @@ void ata_set_address(struct ata_drive *drive, uint64_t sector)
 
 static uint32_t chunk_bytes(const struct ata_drive *drive)
 {
-    return MIN(drive->left * ATA_SECTOR, DISK_CHUNK);
+    return MIN(drive->left, DISK_CHUNK / ATA_SECTOR) * ATA_SECTOR;
 }
 
 void ata_open_block(struct ata_drive *drive)
 {
     drive->end = MIN(drive->position + drive->block, drive->filled);
+    if (drive->is_packet && !drive->is_identify) { /* how much there is, and that it is data */
+        uint32_t length = drive->end - drive->position;
+        drive->lba_middle[0] = (uint8_t)length;
+        drive->lba_high[0] = (uint8_t)(length >> 8);
+        drive->count[0] = ATAPI_REASON_IN;
+    }
     drive->status = ATA_DRDY | ATA_DSC | ATA_DRQ;
 }
 
@@ -109,6 +117,10 @@ static void next_chunk(struct ata_drive *drive)
             drive->ops->interrupt(drive->channel, drive);
         return;
     }
+    if (drive->is_packet) {
+        ata_end_command(drive, 0);
+        return;
+    }
     ata_set_address(drive, drive->sector - 1);
     drive->count[0] = drive->count[1] = 0;
     if (drive->to_guest && !drive->is_dma) {
@@ -143,7 +155,9 @@ void ata_request_done(void *opaque, bool ok, const uint8_t *data, size_t length)
     drive->in_flight = false;
     if (!waits)
         return;
-    if (!ok) {
+    if (!ok && drive->is_packet) {
+        atapi_fail(drive, ATAPI_MEDIUM_ERROR, 0x11, 0); /* unrecovered read error */
+    } else if (!ok) {
         ata_set_address(drive, drive->sector);
         ata_end_command(drive, drive->phase == ATA_FETCH ? ATA_UNC : ATA_ABRT);
     } else if (drive->phase == ATA_FETCH) {
@@ -192,6 +206,13 @@ uint32_t ata_data_read(struct ata_drive *drive, unsigned size)
 
 void ata_data_write(struct ata_drive *drive, uint32_t value, unsigned size)
 {
+    if (drive->phase == ATA_PACKET && drive->end - drive->position >= size) {
+        bytes_store(drive->buffer + drive->position, value, size);
+        drive->position += size;
+        if (drive->position == drive->end)
+            atapi_run(drive);
+        return;
+    }
     if (drive->phase != ATA_PIO_OUT || drive->end - drive->position < size)
         return;
     bytes_store(drive->buffer + drive->position, value, size);
@@ -203,6 +224,21 @@ void ata_data_write(struct ata_drive *drive, uint32_t value, unsigned size)
 void ata_begin_transfer(struct ata_drive *drive)
 {
     begin_chunk(drive);
+}
+
+void ata_begin_reply(struct ata_drive *drive, uint32_t length)
+{
+    drive->to_guest = true;
+    drive->left = 0;
+    drive->filled = length;
+    drive->position = 0;
+    if (drive->is_dma) {
+        dma_move(drive);
+        return;
+    }
+    drive->phase = ATA_PIO_IN;
+    ata_open_block(drive);
+    drive->ops->interrupt(drive->channel, drive);
 }
 
 void ata_begin_flush(struct ata_drive *drive)

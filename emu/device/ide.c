@@ -4,6 +4,7 @@
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/device/ata.h"
+#include "emu/device/atapi.h"
 
 #define BM_START     0x01
 #define BM_TO_MEMORY 0x08
@@ -176,7 +177,7 @@ static void bm_write(void *opaque, uint16_t offset, uint32_t value, unsigned siz
 
 static bool is_empty(const struct channel *channel)
 {
-    return !channel->drives[0].worker && !channel->drives[1].worker;
+    return !channel->drives[0].present && !channel->drives[1].present;
 }
 
 static uint32_t task_read(void *opaque, uint16_t offset, unsigned size)
@@ -186,14 +187,14 @@ static uint32_t task_read(void *opaque, uint16_t offset, unsigned size)
     if (is_empty(channel))
         return UINT32_MAX; /* nobody drives the cable */
     if (offset == 0)
-        return drive->worker ? ata_data_read(drive, size) : 0;
+        return drive->present ? ata_data_read(drive, size) : 0;
     if (size > 1)
         return UINT32_MAX;
     if (offset == 7) {
         channel->irq_pending = false;
         update_irq(channel);
     }
-    if (!drive->worker)
+    if (!drive->present)
         return 0;
     return ata_read(drive, offset, channel->control & CONTROL_HIGH_ORDER);
 }
@@ -203,7 +204,7 @@ static void task_write(void *opaque, uint16_t offset, uint32_t value, unsigned s
     struct channel *channel = opaque;
     struct ata_drive *drive = &channel->drives[channel->selected];
     if (offset == 0) {
-        if (drive->worker)
+        if (drive->present)
             ata_data_write(drive, value, size);
         return;
     }
@@ -212,7 +213,7 @@ static void task_write(void *opaque, uint16_t offset, uint32_t value, unsigned s
     if (offset == 7) {
         channel->irq_pending = false;
         update_irq(channel);
-        if (drive->worker)
+        if (drive->present)
             ata_command(drive, (uint8_t)value);
         return;
     }
@@ -230,7 +231,7 @@ static uint32_t control_read(void *opaque, uint16_t offset, unsigned size)
     const struct ata_drive *drive = &channel->drives[channel->selected];
     if (is_empty(channel))
         return UINT32_MAX;
-    return drive->worker ? drive->status : 0;
+    return drive->present ? drive->status : 0;
 }
 
 static void reset_drives(struct channel *channel)
@@ -250,7 +251,7 @@ static void control_write(void *opaque, uint16_t offset, uint32_t value, unsigne
     if (value & CONTROL_RESET && !(old & CONTROL_RESET)) {
         reset_drives(channel);
         for (int i = 0; i < 2; i++) {
-            if (channel->drives[i].worker)
+            if (channel->drives[i].present)
                 channel->drives[i].status = ATA_BSY;
         }
     } else if (!(value & CONTROL_RESET) && old & CONTROL_RESET) {
@@ -272,9 +273,31 @@ void ide_connect(struct device *device, struct irq *primary, struct irq *seconda
     ide->channels[1].irq = secondary;
 }
 
+static struct ata_drive *drive_at(struct device *device, unsigned position)
+{
+    return &((struct ide *)device)->channels[position >> 1 & 1].drives[position & 1];
+}
+
 void ide_add_disk(struct device *device, unsigned position, struct disk_worker *worker)
 {
-    ((struct ide *)device)->channels[position >> 1 & 1].drives[position & 1].worker = worker;
+    drive_at(device, position)->worker = worker;
+    drive_at(device, position)->present = true;
+}
+
+void ide_add_cdrom(struct device *device, unsigned position, struct disk_worker *worker)
+{
+    ide_add_disk(device, position, worker);
+    drive_at(device, position)->is_packet = true;
+}
+
+void ide_change_medium(struct device *device, unsigned position, struct disk_worker *worker)
+{
+    atapi_change_medium(drive_at(device, position), worker);
+}
+
+bool ide_medium_is_locked(struct device *device, unsigned position)
+{
+    return drive_at(device, position)->atapi.locked;
 }
 
 static bool realize(struct device *device, GError **error)
@@ -289,8 +312,7 @@ static bool realize(struct device *device, GError **error)
         struct channel *channel = &ide->channels[i];
         channel->ide = ide;
         for (unsigned j = 0; j < 2; j++)
-            ata_init(&channel->drives[j], channel->drives[j].worker, i * 2 + j, &channel_ops,
-                     channel);
+            ata_init(&channel->drives[j], i * 2 + j, &channel_ops, channel);
         port_add(ports, "ide", task_ports[i], 8, &task_ops, channel);
         port_add(ports, "ide-control", control_ports[i], 1, &control_ops, channel);
     }

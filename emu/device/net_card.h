@@ -10,7 +10,7 @@ struct net_card_model {
     const char *name; /* as the command line has it */
     const struct device_ops *ops;
     void (*connect)(struct device *device, struct net_link *link); /* borrowed; before realize */
-    const char *boot_rom; /* file of the option ROM that boots from it */
+    const char *boot_rom; /* the option ROM that boots from it; NULL: none */
 };
 
 extern const struct net_card_model *const net_card_models[]; /* NULL ends */

@@ -4,6 +4,7 @@
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include "emu/device/pci_msi.h"
+#include <sys/mman.h>
 
 #define STATUS_INTERRUPT 0x08 /* the device asks for INTx (PCI 2.3) */
 
@@ -125,6 +126,44 @@ unsigned pci_add_capability(struct pci_device *device, enum pci_capability id, u
     put(device, PCI_STATUS, device->initial[PCI_STATUS] | 0x10, 1);
     device->next_free = (uint8_t)((offset + size + 3) & ~3u);
     return offset;
+}
+
+/* One image serves several models of a vendor, but firmware takes it for the one that it names
+ * only: it is made to name this one. Its bytes still sum up to 0. */
+static void name_device(const struct pci_device *device, uint8_t *rom, size_t size)
+{
+    size_t at = size >= 0x1a ? (size_t)bytes_load(rom + 0x18, 2) : size;
+    if (at + 24 > size || memcmp(rom + at, "PCIR", 4) != 0 ||
+        bytes_load(rom + at + 4, 2) != device->identity->vendor)
+        return;
+    uint8_t before = (uint8_t)(rom[at + 6] + rom[at + 7]);
+    bytes_store(rom + at + 6, device->identity->device, 2);
+    rom[6] = (uint8_t)(rom[6] + before - rom[at + 6] - rom[at + 7]);
+}
+
+bool pci_add_rom(struct pci_device *device, const uint8_t *bytes, size_t size)
+{
+    size_t whole = MEMORY_PAGE_SIZE;
+    while (whole < size)
+        whole *= 2;
+    uint8_t *pages = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (pages == MAP_FAILED)
+        return false;
+    memcpy(pages, bytes, size);
+    name_device(device, pages, size);
+    device->rom = pages;
+    device->rom_size = whole;
+    pci_add_memory_bar(device, PCI_ROM_BAR, whole, false,
+                       memory_add_host(device->device.board->memory, "rom", UINT64_C(1) << 50,
+                                       whole, 1, pages, false));
+    return true;
+}
+
+void pci_free_rom(struct pci_device *device)
+{
+    if (device->rom)
+        munmap(device->rom, device->rom_size);
+    device->rom = NULL;
 }
 
 /* ---- interrupts -------------------------------------------------------------------------- */

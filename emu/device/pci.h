@@ -86,6 +86,8 @@ struct pci_device {
     bool intx,
         intx_driven; /* what the device wants; what its line does: command bit 10 is between */
     const struct pci_identity *identity;
+    uint8_t *rom; /* of pci_add_rom(): rom_size bytes, page aligned */
+    size_t rom_size;
     struct pci_msi *msi; /* NULL: it has none; emu/device/pci_msi.h */
     /* Before a guest's read of `size` bytes at `offset`; may be NULL. */
     void (*reading)(struct pci_device *device, unsigned offset, unsigned size);
@@ -110,6 +112,10 @@ void pci_add_io_bar(struct pci_device *device, unsigned bar, unsigned size,
 /* Adds a capability of `size` bytes, the two of its header included, and returns where it is in
  * configuration space; what it holds after reset is to be put into `initial`. In realize. */
 unsigned pci_add_capability(struct pci_device *device, enum pci_capability id, unsigned size);
+/* Gives the device a copy of `bytes` as its expansion ROM. After realize; pci_free_rom() before
+ * the device goes. False when the host has no memory. */
+bool pci_add_rom(struct pci_device *device, const uint8_t *bytes, size_t size);
+void pci_free_rom(struct pci_device *device);
 void pci_set_intx(struct pci_device *device, bool level);
 bool pci_is_master(const struct pci_device *device);
 

@@ -436,4 +436,4 @@ static const struct device_ops ops = {.name = "virtio-net",
                                       .finish = finish};
 
 const struct net_card_model virtio_net_model = {
-    .name = "virtio", .ops = &ops, .connect = connect_link, .boot_rom = "efi-virtio.rom"};
+    .name = "virtio", .ops = &ops, .connect = connect_link, .boot_rom = "pxe-virtio.rom"};

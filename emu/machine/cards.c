@@ -10,6 +10,7 @@
 
 #define FIRST_SLOT 3 /* after the bridges and the VGA */
 #define LAST_SLOT  31
+#define ROM_FOLDER "/usr/lib/ipxe/qemu"
 
 static struct device *add_card(struct machine *machine, struct pci_bus *bus,
                                const struct device_ops *ops, GError **error)
@@ -22,8 +23,10 @@ static struct device *add_card(struct machine *machine, struct pci_bus *bus,
         return NULL;
     }
     unsigned devfn = PCI_DEVFN(slot, 0);
-    struct card card = {device_new(ops, &machine->board), -1, devfn,
-                        g_strdup_printf("%s@%02x", ops->name, devfn)};
+    struct card card = {.device = device_new(ops, &machine->board),
+                        .disk = -1,
+                        .devfn = devfn,
+                        .name = g_strdup_printf("%s@%02x", ops->name, devfn)};
     pci_place((struct pci_device *)card.device, bus, devfn);
     g_array_append_val(machine->cards, card);
     return card.device;
@@ -51,6 +54,7 @@ static bool add_network(struct machine *machine, struct pci_bus *bus, unsigned i
                     "there is no network card model \"%s\"", config->model);
     if (!card)
         return false;
+    g_array_index(machine->cards, struct card, machine->cards->len - 1).boot_rom = model->boot_rom;
     make_mac(machine, index, mac);
     machine->links[index] = net_link_new(&machine->board, machine->loop, mac);
     if (!net_backend_open(machine->links[index], &machine->board, machine->loop, config, error))
@@ -71,14 +75,12 @@ static bool add_disk(struct machine *machine, struct pci_bus *bus, unsigned inde
 
 char *cards_disk_path(const struct machine *machine, unsigned index)
 {
-    unsigned position = 0;
+    unsigned position = pc_disk_position(machine, index);
     for (unsigned i = 0; i < machine->cards->len; i++) {
         const struct card *card = &g_array_index(machine->cards, struct card, i);
         if (card->disk == (int)index)
             return g_strdup_printf("/pci@i0cf8/scsi@%x/disk@0,0", card->devfn >> 3);
     }
-    for (unsigned i = 0; i < index; i++)
-        position += machine->config->disks[i].bus == MACHINE_BUS_IDE;
     return g_strdup_printf("/pci@i0cf8/ide@1,1/drive@%u/disk@%u", position / 2, position % 2);
 }
 
@@ -104,6 +106,30 @@ bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error)
     return true;
 }
 
+bool cards_add_roms(struct machine *machine, GError **error)
+{
+    const char *order = machine->config->boot_order;
+    if (!order || !strchr(order, 'n'))
+        return true;
+    for (unsigned i = 0; i < machine->cards->len; i++) {
+        const struct card *card = &g_array_index(machine->cards, struct card, i);
+        g_autofree char *path = NULL, *bytes = NULL;
+        gsize size;
+        if (!card->boot_rom)
+            continue;
+        path = g_build_filename(ROM_FOLDER, card->boot_rom, NULL);
+        if (!g_file_get_contents(path, &bytes, &size, error)) {
+            g_prefix_error(error, "cannot boot from the network (Debian package ipxe-qemu): ");
+            return false;
+        }
+        if (!pci_add_rom((struct pci_device *)card->device, (uint8_t *)bytes, size)) {
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE, "no memory for the ROM %s", path);
+            return false;
+        }
+    }
+    return true;
+}
+
 void cards_free(struct machine *machine)
 {
     for (unsigned i = 0; i < MACHINE_MAX_NETS; i++) {
@@ -112,6 +138,7 @@ void cards_free(struct machine *machine)
     }
     for (unsigned i = 0; i < machine->cards->len; i++) {
         struct card *card = &g_array_index(machine->cards, struct card, i);
+        pci_free_rom((struct pci_device *)card->device);
         device_free(card->device);
         g_free(card->name);
     }

@@ -3,6 +3,7 @@
 #include "emu/core/clock.h"
 #include "emu/cpu/cpu.h"
 #include "emu/device/cmos.h"
+#include "emu/device/ide.h"
 #include "emu/device/piix4_pm.h"
 #include "emu/device/uart.h"
 #include <errno.h>
@@ -51,26 +52,70 @@ const char *machine_bus_name(enum machine_bus bus)
     return bus < MACHINE_BUS_COUNT ? names[bus] : "unknown";
 }
 
+static struct disk_worker *open_disk(struct machine *machine, const char *file, unsigned flags,
+                                     uint64_t smallest, GError **error)
+{
+    struct block_device *device = block_open(file, flags, error);
+    if (!device)
+        return NULL;
+    if (block_size(device) < smallest) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "%s is smaller than one sector",
+                    file);
+        block_abandon(device);
+        return NULL;
+    }
+    return disk_worker_new(&machine->board, file, device);
+}
+
+static struct disk_worker *open_disc(struct machine *machine, const char *file, GError **error)
+{
+    return open_disk(machine, file, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_PROBE_RAW, 2048, error);
+}
+
 static bool open_disks(struct machine *machine, GError **error)
 {
-    for (unsigned i = 0; i < machine->config->disk_count; i++) {
-        const struct machine_disk *disk = &machine->config->disks[i];
+    const struct machine_config *config = machine->config;
+    for (unsigned i = 0; i < config->disk_count; i++) {
+        const struct machine_disk *disk = &config->disks[i];
         unsigned flags =
             (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) | (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0);
-        struct block_device *device = block_open(disk->file, flags, error);
-        if (!device) {
+        machine->disks[i] = open_disk(machine, disk->file, flags, BLOCK_SECTOR_SIZE, error);
+        if (!machine->disks[i]) {
             g_prefix_error(error, "disk %u: ", i);
             return false;
         }
-        if (block_size(device) < BLOCK_SECTOR_SIZE) {
-            g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
-                        "disk %u: %s is smaller than one sector", i, disk->file);
-            block_abandon(device);
+    }
+    for (unsigned i = 0; i < config->cdrom_count; i++) {
+        if (!config->cdroms[i])
+            continue;
+        machine->discs[i] = open_disc(machine, config->cdroms[i], error);
+        if (!machine->discs[i]) {
+            g_prefix_error(error, "CD-ROM drive %u: ", i);
             return false;
         }
-        machine->disks[i] = disk_worker_new(&machine->board, disk->file, device);
     }
     return true;
+}
+
+bool machine_change_disc(struct machine *machine, unsigned drive, const char *path, GError **error)
+{
+    unsigned position = pc_cdrom_position(machine, drive);
+    struct device *ide = machine->devices[PC_IDE];
+    if (drive >= machine->config->cdrom_count) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                    "there is no CD-ROM drive %u; start the machine with --cdrom", drive);
+        return false;
+    }
+    struct disk_worker *disc = path ? open_disc(machine, path, error) : NULL, *old;
+    if (path && !disc)
+        return false;
+    board_lock(&machine->board);
+    old = machine->discs[drive];
+    machine->discs[drive] = disc;
+    ide_change_medium(ide, position, disc);
+    board_unlock(&machine->board);
+    /* What is under way there may take its time, and needs the board's lock to end. */
+    return !old || disk_worker_close(old, error);
 }
 
 static bool open_debug_console(struct machine *machine, GError **error)
@@ -142,6 +187,11 @@ static bool close_disks(struct machine *machine, GError **error)
             ok = false;
         machine->disks[i] = NULL;
     }
+    for (unsigned i = 0; i < MACHINE_MAX_CDROMS; i++) {
+        if (machine->discs[i] && !disk_worker_close(machine->discs[i], ok ? error : NULL))
+            ok = false;
+        machine->discs[i] = NULL;
+    }
     return ok;
 }
 
@@ -197,6 +247,10 @@ void machine_pause(struct machine *machine)
     machine->paused_at = g_get_real_time();
     for (unsigned i = 0; i < machine->config->disk_count; i++)
         disk_worker_drain(machine->disks[i]);
+    for (unsigned i = 0; i < machine->config->cdrom_count; i++) {
+        if (machine->discs[i])
+            disk_worker_drain(machine->discs[i]);
+    }
 }
 
 void machine_resume(struct machine *machine)

@@ -20,10 +20,11 @@
 struct machine;
 struct device;
 
-#define MACHINE_MAX_CPUS  16
-#define MACHINE_MAX_DISKS 16
-#define MACHINE_MAX_IDE   4
-#define MACHINE_MAX_NETS  8
+#define MACHINE_MAX_CPUS   16
+#define MACHINE_MAX_DISKS  16
+#define MACHINE_MAX_IDE    4
+#define MACHINE_MAX_NETS   8
+#define MACHINE_MAX_CDROMS 2
 
 enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_VIRTIO, MACHINE_BUS_COUNT };
 const char *machine_bus_name(enum machine_bus bus);
@@ -45,6 +46,8 @@ struct machine_config {
     const char *engine, *cpu_model;
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
+    const char *cdroms[MACHINE_MAX_CDROMS]; /* a drive each; the disc's image, NULL: none in it */
+    unsigned cdrom_count;
     struct net_config nets[MACHINE_MAX_NETS]; /* one network card each */
     unsigned net_count;
     bool extras[MACHINE_EXTRA_COUNT];     /* devices that are there or not */
@@ -99,6 +102,9 @@ void machine_statistics(struct machine *machine, struct machine_statistics *ret_
 /* Counters and size of one of the configuration's disks. */
 void machine_disk_counters(struct machine *machine, unsigned disk,
                            struct disk_counters *ret_counters, uint64_t *ret_size);
+
+/* Puts another disc into a CD-ROM drive; NULL: takes it out. On failure the old one stays. */
+bool machine_change_disc(struct machine *machine, unsigned drive, const char *path, GError **error);
 
 /* One of the configuration's network cards. */
 struct machine_net_status {

@@ -46,7 +46,8 @@ enum pc_slot {
 /* A device in a PCI slot of its own. */
 struct card {
     struct device *device;
-    int disk; /* the configuration's disk that this is; -1: none */
+    const char *boot_rom; /* of a network card; NULL: none */
+    int disk;             /* the configuration's disk that this is; -1: none */
     unsigned devfn;
     char *name; /* in saved state: the device's and where it is, "virtio-net@18" */
 };
@@ -62,6 +63,7 @@ struct machine {
     struct vcpu vcpus[MACHINE_MAX_CPUS];
     unsigned vcpu_count;
     struct disk_worker *disks[MACHINE_MAX_DISKS];
+    struct disk_worker *discs[MACHINE_MAX_CDROMS];
     struct loop *loop;
     struct serial *serial;
     int debug_fd; /* the firmware's log, or -1 */
@@ -105,11 +107,17 @@ void pc_free(struct machine *machine);
  * makes it. */
 char *cards_disk_path(const struct machine *machine, unsigned index);
 bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error);
+/* Option ROMs to boot from the network with, where the boot order has it. After realize. */
+bool cards_add_roms(struct machine *machine, GError **error);
 void cards_free(struct machine *machine);
 static inline struct device *cards_device(const struct machine *machine, unsigned index)
 {
     return g_array_index(machine->cards, struct card, index).device;
 }
+
+/* Where the IDE drive of a disk or a CD-ROM drive is: 0 primary master, 1 primary slave ... */
+unsigned pc_disk_position(const struct machine *machine, unsigned disk);
+unsigned pc_cdrom_position(const struct machine *machine, unsigned drive);
 
 /* vcpu.c: threads. */
 bool vcpus_new(struct machine *machine, GError **error);

@@ -74,6 +74,20 @@ static void wire_pci(struct machine *machine)
         bus->pirq[i] = piix3_pirq(machine->devices[PC_PIIX3], i);
 }
 
+unsigned pc_disk_position(const struct machine *machine, unsigned disk)
+{
+    unsigned position = 0;
+    for (unsigned i = 0; i < disk; i++)
+        position += machine->config->disks[i].bus == MACHINE_BUS_IDE;
+    return position;
+}
+
+/* The secondary master is where people expect it, if disks leave it free. */
+unsigned pc_cdrom_position(const struct machine *machine, unsigned drive)
+{
+    return MAX(pc_disk_position(machine, machine->config->disk_count), 2u) + drive;
+}
+
 static void wire_isa(struct machine *machine)
 {
     struct device **d = machine->devices, *bridge = d[PC_PIIX3];
@@ -84,10 +98,12 @@ static void wire_isa(struct machine *machine)
     cmos_set_time(d[PC_CMOS], (int64_t)time(NULL));
     piix4_pm_connect(d[PC_PIIX4_PM], piix3_isa_irq(bridge, 9));
     ide_connect(d[PC_IDE], piix3_isa_irq(bridge, 14), piix3_isa_irq(bridge, 15));
-    for (unsigned i = 0, position = 0; i < machine->config->disk_count; i++) {
+    for (unsigned i = 0; i < machine->config->disk_count; i++) {
         if (machine->config->disks[i].bus == MACHINE_BUS_IDE)
-            ide_add_disk(d[PC_IDE], position++, machine->disks[i]);
+            ide_add_disk(d[PC_IDE], pc_disk_position(machine, i), machine->disks[i]);
     }
+    for (unsigned i = 0; i < machine->config->cdrom_count; i++)
+        ide_add_cdrom(d[PC_IDE], pc_cdrom_position(machine, i), machine->discs[i]);
 }
 
 /* ---- the debug ports --------------------------------------------------------------------- */
@@ -144,6 +160,8 @@ bool pc_build(struct machine *machine, GError **error)
         if (!realize(cards_device(machine, i), error))
             return false;
     }
+    if (!cards_add_roms(machine, error))
+        return false;
     firmware_describe(machine);
     return true;
 }

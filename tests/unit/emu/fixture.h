@@ -23,10 +23,34 @@ struct fixture {
     struct machine_config config;
     struct machine *machine;
     struct board *board;
-    char *directory, *disk;
+    char *directory, *disk, *more, *disc;
 };
 
-static inline struct fixture *fixture_new(bool with_disk)
+/* Every device there is: disks at both buses, a disc, each network card on a cable that ends
+ * nowhere, and what --device names. */
+static inline void fixture_add_all(struct fixture *f)
+{
+    static const char *const models[] = {"virtio", "e1000", "tulip"};
+    f->more = g_build_filename(f->directory, "more.img", NULL);
+    assert_true(g_file_set_contents(f->more, f->disk, 1, NULL) && truncate(f->more, 1 << 20) == 0);
+    f->disc = g_build_filename(f->directory, "disc.iso", NULL);
+    assert_true(g_file_set_contents(f->disc, f->disk, 1, NULL) && truncate(f->disc, 1 << 20) == 0);
+    f->config.disks[1] =
+        (struct machine_disk){.file = f->more, .raw = true, .bus = MACHINE_BUS_VIRTIO};
+    f->config.disk_count = 2;
+    f->config.cdroms[0] = f->disc;
+    f->config.cdrom_count = 1;
+    for (unsigned i = 0; i < MACHINE_EXTRA_COUNT; i++)
+        f->config.extras[i] = true;
+    for (unsigned i = 0; i < G_N_ELEMENTS(models); i++) {
+        g_autofree char *text =
+            g_strdup_printf("socket,listen=%s/cable%u,model=%s", f->directory, i, models[i]);
+        assert_true(net_config_parse(text, &f->config.nets[i], NULL));
+        f->config.net_count++;
+    }
+}
+
+static inline struct fixture *fixture_make(bool with_disk, bool with_all)
 {
     struct fixture *f = g_new0(struct fixture, 1);
     g_autoptr(GError) error = NULL;
@@ -45,6 +69,8 @@ static inline struct fixture *fixture_new(bool with_disk)
         f->config.disks[0] = (struct machine_disk){.file = f->disk, .raw = true};
         f->config.disk_count = 1;
     }
+    if (with_all)
+        fixture_add_all(f);
     f->machine = machine_new(&f->config, &error);
     if (!f->machine)
         fail_msg("%s", error->message);
@@ -52,9 +78,27 @@ static inline struct fixture *fixture_new(bool with_disk)
     return f;
 }
 
+static inline struct fixture *fixture_new(bool with_disk)
+{
+    return fixture_make(with_disk, false);
+}
+
+static inline struct fixture *fixture_new_all(void)
+{
+    return fixture_make(true, true);
+}
+
 static inline void fixture_free(struct fixture *f)
 {
     assert_true(machine_free(f->machine, NULL));
+    for (unsigned i = 0; f->more && i < f->config.net_count; i++)
+        net_config_clear(&f->config.nets[i]);
+    if (f->more) {
+        g_unlink(f->more);
+        g_unlink(f->disc);
+    }
+    g_free(f->more);
+    g_free(f->disc);
     if (f->disk)
         g_unlink(f->disk);
     g_rmdir(f->directory);

@@ -23,7 +23,7 @@ static void stir(struct fixture *f, uint32_t seed)
 
 static void test_whole_machine(void **state)
 {
-    struct fixture *f = fixture_new(true), *other = fixture_new(true);
+    struct fixture *f = fixture_new_all(), *other = fixture_new_all();
     g_autoptr(GError) error = NULL;
     stir(f, 1);
     g_autoptr(GBytes) first = machine_save(f->machine);
@@ -37,7 +37,7 @@ static void test_whole_machine(void **state)
 
 static void test_each_device(void **state)
 {
-    struct fixture *f = fixture_new(true);
+    struct fixture *f = fixture_new_all();
     struct device *device;
     stir(f, 2);
     for (unsigned i = 0; (device = machine_device(f->machine, i)); i++) {
@@ -59,7 +59,7 @@ static void test_each_device(void **state)
 
 static void test_damaged(void **state)
 {
-    struct fixture *f = fixture_new(false);
+    struct fixture *f = fixture_new_all();
     g_autoptr(GBytes) image = machine_save(f->machine);
     gsize size;
     const uint8_t *bytes = g_bytes_get_data(image, &size);
