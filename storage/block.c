@@ -149,6 +149,41 @@ static bool set_argument(GError **error, const char *path, const char *why)
     return false;
 }
 
+/* What a child of such a disk is; false: it can have none. */
+static bool child_format(enum block_format parent, enum block_format *ret_child)
+{
+    static const struct {
+        enum block_format first, last;
+    } families[] = {
+        {BLOCK_FORMAT_VHD_FIXED,  BLOCK_FORMAT_VHD_DIFFERENCING },
+        {BLOCK_FORMAT_VHDX_FIXED, BLOCK_FORMAT_VHDX_DIFFERENCING},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(families); i++) {
+        if (parent >= families[i].first && parent <= families[i].last) {
+            *ret_child = families[i].last;
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool check_parent(const char *path, enum block_format format, struct block_device *parent,
+                         GError **error)
+{
+    enum block_format expected;
+
+    if (chain_length(parent) > BLOCK_MAX_PARENTS)
+        return set_argument(error, path,
+                            "its parent has 64 parents already, the most there can be");
+    if (child_format(parent->driver->format, &expected) && expected == format)
+        return true;
+    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                "cannot create %s: a %s cannot stand on a %s, as %s is", path,
+                block_format_name(format), parent->driver->name, block_path(parent));
+    return false;
+}
+
 static bool check_options(const char *path, const struct block_create_options *options,
                           struct block_device *parent, GError **error)
 {
@@ -159,9 +194,8 @@ static bool check_options(const char *path, const struct block_create_options *o
         return set_argument(error, path, "images of that format are only read");
     if (driver->needs_parent && !parent)
         return set_argument(error, path, "a differencing disk needs a parent");
-    if (parent && chain_length(parent) > BLOCK_MAX_PARENTS)
-        return set_argument(error, path,
-                            "its parent has 64 parents already, the most there can be");
+    if (parent && !check_parent(path, options->format, parent, error))
+        return false;
     if (parent && size < block_size(parent))
         return set_argument(error, path, "it would be smaller than its parent");
     if (size == 0 || size % BLOCK_SECTOR_SIZE || size > INT64_MAX / 2) {
@@ -202,12 +236,29 @@ bool block_create(const char *path, enum block_format format, uint64_t size, GEr
                              error);
 }
 
+bool block_child_format(const char *parent_path, enum block_format *ret_format, GError **error)
+{
+    struct block_device *parent =
+        block_open(parent_path, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_CHAIN, error);
+    bool can;
+
+    if (!parent)
+        return false;
+    can = child_format(parent->driver->format, ret_format);
+    if (!can)
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                    "%s is a %s, which can have no children; convert it first", parent_path,
+                    parent->driver->name);
+    block_abandon(parent);
+    return can;
+}
+
 bool block_create_child(const char *path, const char *parent_path, GError **error)
 {
-    return block_create_with(path,
-                             &(struct block_create_options){.format = BLOCK_FORMAT_VHD_DIFFERENCING,
-                                                            .parent = parent_path},
-                             error);
+    struct block_create_options options = {.parent = parent_path};
+
+    return block_child_format(parent_path, &options.format, error) &&
+           block_create_with(path, &options, error);
 }
 
 bool block_close(struct block_device *device, GError **error)

@@ -109,8 +109,11 @@ bool block_create_with(const char *path, const struct block_create_options *opti
                        GError **error);
 /* The same with the usual options. */
 bool block_create(const char *path, enum block_format format, uint64_t size, GError **error);
-/* The same for a differencing VHD as large as its parent, a VHD of any kind. */
+/* The same for a differencing disk as large as its parent, a VHD or VHDX of any kind, and of that
+ * family. */
 bool block_create_child(const char *path, const char *parent_path, GError **error);
+/* Of which format a child of that disk is. */
+bool block_child_format(const char *parent_path, enum block_format *ret_format, GError **error);
 
 /* Flushes and closes; the device is gone even when false says that the flush failed. */
 bool block_close(struct block_device *device, GError **error);

@@ -56,7 +56,8 @@ struct vhdx {
     struct vhd_space space;
     uint64_t log_sequence;
     unsigned log_half;
-    bool log_active; /* the header says that the log is in use */
+    bool log_active;                         /* the header says that the log is in use */
+    uint8_t next_data_guid[VHDX_GUID_BYTES]; /* at the first change; all zero: any new one */
 };
 
 static inline struct vhdx *vhdx_of(struct block_device *device)
@@ -157,4 +158,8 @@ void vhdx_free_block(struct vhdx *vhdx, uint32_t block, enum vhdx_state state);
 /* The locator that names `parent`, for a child at `child_path`. */
 GByteArray *vhdx_parent_describe(const char *child_path, struct block_device *parent,
                                  GError **error);
+/* A parent that is opened to be written, for merging, is told which GUID to have then, and the
+ * child knows that one too: a merge may be cut short. */
 struct block_device *vhdx_parent_open(struct vhdx *child, GError **error);
+/* Puts the locator into the child's metadata, by way of the log. */
+bool vhdx_store_locator(struct vhdx *child, const GByteArray *locator, GError **error);

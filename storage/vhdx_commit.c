@@ -28,7 +28,10 @@ bool vhdx_touch(struct vhdx *vhdx, GError **error)
     if (vhdx->touched)
         return true;
     vhdx_guid_new(header.file_write_guid);
-    vhdx_guid_new(header.data_write_guid);
+    if (vhdx_guid_is_zero(vhdx->next_data_guid))
+        vhdx_guid_new(header.data_write_guid);
+    else
+        memcpy(header.data_write_guid, vhdx->next_data_guid, VHDX_GUID_BYTES);
     if (!vhdx_update_header(vhdx, &header, error))
         return false;
     block_tables_lock(&vhdx->device);

@@ -81,7 +81,7 @@ GByteArray *vhdx_parent_describe(const char *child_path, struct block_device *pa
                                  GError **error)
 {
     g_autofree char *child_folder = g_path_get_dirname(child_path), *linkage = NULL;
-    g_autofree char *relative = NULL, *absolute = NULL;
+    g_autofree char *relative = NULL, *absolute = NULL, *next = NULL;
     char *folder, *file;
 
     if (!is_vhdx(parent)) {
@@ -108,13 +108,16 @@ GByteArray *vhdx_parent_describe(const char *child_path, struct block_device *pa
     free(file);
     if (!linkage)
         return NULL;
+    if (!vhdx_guid_is_zero(vhdx_of(parent)->next_data_guid))
+        next = vhdx_guid_text(vhdx_of(parent)->next_data_guid);
     return encode(
         (const char *const[][2]){
             {"parent_linkage",      linkage },
             {"relative_path",       relative},
-            {"absolute_win32_path", absolute}
+            {"absolute_win32_path", absolute},
+            {"parent_linkage2",     next    }
     },
-        3, error);
+        next ? 4 : 3, error);
 }
 
 /* ---- finding ----------------------------------------------------------------------------------
@@ -162,28 +165,59 @@ static char *candidate(struct vhdx *child, const uint8_t *raw, uint32_t length, 
     return g_build_filename(folder, g_str_has_prefix(path, "./") ? path + 2 : path, NULL);
 }
 
-static struct block_device *open_candidate(struct vhdx *child, const char *path,
-                                           const char *linkage, GError **error)
+/* Whether the parent is as the child knew it, or as a merge was to make it. */
+static bool is_linked(const struct vhdx *parent, const uint8_t *raw, uint32_t length)
+{
+    static const char *const keys[] = {"parent_linkage", "parent_linkage2"};
+    g_autofree char *found = vhdx_guid_text(parent->header.data_write_guid);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        g_autofree char *linkage = find_value(raw, length, keys[i]);
+
+        if (linkage && g_ascii_strcasecmp(found, linkage) == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool check_linked(struct vhdx *child, struct block_device *parent, const uint8_t *raw,
+                         uint32_t length, GError **error)
+{
+    if (!is_vhdx(parent))
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
+                    "%s names %s as its parent, which is no VHDX", block_path(&child->device),
+                    block_path(parent));
+    else if (!is_linked(vhdx_of(parent), raw, length))
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
+                    "%s was made upon another disk than %s, or that was written since (its data "
+                    "write GUID is not the one the child knows)",
+                    block_path(&child->device), block_path(parent));
+    else
+        return true;
+    return false;
+}
+
+/* Before the parent may be written: the child learns what it will be then. */
+static bool prepare_merge(struct vhdx *child, struct block_device *parent, GError **error)
+{
+    g_autoptr(GByteArray) locator = NULL;
+
+    if (child->device.read_only || parent->read_only)
+        return true;
+    vhdx_guid_new(vhdx_of(parent)->next_data_guid);
+    locator = vhdx_parent_describe(block_path(&child->device), parent, error);
+    return locator && vhdx_store_locator(child, locator, error);
+}
+
+static struct block_device *open_candidate(struct vhdx *child, const char *path, const uint8_t *raw,
+                                           uint32_t length, GError **error)
 {
     struct block_device *parent = block_open_parent(path, &child->device, error);
-    g_autofree char *found = NULL;
 
     if (!parent)
         return NULL;
-    if (!is_vhdx(parent)) {
-        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
-                    "%s names %s as its parent, which is no VHDX", block_path(&child->device),
-                    path);
-    } else {
-        found = vhdx_guid_text(vhdx_of(parent)->header.data_write_guid);
-        if (g_ascii_strcasecmp(found, linkage) == 0)
-            return parent;
-        g_set_error(
-            error, BLOCK_ERROR, BLOCK_ERROR_FORMAT,
-            "%s was made upon a disk in state %s, but %s is in state %s: it is another disk, "
-            "or was written since",
-            block_path(&child->device), linkage, path, found);
-    }
+    if (check_linked(child, parent, raw, length, error) && prepare_merge(child, parent, error))
+        return parent;
     block_abandon(parent);
     return NULL;
 }
@@ -212,7 +246,7 @@ struct block_device *vhdx_parent_open(struct vhdx *child, GError **error)
     /* the first that is there decides, so that a hostile chain does not branch */
     path = relative && g_file_test(relative, G_FILE_TEST_EXISTS) ? relative : absolute;
     if (path && g_file_test(path, G_FILE_TEST_EXISTS))
-        return open_candidate(child, path, linkage, error);
+        return open_candidate(child, path, raw, place.length, error);
     g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO,
                 "cannot open %s: its parent (state %s) is not where it was; looked for: %s, %s",
                 block_path(&child->device), linkage, relative ? relative : "nothing near it",

@@ -264,31 +264,31 @@ bool vhdx_resize(struct block_device *device, uint64_t size, GError **error)
  */
 
 /* The whole metadata, small as it is, goes through the log at once. */
-bool vhdx_set_parent(struct block_device *device, struct block_device *parent, GError **error)
+bool vhdx_store_locator(struct vhdx *child, const GByteArray *locator, GError **error)
 {
-    struct vhdx *vhdx = vhdx_of(device);
-    g_autoptr(GByteArray) locator = vhdx_parent_describe(block_path(device), parent, error);
-    g_autoptr(GByteArray) encoded = NULL;
-    g_autofree struct vhdx_log_page *pages = NULL;
-    unsigned count, used;
+    g_autoptr(GByteArray) encoded = vhdx_metadata_encode(&child->metadata, locator);
+    unsigned used = encoded->len, count = (used + VHDX_PAGE - 1) / VHDX_PAGE;
+    g_autofree struct vhdx_log_page *pages = g_new(struct vhdx_log_page, count);
 
-    if (!locator || !vhdx_touch(vhdx, error))
-        return false;
-    encoded = vhdx_metadata_encode(&vhdx->metadata, locator);
-    count = (encoded->len + VHDX_PAGE - 1) / VHDX_PAGE;
-    if (encoded->len > vhdx->regions.metadata.length || count > vhdx_log_capacity(&vhdx->header)) {
+    if (used > child->regions.metadata.length || count > vhdx_log_capacity(&child->header)) {
         g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
-                    "cannot give %s another parent: its name does not fit into the metadata",
-                    block_path(device));
+                    "cannot name the parent of %s: its name does not fit into the metadata",
+                    block_path(&child->device));
         return false;
     }
-    used = encoded->len;
     g_byte_array_set_size(encoded, count * VHDX_PAGE);
     memset(encoded->data + used, 0, encoded->len - used);
-    pages = g_new(struct vhdx_log_page, count);
     for (unsigned i = 0; i < count; i++)
-        pages[i] = (struct vhdx_log_page){vhdx->regions.metadata.offset + (uint64_t)i * VHDX_PAGE,
+        pages[i] = (struct vhdx_log_page){child->regions.metadata.offset + (uint64_t)i * VHDX_PAGE,
                                           encoded->data + i * VHDX_PAGE};
-    return vhdx_flush(device, error) && vhdx_commit_pages(vhdx, pages, count, error) &&
-           vhdx_metadata_load(&vhdx->view, &vhdx->regions, &vhdx->metadata, error);
+    return vhdx_touch(child, error) && vhdx_flush(&child->device, error) &&
+           vhdx_commit_pages(child, pages, count, error) &&
+           vhdx_metadata_load(&child->view, &child->regions, &child->metadata, error);
+}
+
+bool vhdx_set_parent(struct block_device *device, struct block_device *parent, GError **error)
+{
+    g_autoptr(GByteArray) locator = vhdx_parent_describe(block_path(device), parent, error);
+
+    return locator && vhdx_store_locator(vhdx_of(device), locator, error);
 }

@@ -10,26 +10,6 @@ struct create_options {
     struct type_options type;
 };
 
-/* A child is of its parent's family. */
-static bool child_format(const char *parent_path, enum block_format *ret_format, GError **error)
-{
-    struct block_device *parent = tool_open(parent_path, error);
-
-    if (!parent)
-        return false;
-    switch (block_device_format(parent)) {
-    case BLOCK_FORMAT_VHDX_FIXED:
-    case BLOCK_FORMAT_VHDX_DYNAMIC:
-    case BLOCK_FORMAT_VHDX_DIFFERENCING:
-        *ret_format = BLOCK_FORMAT_VHDX_DIFFERENCING;
-        break;
-    default:
-        *ret_format = BLOCK_FORMAT_VHD_DIFFERENCING;
-    }
-    block_abandon(parent);
-    return true;
-}
-
 static int run_create(char **arguments, const void *opaque)
 {
     const struct create_options *options = opaque;
@@ -44,7 +24,7 @@ static int run_create(char **arguments, const void *opaque)
     if (!tool_parse_type(&options->type, &create))
         return STATUS_USAGE;
     if ((options->size && !size_parse(options->size, &create.size, &error)) ||
-        (options->parent && !child_format(options->parent, &create.format, &error)) ||
+        (options->parent && !block_child_format(options->parent, &create.format, &error)) ||
         !block_create_with(arguments[0], &create, &error))
         return tool_fail(error);
     return STATUS_OK;

@@ -19,10 +19,14 @@
 #include "storage/operations.h"
 #include "tests/unit/storage/power.h"
 
-#define KIB        UINT64_C(1024)
-#define DISK_SIZE  (1024 * KIB)
-#define BLOCK_SIZE (16 * KIB)
-#define SECTORS    (DISK_SIZE / BLOCK_SECTOR_SIZE)
+#define KIB UINT64_C(1024)
+#ifndef DISK_SIZE /* a test of another format may have other sizes and children */
+#define DISK_SIZE    (1024 * KIB)
+#define BLOCK_SIZE   (16 * KIB)
+#define BASE_FORMAT  BLOCK_FORMAT_VHD_DYNAMIC
+#define CHILD_FORMAT BLOCK_FORMAT_VHD_DIFFERENCING
+#endif
+#define SECTORS (DISK_SIZE / BLOCK_SECTOR_SIZE)
 
 struct scene {
     char *live, *crashed; /* folders */
@@ -226,13 +230,13 @@ static inline void fill(struct scene *scene, unsigned changes, bool discards)
 /* A child of a disk with content. */
 static inline struct scene begin_child(guint32 seed)
 {
-    struct scene scene = scene_begin(BLOCK_FORMAT_VHD_DYNAMIC, seed);
+    struct scene scene = scene_begin(BASE_FORMAT, seed);
     g_autofree char *base = in(scene.live, "base.vhd");
 
     fill(&scene, 30, false);
     close_device(&scene);
     assert_int_equal(g_rename(scene.disk, base), 0);
-    make(scene.disk, BLOCK_FORMAT_VHD_DIFFERENCING, base);
+    make(scene.disk, CHILD_FORMAT, base);
     scene.device = must_open(scene.disk);
     return scene;
 }
