@@ -119,6 +119,13 @@ void machine_net_plug(struct machine *machine, unsigned net, bool up);
 /* The names of the network card models, NULL-ended. */
 const char *const *machine_net_models(void);
 
+/* A key, or several at once as "ctrl-alt-delete"; a text as a US keyboard types it. Errors name
+ * what there is no key for. */
+bool machine_press(struct machine *machine, const char *chord, GError **error);
+bool machine_type(struct machine *machine, const char *text, GError **error);
+/* Right and up are positive; buttons: bit 0 left, 1 right, 2 middle, as they are afterwards. */
+void machine_move_mouse(struct machine *machine, int dx, int dy, unsigned buttons);
+
 struct device *machine_vga(struct machine *machine);  /* borrowed */
 struct board *machine_board(struct machine *machine); /* borrowed */
 /* Walks the devices in the order of their saved state; NULL ends. */
