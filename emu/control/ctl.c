@@ -63,6 +63,16 @@ static const char *fill_mouse(Emu__Request *request, char **arguments)
     return NULL;
 }
 
+static const char *fill_balloon(Emu__Request *request, char **arguments)
+{
+    gint64 mib;
+    if (!parse_number(arguments[0], 0, UINT32_MAX, &mib))
+        return "give a number of MiB";
+    request->has_mib = 1;
+    request->mib = (uint32_t)mib;
+    return NULL;
+}
+
 static const char *fill_plug(Emu__Request *request, char **arguments)
 {
     request->has_on = 1;
@@ -80,25 +90,27 @@ static const struct {
     fill_function *fill;
     const char *help;
 } commands[] = {
-    {"status",      EMU__COMMAND__COMMAND_STATUS,      0, "",                NULL,       "what the machine is and has done"      },
-    {"powerdown",   EMU__COMMAND__COMMAND_POWERDOWN,   0, "",                NULL,       "press the power button"                },
-    {"reset",       EMU__COMMAND__COMMAND_RESET,       0, "",                NULL,       "press the reset button"                },
-    {"pause",       EMU__COMMAND__COMMAND_PAUSE,       0, "",                NULL,       "stop the CPUs and the guest's time"    },
-    {"resume",      EMU__COMMAND__COMMAND_RESUME,      0, "",                NULL,       "let them go on"                        },
-    {"quit",        EMU__COMMAND__COMMAND_QUIT,        0, "",                NULL,       "cut the power: flush the disks and end"},
+    {"status",      EMU__COMMAND__COMMAND_STATUS,      0, "",                NULL,         "what the machine is and has done"      },
+    {"powerdown",   EMU__COMMAND__COMMAND_POWERDOWN,   0, "",                NULL,         "press the power button"                },
+    {"reset",       EMU__COMMAND__COMMAND_RESET,       0, "",                NULL,         "press the reset button"                },
+    {"pause",       EMU__COMMAND__COMMAND_PAUSE,       0, "",                NULL,         "stop the CPUs and the guest's time"    },
+    {"resume",      EMU__COMMAND__COMMAND_RESUME,      0, "",                NULL,         "let them go on"                        },
+    {"quit",        EMU__COMMAND__COMMAND_QUIT,        0, "",                NULL,         "cut the power: flush the disks and end"},
     {"screendump",  EMU__COMMAND__COMMAND_SCREENDUMP,  1, "FILE.png",        fill_file,
-     "write the screen to it"                                                                                                    },
+     "write the screen to it"                                                                                                      },
     {"save",        EMU__COMMAND__COMMAND_SAVE,        1, "FILE",            fill_file,
-     "pause, and write the machine to it for --restore"                                                                          },
+     "pause, and write the machine to it for --restore"                                                                            },
     {"change-disc", EMU__COMMAND__COMMAND_CHANGE_DISC, 2, "DRIVE FILE|none", fill_disc,
-     "put another disc into a CD-ROM drive"                                                                                      },
-    {"plug",        EMU__COMMAND__COMMAND_PLUG,        2, "CARD in|out",     fill_plug,  "a network card's cable"                },
-    {"text",        EMU__COMMAND__COMMAND_TEXT,        0, "",                NULL,       "what the text screen shows"            },
+     "put another disc into a CD-ROM drive"                                                                                        },
+    {"plug",        EMU__COMMAND__COMMAND_PLUG,        2, "CARD in|out",     fill_plug,    "a network card's cable"                },
+    {"balloon",     EMU__COMMAND__COMMAND_BALLOON,     1, "MIB",             fill_balloon,
+     "memory that the guest shall give away"                                                                                       },
+    {"text",        EMU__COMMAND__COMMAND_TEXT,        0, "",                NULL,         "what the text screen shows"            },
     {"key",         EMU__COMMAND__COMMAND_KEY,         1, "KEY",             fill_text,
-     "press a key, or several: ctrl-alt-delete"                                                                                  },
-    {"type",        EMU__COMMAND__COMMAND_TYPE,        1, "TEXT",            fill_text,  "type on a US keyboard"                 },
+     "press a key, or several: ctrl-alt-delete"                                                                                    },
+    {"type",        EMU__COMMAND__COMMAND_TYPE,        1, "TEXT",            fill_text,    "type on a US keyboard"                 },
     {"mouse",       EMU__COMMAND__COMMAND_MOUSE,       3, "DX DY BUTTONS",   fill_mouse,
-     "move the mouse, press its buttons"                                                                                         },
+     "move the mouse, press its buttons"                                                                                           },
 };
 
 static const char *const state_names[] = {"unknown", "running", "paused", "ending"};

@@ -251,6 +251,14 @@ static GBytes *do_type(struct machine *machine, const Emu__Request *request)
     return ok ? answer_ok() : answer_error(error->message);
 }
 
+static GBytes *do_balloon(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    return machine_set_balloon(machine, (uint64_t)request->mib << 20, &error)
+               ? answer_ok()
+               : answer_error(error->message);
+}
+
 static GBytes *do_mouse(struct machine *machine, const Emu__Request *request)
 {
     /* A PS/2 mouse counts what it has moved in a few bits; more is a jump that no hand makes. */
@@ -274,6 +282,7 @@ static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *
     [EMU__COMMAND__COMMAND_KEY] = do_key,
     [EMU__COMMAND__COMMAND_TYPE] = do_type,
     [EMU__COMMAND__COMMAND_MOUSE] = do_mouse,
+    [EMU__COMMAND__COMMAND_BALLOON] = do_balloon,
 };
 
 GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, size_t size)
@@ -286,7 +295,7 @@ GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, siz
                          ? commands[command](machine, request)
                          : answer_error("unknown command; this version knows status, powerdown, "
                                         "reset, pause, resume, quit, screendump, save, "
-                                        "change-disc, plug, text, key, type and mouse");
+                                        "change-disc, plug, text, key, type, mouse and balloon");
     emu__request__free_unpacked(request, NULL);
     return answer;
 }
