@@ -112,6 +112,14 @@ else
     fail "grub-mkrescue"
 fi
 
+# The largest firmware there may be: SeaBIOS at the end of 16 MiB.
+(head -c $((16 * 1024 * 1024 - 262144)) /dev/zero && cat /usr/share/seabios/bios-256k.bin) >"$tmp/large.bin"
+"$emu" --memory 64M --firmware "$tmp/large.bin" --debugcon "file:$tmp/large.log" &
+pid=$!
+wait_for "$tmp/large.log" "Booting from"
+kill -KILL $pid
+wait $pid 2>/dev/null
+
 # What TFTP gives is a script; that it ran is seen by what it fetches over HTTP.
 printf '#!ipxe\nimgfetch http://10.0.2.2:8123/hello-from-${net0/chip}\npoweroff\n' >"$tmp/tftp/script.ipxe"
 (cd "$tmp/tftp" && exec python3 -u -m http.server 8123 >"$tmp/http.log" 2>&1) &
