@@ -7,7 +7,7 @@
 
 struct block_finding {
     char *text;      /* one line, without the file's name */
-    bool repairable; /* only footers and what lies past the last block ever are */
+    bool repairable; /* by --repair, without losing anything */
 };
 
 struct block_check {

@@ -22,6 +22,13 @@ static inline void tsan_mutex_unlock(GMutex *mutex)
     g_mutex_unlock(mutex);
 }
 
+static inline void tsan_cond_wait(GCond *condition, GMutex *mutex)
+{
+    __tsan_release(mutex);
+    g_cond_wait(condition, mutex);
+    __tsan_acquire(mutex);
+}
+
 static inline gboolean tsan_cond_wait_until(GCond *condition, GMutex *mutex, gint64 end)
 {
     gboolean signalled;
@@ -78,6 +85,7 @@ static inline gboolean tsan_pool_push(GThreadPool *pool, void *item, GError **er
 
 #define g_mutex_lock          tsan_mutex_lock
 #define g_mutex_unlock        tsan_mutex_unlock
+#define g_cond_wait           tsan_cond_wait
 #define g_cond_wait_until     tsan_cond_wait_until
 #define g_async_queue_push    tsan_queue_push
 #define g_async_queue_try_pop tsan_queue_try_pop

@@ -38,6 +38,41 @@ static const char *fill_disc(Emu__Request *request, char **arguments)
     return fill_index(request, arguments[0]);
 }
 
+static const char *fill_text(Emu__Request *request, char **arguments)
+{
+    request->text = g_strdup(arguments[0]);
+    return NULL;
+}
+
+static bool parse_number(const char *text, gint64 least, gint64 most, gint64 *ret_number)
+{
+    return g_ascii_string_to_signed(text, 10, least, most, ret_number, NULL);
+}
+
+static const char *fill_mouse(Emu__Request *request, char **arguments)
+{
+    gint64 x, y, buttons;
+    if (!parse_number(arguments[0], -10000, 10000, &x) ||
+        !parse_number(arguments[1], -10000, 10000, &y) ||
+        !parse_number(arguments[2], 0, 7, &buttons))
+        return "distances are from -10000 to 10000, buttons the sum of 1 left, 2 right, 4 middle";
+    request->has_x = request->has_y = request->has_buttons = 1;
+    request->x = (int32_t)x;
+    request->y = (int32_t)y;
+    request->buttons = (uint32_t)buttons;
+    return NULL;
+}
+
+static const char *fill_balloon(Emu__Request *request, char **arguments)
+{
+    gint64 mib;
+    if (!parse_number(arguments[0], 0, UINT32_MAX, &mib))
+        return "give a number of MiB";
+    request->has_mib = 1;
+    request->mib = (uint32_t)mib;
+    return NULL;
+}
+
 static const char *fill_plug(Emu__Request *request, char **arguments)
 {
     request->has_on = 1;
@@ -55,19 +90,27 @@ static const struct {
     fill_function *fill;
     const char *help;
 } commands[] = {
-    {"status",      EMU__COMMAND__COMMAND_STATUS,      0, "",                NULL,      "what the machine is and has done"      },
-    {"powerdown",   EMU__COMMAND__COMMAND_POWERDOWN,   0, "",                NULL,      "press the power button"                },
-    {"reset",       EMU__COMMAND__COMMAND_RESET,       0, "",                NULL,      "press the reset button"                },
-    {"pause",       EMU__COMMAND__COMMAND_PAUSE,       0, "",                NULL,      "stop the CPUs and the guest's time"    },
-    {"resume",      EMU__COMMAND__COMMAND_RESUME,      0, "",                NULL,      "let them go on"                        },
-    {"quit",        EMU__COMMAND__COMMAND_QUIT,        0, "",                NULL,      "cut the power: flush the disks and end"},
+    {"status",      EMU__COMMAND__COMMAND_STATUS,      0, "",                NULL,         "what the machine is and has done"      },
+    {"powerdown",   EMU__COMMAND__COMMAND_POWERDOWN,   0, "",                NULL,         "press the power button"                },
+    {"reset",       EMU__COMMAND__COMMAND_RESET,       0, "",                NULL,         "press the reset button"                },
+    {"pause",       EMU__COMMAND__COMMAND_PAUSE,       0, "",                NULL,         "stop the CPUs and the guest's time"    },
+    {"resume",      EMU__COMMAND__COMMAND_RESUME,      0, "",                NULL,         "let them go on"                        },
+    {"quit",        EMU__COMMAND__COMMAND_QUIT,        0, "",                NULL,         "cut the power: flush the disks and end"},
     {"screendump",  EMU__COMMAND__COMMAND_SCREENDUMP,  1, "FILE.png",        fill_file,
-     "write the screen to it"                                                                                                   },
+     "write the screen to it"                                                                                                      },
     {"save",        EMU__COMMAND__COMMAND_SAVE,        1, "FILE",            fill_file,
-     "pause, and write the machine to it for --restore"                                                                         },
+     "pause, and write the machine to it for --restore"                                                                            },
     {"change-disc", EMU__COMMAND__COMMAND_CHANGE_DISC, 2, "DRIVE FILE|none", fill_disc,
-     "put another disc into a CD-ROM drive"                                                                                     },
-    {"plug",        EMU__COMMAND__COMMAND_PLUG,        2, "CARD in|out",     fill_plug, "a network card's cable"                },
+     "put another disc into a CD-ROM drive"                                                                                        },
+    {"plug",        EMU__COMMAND__COMMAND_PLUG,        2, "CARD in|out",     fill_plug,    "a network card's cable"                },
+    {"balloon",     EMU__COMMAND__COMMAND_BALLOON,     1, "MIB",             fill_balloon,
+     "memory that the guest shall give away"                                                                                       },
+    {"text",        EMU__COMMAND__COMMAND_TEXT,        0, "",                NULL,         "what the text screen shows"            },
+    {"key",         EMU__COMMAND__COMMAND_KEY,         1, "KEY",             fill_text,
+     "press a key, or several: ctrl-alt-delete"                                                                                    },
+    {"type",        EMU__COMMAND__COMMAND_TYPE,        1, "TEXT",            fill_text,    "type on a US keyboard"                 },
+    {"mouse",       EMU__COMMAND__COMMAND_MOUSE,       3, "DX DY BUTTONS",   fill_mouse,
+     "move the mouse, press its buttons"                                                                                           },
 };
 
 static const char *const state_names[] = {"unknown", "running", "paused", "ending"};
@@ -203,6 +246,8 @@ static int show(const char *socket, const nng_msg *message, bool json)
         return complain(socket, "the answer is not drover-emu's");
     if (!reply->ok)
         status = complain(socket, reply->error ? reply->error : "refused, without a reason");
+    else if (reply->text)
+        fputs(reply->text, stdout);
     else if (reply->status)
         (json ? print_json : print_text)(reply->status);
     emu__reply__free_unpacked(reply, NULL);
@@ -264,7 +309,7 @@ static int usage(const char *problem)
 static int run_command(unsigned index, const char *socket, int count, char **arguments, bool json)
 {
     Emu__Request request = EMU__REQUEST__INIT;
-    g_autofree char *file = NULL, *problem = NULL;
+    g_autofree char *file = NULL, *text = NULL, *problem = NULL;
     if ((unsigned)count != commands[index].argument_count) {
         problem = g_strdup_printf(
             "%s takes %s", commands[index].name,
@@ -275,6 +320,7 @@ static int run_command(unsigned index, const char *socket, int count, char **arg
     request.command = commands[index].command;
     const char *wrong = commands[index].fill ? commands[index].fill(&request, arguments) : NULL;
     file = request.file;
+    text = request.text;
     if (wrong) {
         problem =
             g_strdup_printf("%s %s: %s", commands[index].name, commands[index].arguments, wrong);
@@ -295,6 +341,8 @@ int ctl_main(int argc, char **argv)
     g_autoptr(GError) error = NULL;
     g_autoptr(GOptionContext) context = g_option_context_new(NULL);
     g_option_context_set_help_enabled(context, FALSE);
+    /* A negative number is an argument; what is an argument too many is refused later. */
+    g_option_context_set_ignore_unknown_options(context, TRUE);
     g_option_context_add_main_entries(context, entries, NULL);
     if (!g_option_context_parse(context, &argc, &argv, &error))
         return usage(error->message);

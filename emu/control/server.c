@@ -2,6 +2,7 @@
 
 #include "emu/core/board.h"
 #include "emu/display/screen.h"
+#include "emu/display/text.h"
 #include "proto/emu.pb-c.h"
 #include <gio/gio.h>
 #include <nng/nng.h>
@@ -223,6 +224,49 @@ static GBytes *do_plug(struct machine *machine, const Emu__Request *request)
     return answer_ok();
 }
 
+static GBytes *do_text(struct machine *machine, const Emu__Request *request)
+{
+    Emu__Reply reply = EMU__REPLY__INIT;
+    board_lock(machine_board(machine));
+    g_autofree char *text = screen_text(machine_vga(machine));
+    board_unlock(machine_board(machine));
+    if (!text)
+        return answer_error("text: the screen shows graphics; take a screendump");
+    SET(&reply, ok, 1);
+    reply.text = text;
+    return pack(&reply);
+}
+
+static GBytes *do_key(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    bool ok = machine_press(machine, request->text ? request->text : "", &error);
+    return ok ? answer_ok() : answer_error(error->message);
+}
+
+static GBytes *do_type(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    bool ok = machine_type(machine, request->text ? request->text : "", &error);
+    return ok ? answer_ok() : answer_error(error->message);
+}
+
+static GBytes *do_balloon(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    return machine_set_balloon(machine, (uint64_t)request->mib << 20, &error)
+               ? answer_ok()
+               : answer_error(error->message);
+}
+
+static GBytes *do_mouse(struct machine *machine, const Emu__Request *request)
+{
+    /* A PS/2 mouse counts what it has moved in a few bits; more is a jump that no hand makes. */
+    machine_move_mouse(machine, CLAMP(request->x, -10000, 10000), CLAMP(request->y, -10000, 10000),
+                       request->buttons & 7);
+    return answer_ok();
+}
+
 static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *request) = {
     [EMU__COMMAND__COMMAND_STATUS] = do_status,
     [EMU__COMMAND__COMMAND_POWERDOWN] = do_powerdown,
@@ -234,6 +278,11 @@ static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *
     [EMU__COMMAND__COMMAND_SAVE] = do_save,
     [EMU__COMMAND__COMMAND_CHANGE_DISC] = do_change_disc,
     [EMU__COMMAND__COMMAND_PLUG] = do_plug,
+    [EMU__COMMAND__COMMAND_TEXT] = do_text,
+    [EMU__COMMAND__COMMAND_KEY] = do_key,
+    [EMU__COMMAND__COMMAND_TYPE] = do_type,
+    [EMU__COMMAND__COMMAND_MOUSE] = do_mouse,
+    [EMU__COMMAND__COMMAND_BALLOON] = do_balloon,
 };
 
 GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, size_t size)
@@ -242,11 +291,11 @@ GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, siz
     if (!request)
         return answer_error("this is no request of proto/emu.proto");
     unsigned command = request->has_command ? (unsigned)request->command : 0;
-    GBytes *answer =
-        command < G_N_ELEMENTS(commands) && commands[command]
-            ? commands[command](machine, request)
-            : answer_error("unknown command; this version knows status, powerdown, "
-                           "reset, pause, resume, quit, screendump, save, change-disc and plug");
+    GBytes *answer = command < G_N_ELEMENTS(commands) && commands[command]
+                         ? commands[command](machine, request)
+                         : answer_error("unknown command; this version knows status, powerdown, "
+                                        "reset, pause, resume, quit, screendump, save, "
+                                        "change-disc, plug, text, key, type, mouse and balloon");
     emu__request__free_unpacked(request, NULL);
     return answer;
 }

@@ -121,6 +121,10 @@ void memory_write(struct memory_map *map, uint64_t address, const void *buffer, 
 bool memory_dma_read(struct memory_map *map, uint64_t address, void *buffer, size_t length);
 bool memory_dma_write(struct memory_map *map, uint64_t address, const void *buffer, size_t length);
 
+/* The guest needs what is in these bytes no more: whole pages of RAM in them go back to the host
+ * and read as zero from then on. Whatever else is in them stays as it is. */
+void memory_discard(struct memory_map *map, uint64_t address, uint64_t length);
+
 /* One access of 1, 2, 4 or 8 bytes, little endian. */
 uint64_t memory_load(struct memory_map *map, uint64_t address, unsigned size);
 void memory_store(struct memory_map *map, uint64_t address, uint64_t value, unsigned size);

@@ -2,6 +2,7 @@
 #include "emu/core/bytes.h"
 #include "emu/core/memory_internal.h"
 #include <errno.h>
+#include <fcntl.h>
 #include <gio/gio.h>
 #include <linux/membarrier.h>
 #include <string.h>
@@ -318,6 +319,33 @@ bool memory_dma_write(struct memory_map *map, uint64_t address, const void *buff
         length -= piece;
     }
     return ok;
+}
+
+static void discard_run(struct memory_map *map, uint8_t *host, uint64_t length)
+{
+    off_t offset = host - map->ram;
+    /* Where the host's kernel cannot do it, the memory stays taken; nothing else is lost. */
+    if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, (off_t)length) == 0)
+        note_written(map, host, length);
+}
+
+void memory_discard(struct memory_map *map, uint64_t address, uint64_t length)
+{
+    uint64_t end = length > UINT64_MAX - address ? UINT64_MAX : address + length, page;
+    address = (address + MEMORY_PAGE_SIZE - 1) & ~(MEMORY_PAGE_SIZE - 1);
+    end &= ~(MEMORY_PAGE_SIZE - 1);
+    while (address < end) {
+        struct memory_span span = memory_find_span(map, address);
+        uint64_t piece = (MIN(end, span.end) - address) & ~(MEMORY_PAGE_SIZE - 1);
+        uint8_t *host = span.write.host ? span.write.host + (address - span.start) : NULL;
+        if (piece == 0)
+            piece = MEMORY_PAGE_SIZE;
+        else if (host && memory_ram_page(map, host, &page))
+            discard_run(map, host, piece);
+        if (piece > UINT64_MAX - address)
+            return;
+        address += piece;
+    }
 }
 
 uint64_t memory_load(struct memory_map *map, uint64_t address, unsigned size)

@@ -2,6 +2,7 @@
  * What the configuration puts into PCI slots: virtio disks, network cards, and what --device names.
  */
 #include "emu/device/net_card.h"
+#include "emu/device/virtio_balloon.h"
 #include "emu/device/virtio_block.h"
 #include "emu/device/virtio_rng.h"
 #include "emu/machine/machine_internal.h"
@@ -84,12 +85,13 @@ char *cards_disk_path(const struct machine *machine, unsigned index)
     return g_strdup_printf("/pci@i0cf8/ide@1,1/drive@%u/disk@%u", position / 2, position % 2);
 }
 
-const char *const machine_extra_names[MACHINE_EXTRA_COUNT + 1] = {[MACHINE_EXTRA_RNG] = "rng"};
+const char *const machine_extra_names[MACHINE_EXTRA_COUNT + 1] = {
+    [MACHINE_EXTRA_RNG] = "rng", [MACHINE_EXTRA_BALLOON] = "balloon"};
 
 bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error)
 {
-    static const struct device_ops *const extras[MACHINE_EXTRA_COUNT] = {[MACHINE_EXTRA_RNG] =
-                                                                             &virtio_rng_ops};
+    static const struct device_ops *const extras[MACHINE_EXTRA_COUNT] = {
+        [MACHINE_EXTRA_RNG] = &virtio_rng_ops, [MACHINE_EXTRA_BALLOON] = &virtio_balloon_ops};
     for (unsigned i = 0; i < machine->config->disk_count; i++) {
         if (machine->config->disks[i].bus == MACHINE_BUS_VIRTIO &&
             !add_disk(machine, bus, i, error))
@@ -104,6 +106,22 @@ bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error)
             return false;
     }
     return true;
+}
+
+bool machine_set_balloon(struct machine *machine, uint64_t bytes, GError **error)
+{
+    for (unsigned i = 0; i < machine->cards->len; i++) {
+        struct device *device = cards_device(machine, i);
+        if (device->ops != &virtio_balloon_ops)
+            continue;
+        board_lock(&machine->board);
+        virtio_balloon_set_target(device, bytes);
+        board_unlock(&machine->board);
+        return true;
+    }
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                "the machine has no balloon; start it with --device balloon");
+    return false;
 }
 
 bool cards_add_roms(struct machine *machine, GError **error)

@@ -13,7 +13,7 @@
 
 #define DEFAULT_BIOS "/usr/share/seabios/bios-256k.bin"
 #define VIDEO_BIOS   "/usr/share/seabios/vgabios-stdvga.bin"
-#define MAX_BIOS     (4u << 20)
+#define MAX_BIOS     (16u << 20)
 #define LOW_BIOS     0x20000u /* the part that also shows below 1 MiB */
 
 static bool read_file(const char *what, const char *path, char **ret_bytes, gsize *ret_size,
@@ -31,7 +31,7 @@ static bool map_bios(struct machine *machine, const char *path, const char *byte
     if (size < 0x10000 || size > MAX_BIOS || size % 0x10000) {
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                     "firmware %s has %" G_GSIZE_FORMAT
-                    " bytes; a BIOS image has a multiple of 64 KiB, up to 4 MiB",
+                    " bytes; a BIOS image has a multiple of 64 KiB, up to 16 MiB",
                     path, size);
         return false;
     }

@@ -142,6 +142,7 @@ static bool build(struct machine *machine, GError **error)
     if (!open_disks(machine, error) || !open_debug_console(machine, error) ||
         !pc_build(machine, error) || !vcpus_new(machine, error))
         return false;
+    machine->keyboard = keyboard_new(machine);
     machine->serial =
         serial_new(machine, config->serial ? config->serial : "none", config->serial_log, error);
     return machine->serial != NULL;
@@ -200,6 +201,7 @@ bool machine_free(struct machine *machine, GError **error)
     vcpus_stop(machine);
     bool ok = close_disks(machine, error);
     serial_free(machine->serial);
+    keyboard_free(machine->keyboard);
     guest_clock_set_wake(machine->board.clock, NULL, NULL);
     vcpus_free(machine);
     if (machine->devices[0])

@@ -30,7 +30,7 @@ enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_VIRTIO, MACHINE_BUS_COUNT };
 const char *machine_bus_name(enum machine_bus bus);
 
 /* Devices of --device. */
-enum machine_extra { MACHINE_EXTRA_RNG, MACHINE_EXTRA_COUNT };
+enum machine_extra { MACHINE_EXTRA_RNG, MACHINE_EXTRA_BALLOON, MACHINE_EXTRA_COUNT };
 extern const char *const machine_extra_names[]; /* NULL ends */
 
 struct machine_disk {
@@ -122,6 +122,16 @@ void machine_net_status(struct machine *machine, unsigned net,
 void machine_net_plug(struct machine *machine, unsigned net, bool up);
 /* The names of the network card models, NULL-ended. */
 const char *const *machine_net_models(void);
+
+/* A key, or several at once as "ctrl-alt-delete"; a text as a US keyboard types it. Errors name
+ * what there is no key for. */
+bool machine_press(struct machine *machine, const char *chord, GError **error);
+bool machine_type(struct machine *machine, const char *text, GError **error);
+/* Right and up are positive; buttons: bit 0 left, 1 right, 2 middle, as they are afterwards. */
+void machine_move_mouse(struct machine *machine, int dx, int dy, unsigned buttons);
+
+/* How much memory the guest shall give away; false: the machine has no balloon. */
+bool machine_set_balloon(struct machine *machine, uint64_t bytes, GError **error);
 
 struct device *machine_vga(struct machine *machine);  /* borrowed */
 struct board *machine_board(struct machine *machine); /* borrowed */

@@ -14,6 +14,7 @@
 #include <stdatomic.h>
 
 struct cpu;
+struct keyboard;
 struct serial;
 
 struct vcpu {
@@ -65,6 +66,7 @@ struct machine {
     struct disk_worker *disks[MACHINE_MAX_DISKS];
     struct disk_worker *discs[MACHINE_MAX_CDROMS];
     struct loop *loop;
+    struct keyboard *keyboard;
     struct serial *serial;
     int debug_fd; /* the firmware's log, or -1 */
     struct acpi_tables acpi;
@@ -136,6 +138,10 @@ struct linux_image;
 struct linux_image *linux_image_load(const struct machine_config *config, GError **error);
 void linux_image_free(struct linux_image *image);
 void linux_boot(struct machine *machine);
+
+/* keyboard.c: keys that come from outside; machine_press() and the like. */
+struct keyboard *keyboard_new(struct machine *machine);
+void keyboard_free(struct keyboard *keyboard);
 
 /* serial.c: what the serial port is connected to. */
 struct serial *serial_new(struct machine *machine, const char *specification, const char *log,

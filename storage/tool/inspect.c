@@ -28,27 +28,49 @@ static void print_id(const uint8_t id[16])
         printf("%02x%s", id[i], i == 3 || i == 5 || i == 7 || i == 9 ? "-" : "");
 }
 
-static void print_info_json(struct block_device *device, const struct block_info *info)
+/* The facts of one image, without the closing brace. */
+static void print_facts(struct block_device *device, const struct block_info *info)
 {
-    const char *separator = "";
-
     printf("{\"file\": ");
     tool_print_json(block_path(device));
-    printf(", \"format\": \"%s\", \"virtualSize\": %" G_GUINT64_FORMAT
-           ", \"fileSize\": %" G_GUINT64_FORMAT ", \"diskUsage\": %" G_GUINT64_FORMAT
-           ", \"blockSize\": %u, \"blocks\": %u, \"blocksAllocated\": %u, \"geometry\": "
-           "{\"cylinders\": %u, \"heads\": %u, \"sectorsPerTrack\": %u}, \"id\": \"",
-           block_format_name(info->format), info->virtual_size, info->file_size, info->disk_usage,
-           info->block_size, info->blocks_total, info->blocks_allocated, info->cylinders,
-           info->heads, info->sectors_per_track);
+    printf(
+        ", \"format\": \"%s\", \"virtualSize\": %" G_GUINT64_FORMAT
+        ", \"fileSize\": %" G_GUINT64_FORMAT ", \"diskUsage\": %" G_GUINT64_FORMAT
+        ", \"blockSize\": %u, \"blocks\": %u, \"blocksAllocated\": %u, \"sectorSize\": %u"
+        ", \"geometry\": {\"cylinders\": %u, \"heads\": %u, \"sectorsPerTrack\": %u}, \"id\": \"",
+        block_format_name(info->format), info->virtual_size, info->file_size, info->disk_usage,
+        info->block_size, info->blocks_total, info->blocks_allocated, info->sector_size,
+        info->cylinders, info->heads, info->sectors_per_track);
     print_id(info->unique_id);
-    printf("\", \"sectorSize\": %u, \"parents\": [", info->sector_size);
-    while ((device = block_parent(device))) {
+    printf("\"");
+}
+
+/* "parents" has their files, "chain" all of what is known of each. */
+static bool print_info_json(struct block_device *device, const struct block_info *info,
+                            GError **error)
+{
+    const char *separator = "";
+    struct block_info of_parent;
+
+    print_facts(device, info);
+    printf(", \"parents\": [");
+    for (struct block_device *p = block_parent(device); p; p = block_parent(p)) {
         fputs(separator, stdout);
-        tool_print_json(block_path(device));
+        tool_print_json(block_path(p));
         separator = ", ";
     }
+    printf("], \"chain\": [");
+    separator = "";
+    for (struct block_device *p = block_parent(device); p; p = block_parent(p)) {
+        if (!block_get_info(p, &of_parent, error))
+            return false;
+        fputs(separator, stdout);
+        print_facts(p, &of_parent);
+        printf("}");
+        separator = ",\n ";
+    }
     printf("]}\n");
+    return true;
 }
 
 static void print_info(struct block_device *device, const struct block_info *info)
@@ -62,7 +84,7 @@ static void print_info(struct block_device *device, const struct block_info *inf
     printf("size         %s\n", size);
     printf("file size    %s\n", file);
     printf("on disk      %s\n", used);
-    if (info->block_size)
+    if (info->blocks_total)
         printf("blocks       %u of %u allocated, %u KiB each\n", info->blocks_allocated,
                info->blocks_total, info->block_size / 1024);
     if (info->format == BLOCK_FORMAT_RAW)
@@ -95,7 +117,7 @@ static int run_info(char **arguments, const void *opaque)
         return tool_fail(error);
     ok = block_get_info(device, &info, &error);
     if (ok && options->json)
-        print_info_json(device, &info);
+        ok = print_info_json(device, &info, &error);
     else if (ok)
         print_info(device, &info);
     block_abandon(device);

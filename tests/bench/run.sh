@@ -3,7 +3,8 @@
 #
 #   tests/bench/run.sh [--bochs] [emulator|storage]...
 #
-# Processor seconds (user and system, all threads), the median of five, the two sides in turn.
+# The median of five, the two sides in turn: processor seconds (user and system, all threads) of the
+# emulator, seconds that pass of storage.
 # --bochs: once, since it takes minutes, how long Bochs takes for what the emulator does.
 set -u
 cd "$(dirname "$0")/../.."
@@ -19,6 +20,7 @@ scratch=$(mktemp -d "${TMPDIR:-/tmp}/drover-bench.XXXXXX")
 end() {
     [ ! -s "$scratch/running" ] || kill -KILL "$(cat "$scratch/running")" 2>/dev/null
     rm -rf "$scratch"
+    case ${disks:-} in "" | "$scratch") ;; *) rm -rf "$disks" ;; esac
 }
 trap end EXIT
 
@@ -122,30 +124,83 @@ bench_emulator() {
     row "disk to its init, beside Bochs (once)" "$ours" "$theirs"
 }
 
-# ---- storage: a 1 GiB image, half of it full, between raw and dynamic VHD ------------------------
+# ---- storage, beside qemu-img: seconds that pass, of files in memory where there is room -----------
 
+elapsed() {
+    local TIMEFORMAT='%3R'
+    { time "$@" >"$scratch/out" 2>&1; } 2>"$scratch/time" || { cat "$scratch/out" >&2; return 1; }
+    cat "$scratch/time"
+}
+
+disks=$scratch
 to_vhd_drover() {
-    rm -f "$scratch/ours.vhd"
-    whole "$BUILD/drover-vhd" convert --quiet "$scratch/raw.img" "$scratch/ours.vhd"
+    rm -f "$disks/ours.vhd"
+    elapsed "$BUILD/drover-vhd" convert --quiet "$disks/raw.img" "$disks/ours.vhd"
 }
 to_vhd_qemu() {
-    whole qemu-img convert -f raw -O vpc -o subformat=dynamic,force_size=on "$scratch/raw.img" "$scratch/peer.vhd"
+    rm -f "$disks/peer.vhd"
+    elapsed qemu-img convert -f raw -O vpc -o subformat=dynamic,force_size=on "$disks/raw.img" "$disks/peer.vhd"
 }
 to_raw_drover() {
-    rm -f "$scratch/ours.img"
-    whole "$BUILD/drover-vhd" convert --quiet --type raw "$scratch/ours.vhd" "$scratch/ours.img"
+    rm -f "$disks/ours.img"
+    elapsed "$BUILD/drover-vhd" convert --quiet --type raw "$disks/ours.vhd" "$disks/ours.img"
 }
-to_raw_qemu() { whole qemu-img convert -f vpc -O raw "$scratch/peer.vhd" "$scratch/peer.img"; }
+to_raw_qemu() {
+    rm -f "$disks/peer.img"
+    elapsed qemu-img convert -f vpc -O raw "$disks/peer.vhd" "$disks/peer.img"
+}
+plain_copy() {
+    rm -f "$disks/peer.img"
+    elapsed cp "$disks/raw.img" "$disks/peer.img"
+}
+random_drover() { "$BUILD/tests/bench/queue_bench" "$disks/full.vhd" "$1" 200000 32; }
+random_qemu() {
+    qemu-img bench -f vpc -c 200000 -d 32 -s 4096 -S 1056768 "$@" "$disks/full.vhd" |
+        sed -n 's/^Run completed in \([0-9.]*\) seconds.*/\1/p'
+}
+read_drover() { random_drover read; }
+read_qemu() { random_qemu; }
+write_drover() { random_drover write; }
+write_qemu() { random_qemu -w; }
+open_drover() { elapsed "$BUILD/drover-vhd" info "$disks/big.vhd"; }
+open_qemu() { elapsed qemu-img info -f vpc "$disks/big.vhd"; }
+compact_drover() {
+    cp --sparse=always "$disks/holes.vhd" "$disks/compact.vhd"
+    elapsed "$BUILD/drover-vhd" compact --quiet "$disks/compact.vhd"
+}
+compact_qemu() {
+    rm -f "$disks/peer.vhd"
+    elapsed qemu-img convert -f vpc -O vpc -o force_size=on "$disks/holes.vhd" "$disks/peer.vhd"
+}
 
 bench_storage() {
+    local memory=${XDG_RUNTIME_DIR:-/dev/shm}
     have qemu-img "storage beside qemu-img" || return
-    truncate -s 1G "$scratch/raw.img"
-    for ((at = 0; at < 1024; at += 128)); do
-        dd if=/dev/urandom of="$scratch/raw.img" bs=1M count=64 seek=$at conv=notrunc status=none
+    [ "$(df --output=avail -B1M "$memory" 2>/dev/null | tail -n 1)" -lt 9000 ] 2>/dev/null ||
+        disks=$(mktemp -d "$memory/drover-bench.XXXXXX")
+    echo "(seconds that pass from here on; files in ${disks%/*})"
+    truncate -s 2G "$disks/raw.img"
+    for ((at = 0; at < 2048; at += 128)); do
+        dd if=/dev/urandom of="$disks/raw.img" bs=1M count=64 seek=$at conv=notrunc status=none
     done
-    compare "1 GiB, half full, raw to dynamic VHD, beside qemu-img" to_vhd_drover to_vhd_qemu
+    compare "2 GiB, half full, raw to dynamic VHD" to_vhd_drover to_vhd_qemu
     compare "and back" to_raw_drover to_raw_qemu
-    cmp "$scratch/raw.img" "$scratch/ours.img" || exit 1
+    cmp "$disks/raw.img" "$disks/ours.img" || exit 1
+    compare "raw to dynamic VHD, beside cp" to_vhd_drover plain_copy
+    rm -f "$disks"/*.img "$disks"/peer.vhd
+    qemu-img create -q -f vpc -o force_size=on "$disks/full.vhd" 1G
+    qemu-io -f vpc -c "write -P 5 0 1G" "$disks/full.vhd" >/dev/null
+    compare "200,000 random 4 KiB reads, 32 in flight" read_drover read_qemu
+    compare "200,000 random 4 KiB writes, 32 in flight" write_drover write_qemu
+    mv "$disks/full.vhd" "$disks/holes.vhd"
+    for ((at = 0; at < 1024; at += 128)); do
+        qemu-io -f vpc -c "write -P 0 ${at}M 64M" "$disks/holes.vhd" >/dev/null
+    done
+    compare "compact in place, beside converting anew" compact_drover compact_qemu
+    "$BUILD/drover-vhd" create "$disks/big.vhd" --size 2040G
+    compare "open a dynamic VHD of 2040 GiB" open_drover open_qemu
+    echo "opening it takes $(/usr/bin/env time -f %M "$BUILD/drover-vhd" info "$disks/big.vhd" 2>&1 >/dev/null | tail -n 1) KiB of memory"
+    [ "$disks" = "$scratch" ] || rm -rf "$disks"
 }
 
 printf '%-54s %8s %8s %7s\n' "processor seconds" ours peer ratio

@@ -59,8 +59,14 @@ for path in /sys/class/net/*; do
     udhcpc -i "$(basename "$path")" -n -q -t 10 >/dev/null 2>&1
 done
 httpd -p 80 -h /
+free_kib() { sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo; }
+dd if=/dev/zero of=/tmp/big bs=1M count=120 2>/dev/null # so that the host has given it all
+rm /tmp/big
+echo 3 >/proc/sys/vm/drop_caches
+before=$(free_kib)
 echo "serving at port 80"
-for i in $(seq 600); do [ -e /tmp/end ] && break; usleep 100000; done
+for i in $(seq 600); do [ -e /tmp/end ] && break; [ $(free_kib) -lt $((before - 60000)) ] && touch /tmp/gave; usleep 100000; done
+[ -e /tmp/gave ] && result balloon inflated
 sleep 1
 dmesg | grep -E "BUG:|Oops|rcu.*stall|soft lockup|NETDEV WATCHDOG" && result "kernel" "complains"
 result "end" yes

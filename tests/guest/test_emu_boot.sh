@@ -69,35 +69,56 @@ value() { tr -d '\r' <"$tmp/isolinux.log" | sed -n "s/^result $1: //p"; }
 [ "$(value disc)" = "$(md5sum <"$tmp/cd/payload" | cut -c 1-32)" ] || fail "the disc reads otherwise: $(value disc)"
 [ "$(value second)" = "$(md5sum <"$tmp/second/second" | cut -c 1-32)" ] || fail "the second disc reads otherwise"
 
-# run LOG TEXT OPTION...: until the serial port has said TEXT.
-run() {
-    local log=$1 text=$2
-    shift 2
-    "$emu" --memory 128M --no-reboot --serial "file:$log" "$@" &
-    pid=$!
+# wait_for LOG TEXT: only a hang takes so long.
+wait_for() {
     for _ in $(seq 900); do
-        grep -aq -- "$text" "$log" 2>/dev/null && break
+        grep -aq -- "$2" "$1" 2>/dev/null && return
         kill -0 $pid 2>/dev/null || break
         sleep 0.1
     done
-    kill -KILL $pid 2>/dev/null
-    wait $pid 2>/dev/null
-    grep -aq -- "$text" "$log" || { fail "$log never says \"$text\""; tail -n 20 "$log"; }
+    fail "$1 never says \"$2\""
+    tail -n 20 "$1"
 }
+ctl() { timeout 20 "$emu" ctl "$tmp/control" "$@"; }
 
 mkdir -p "$tmp/grub/boot/grub" "$tmp/tftp"
 cat >"$tmp/grub/boot/grub/grub.cfg" <<'CFG'
 serial --unit=0 --speed=115200
-terminal_output serial
+terminal_input console
+terminal_output console serial
 echo "hello from GRUB, with $grub_platform"
-halt
+echo "what is it?"
+read what
+echo "it is: $what"
+sleep --interruptible 60
 CFG
 if grub-mkrescue -o "$tmp/grub.iso" "$tmp/grub" >"$tmp/mkrescue" 2>&1; then
-    run "$tmp/grub.log" "hello from GRUB, with pc" --cdrom "$tmp/grub.iso"
+    "$emu" --memory 128M --no-reboot --serial "file:$tmp/grub.log" --cdrom "$tmp/grub.iso" \
+        --control "ipc://$tmp/control" &
+    pid=$!
+    wait_for "$tmp/grub.log" "hello from GRUB, with pc"
+    wait_for "$tmp/grub.log" "what is it?"
+    ctl type 'A "quick" brown_fox: 42%?' || fail "type"
+    ctl key enter || fail "key"
+    ctl key no-such-key 2>/dev/null && fail "there is no such key"
+    wait_for "$tmp/grub.log" 'it is: A "quick" brown_fox: 42%?'
+    ctl text >"$tmp/screen.txt" || fail "text"
+    grep -q 'it is: A "quick" brown_fox: 42%?$' "$tmp/screen.txt" || { cat "$tmp/screen.txt"; fail "the screen's text"; }
+    ctl mouse 10 -10 1 || fail "mouse"
+    kill -KILL $pid
+    wait $pid 2>/dev/null
 else
     tail -n 3 "$tmp/mkrescue"
     fail "grub-mkrescue"
 fi
+
+# The largest firmware there may be: SeaBIOS at the end of 16 MiB.
+(head -c $((16 * 1024 * 1024 - 262144)) /dev/zero && cat /usr/share/seabios/bios-256k.bin) >"$tmp/large.bin"
+"$emu" --memory 64M --firmware "$tmp/large.bin" --debugcon "file:$tmp/large.log" &
+pid=$!
+wait_for "$tmp/large.log" "Booting from"
+kill -KILL $pid
+wait $pid 2>/dev/null
 
 # What TFTP gives is a script; that it ran is seen by what it fetches over HTTP.
 printf '#!ipxe\nimgfetch http://10.0.2.2:8123/hello-from-${net0/chip}\npoweroff\n' >"$tmp/tftp/script.ipxe"
@@ -116,6 +137,7 @@ for model in virtio e1000; do
     wait $pid 2>/dev/null
 done
 kill -KILL $server
+wait $server 2>/dev/null
 grep -q "hello-from-virtio-net" "$tmp/http.log" || fail "iPXE did not run on the virtio card: $(cat "$tmp/http.log")"
 grep -q "hello-from-82540" "$tmp/http.log" || fail "iPXE did not run on the e1000"
 

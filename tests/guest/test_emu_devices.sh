@@ -39,7 +39,7 @@ while data := connection.recv(65536): sys.stdout.buffer.write(data)' >"$tmp/uplo
 fi
 truncate -s 24M "$tmp/virtio.img" "$tmp/ide.img"
 tests/guest/initrd.sh "$tmp/initrd.gz" tests/guest/devices-guest.sh virtio_pci virtio_net virtio_blk \
-    virtio-rng e1000 tulip ata_piix sd_mod ext4 crc32c_generic || exit 1
+    virtio-rng virtio_balloon e1000 tulip ata_piix sd_mod ext4 crc32c_generic || exit 1
 
 log=$tmp/log
 "$emu" --memory 256M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
@@ -47,7 +47,7 @@ log=$tmp/log
     --net "user,model=virtio,mac=52:54:00:00:00:01,hostfwd=tcp:127.0.0.1:8080-:80" \
     --net user,model=e1000,mac=52:54:00:00:00:02 --net user,model=tulip,mac=52:54:00:00:00:03 \
     "${bridge[@]}" --disk "file=$tmp/virtio.img,bus=virtio,format=raw" \
-    --disk "file=$tmp/ide.img,bus=ide,format=raw" --device rng &
+    --disk "file=$tmp/ide.img,bus=ide,format=raw" --device rng --device balloon &
 pid=$!
 pids+=($pid)
 
@@ -59,6 +59,16 @@ for _ in $(seq 3000); do
 done
 curl -sS --max-time 60 -o "$tmp/forwarded" http://127.0.0.1:8080/payload
 status_seen=$(timeout 20 "$emu" ctl "$tmp/control" status -o json)
+# The balloon: what the guest gives away, this process has no more.
+shared() { sed -n 's/^RssShmem:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"; }
+timeout 20 "$emu" ctl "$tmp/control" balloon 80 || fail "balloon"
+for _ in $(seq 300); do
+    [ "$(shared)" -lt 180224 ] && break
+    sleep 0.1
+done
+[ "$(shared)" -lt 180224 ] || fail "of 256 MiB less 80 the guest still takes $(shared) KiB"
+sleep 2
+timeout 20 "$emu" ctl "$tmp/control" balloon 0 || fail "balloon"
 curl -sS --max-time 60 http://127.0.0.1:8080/cgi-bin/end >/dev/null
 for _ in $(seq 3000); do
     kill -0 $pid 2>/dev/null || break
@@ -91,6 +101,7 @@ check "vda queues" 2
 check "vda cache" "write back"
 check "entropy" "virtio_rng.0 64"
 check "kernel" ""
+check "balloon" inflated
 check "end" yes
 check "vda discard" "yes 0"
 e2fsck -fn "$tmp/ide.img" >"$tmp/e2fsck" 2>&1 || { cat "$tmp/e2fsck"; fail "e2fsck of the IDE disk"; }
@@ -98,5 +109,5 @@ e2fsck -fn "$tmp/ide.img" >"$tmp/e2fsck" 2>&1 || { cat "$tmp/e2fsck"; fail "e2fs
 jq -e '.nets[0].received_bytes > 3000000 and .nets[0].model == "virtio" and .nets[0].up' \
     <<<"$status_seen" >/dev/null || fail "ctl status counts no traffic: $status_seen"
 
-[ $failed -eq 0 ] && echo "three cards, the bridge, two disks and the entropy source, as they should be" || tail -n 60 "$log"
+[ $failed -eq 0 ] && echo "three cards, the bridge, two disks, the entropy source and the balloon, as they should be" || tail -n 60 "$log"
 exit $failed

@@ -191,7 +191,7 @@ mkdir -p parents children
 "$vhd" create children/a.vhdx --parent parents/base.vhdx
 "$vhd" create children/b.vhdx --parent children/a.vhdx --size 40M
 expect 0 info children/b.vhdx --json
-[ "$(jq -c '[.format, .virtualSize, (.parents | length)]' out)" = '["vhdx-differencing",41943040,2]' ] || fail "$(cat out)"
+[ "$(jq -c '[.format, .virtualSize, (.parents | length), [.chain[].format]]' out)" = '["vhdx-differencing",41943040,2,["vhdx-differencing","vhdx-dynamic"]]' ] || fail "$(cat out)"
 expect 0 compare log.img children/a.vhdx
 cp -r parents moved-parents && mkdir elsewhere && mv children elsewhere/ && mv parents elsewhere/
 expect 0 compare log.img elsewhere/children/a.vhdx # found by its relative path
@@ -220,6 +220,34 @@ expect 2 create bad.vhdx --type vhdy --size 1G
 expect 0 create huge.vhdx --type vhdx --size 64T
 qcheck huge.vhdx
 expect 0 check huge.vhdx
+
+echo "== compact, resize, snapshot, merge"
+cp turn.vhdx ops.vhdx
+cp turn.img ops.img
+expect 0 compact ops.vhdx
+[ "$(stat -c %s ops.vhdx)" -le "$(stat -c %s turn.vhdx)" ] || fail "compacting made it larger"
+expect 0 check ops.vhdx
+qcheck ops.vhdx
+qemu-img compare -q -f vhdx -F raw ops.vhdx ops.img || fail "compacting changed the content"
+expect 0 resize ops.vhdx 5000G
+qcheck ops.vhdx
+[ "$(qemu-img info -f vhdx --output=json ops.vhdx | jq '.["virtual-size"]')" = $((5000 << 30)) ] || fail "another size"
+expect 0 resize ops.vhdx 200M
+qcheck ops.vhdx
+qemu-img compare -q -f vhdx -F raw ops.vhdx ops.img || fail "resizing changed the content"
+expect 0 snapshot ops.vhdx saved.vhdx
+[ "$("$vhd" info ops.vhdx --json | jq -c '[.format, .chain[0].format]')" = '["vhdx-differencing","vhdx-dynamic"]' ] || fail "no child"
+"$vhd" serve ops.vhdx --socket "$PWD/s" --once >served &
+server=$!
+until [ -S s ]; do kill -0 $server || fail serve; sleep 0.02; done
+qemu-io -f raw -c "write -P 5 7M 3M" -c "write -P 6 100M 1k" -c "discard 50M 9M" -c "write -z 20M 1M" "nbd+unix://?socket=$PWD/s" >/dev/null
+wait $server || fail serve
+"$vhd" convert --quiet ops.vhdx merged.img --type raw
+expect 0 merge ops.vhdx
+[ ! -e ops.vhdx ] || fail "the merged child is there"
+expect 0 check saved.vhdx
+qcheck saved.vhdx
+qemu-img compare -q -f vhdx -F raw saved.vhdx merged.img || fail "merging changed the content"
 
 echo "== standard output"
 "$vhd" convert turn.vhdx - --type raw | cmp - turn.img || fail "raw to standard output"

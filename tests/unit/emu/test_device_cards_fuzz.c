@@ -92,25 +92,48 @@ static void store(struct hostile *h, uint32_t address, uint32_t value, unsigned 
     memory_store(h->f->board->memory, address, value, size);
 }
 
+/* A queue whose indices make sense half the time, so that its descriptors are looked at. */
+static void place_queue(struct hostile *h, uint32_t bar, uint16_t queue)
+{
+    uint32_t ring = ARENA + pick(h, 8) * 0x4000;
+    bool plausible = pick(h, 4);
+    store(h, bar + 22, queue, 2);
+    store(h, bar + 24, plausible ? 64 : 1u << pick(h, 9), 2);
+    store(h, bar + 26, pick(h, 40), 2);
+    store(h, bar + 32, plausible ? ring : (uint32_t)nasty_address(h), 4);
+    store(h, bar + 40, plausible ? ring + 0x1000 : (uint32_t)nasty_address(h), 4);
+    store(h, bar + 48, plausible ? ring + 0x2000 : (uint32_t)nasty_address(h), 4);
+    store(h, bar + 28, 1, 2);
+    if (!plausible)
+        return;
+    for (uint32_t i = 0; i < 64; i++)
+        store(h, ring + 0x1004 + i * 2, pick(h, 20) ? i : pick(h, 70), 2);
+    store(h, ring + 0x1000, 0, 2);
+    store(h, ring + 0x1002, pick(h, 20), 2);
+    for (uint32_t i = 0; i < 64; i++) { /* chains of one or two good descriptors, mostly */
+        uint32_t flags = queue == 0 ? 2 : 0;
+        if (pick(h, 3) == 0)
+            continue;
+        store(h, ring + i * 16, ARENA + 0x30000 + pick(h, 0x40000), 4);
+        store(h, ring + i * 16 + 4, 0, 4);
+        store(h, ring + i * 16 + 8, pick(h, 3000), 4);
+        store(h, ring + i * 16 + 12, flags | (pick(h, 3) == 0) | pick(h, 64) << 16, 4);
+    }
+}
+
 static void drive_virtio(struct hostile *h, uint32_t card)
 {
     uint32_t bar = bar_of(card, 4);
-    if (pick(h, 8) == 0)
+    if (pick(h, 2) == 0)
         store(h, bar + 20, 0, 1);
     store(h, bar + 8, 0, 4);
-    store(h, bar + 12, pick(h, 2) ? 0xffffffff : g_rand_int(h->random), 4);
+    store(h, bar + 12,
+          (uint32_t)(memory_load(h->f->board->memory, bar + 4, 4) & g_rand_int(h->random)), 4);
     store(h, bar + 8, 1, 4);
     store(h, bar + 12, 1, 4);
+    for (uint16_t queue = 0; queue < 4; queue++)
+        place_queue(h, bar, queue);
     store(h, bar + 20, 15, 1);
-    for (uint16_t queue = 0; queue < 4; queue++) {
-        store(h, bar + 22, queue, 2);
-        store(h, bar + 24, 1u << pick(h, 9), 2);
-        store(h, bar + 26, pick(h, 40), 2);
-        store(h, bar + 32, (uint32_t)nasty_address(h), 4);
-        store(h, bar + 40, (uint32_t)nasty_address(h), 4);
-        store(h, bar + 48, (uint32_t)nasty_address(h), 4);
-        store(h, bar + 28, 1, 2);
-    }
     for (uint32_t i = 0; i < 6; i++)
         store(h, bar + 0x3000 + pick(h, 5) * 4, 0, 2);
 }
@@ -134,8 +157,14 @@ static void drive_e1000(struct hostile *h, uint32_t card)
 static void drive_tulip(struct hostile *h, uint32_t card)
 {
     uint32_t bar = bar_of(card, 1);
-    store(h, bar + 0x18, (uint32_t)nasty_address(h), 4);
-    store(h, bar + 0x20, (uint32_t)nasty_address(h), 4);
+    uint32_t list = ARENA + pick(h, 8) * 0x4000;
+    for (uint32_t i = 0; i < 32 && pick(h, 20); i++) { /* descriptors that the card owns */
+        store(h, list + i * 16, 0x80000000, 4);
+        store(h, list + i * 16 + 4, (uint32_t)(g_rand_int(h->random) & 0xff3fffff), 4);
+        store(h, list + i * 16 + 8, (uint32_t)nasty_address(h), 4);
+    }
+    store(h, bar + 0x18, pick(h, 2) ? list : (uint32_t)nasty_address(h), 4);
+    store(h, bar + 0x20, pick(h, 2) ? list : (uint32_t)nasty_address(h), 4);
     store(h, bar + 0x30, g_rand_int(h->random) | 0x2002, 4);
     store(h, bar + 0x08, 1, 4);
     store(h, bar + 0x10, 1, 4);
@@ -241,6 +270,13 @@ static void test_fuzz(void **state)
         }
         if (i % 1000 == 999)
             machine_reset(f->machine);
+    }
+    /* It got through to where packets are, in both directions. */
+    for (unsigned i = 0; i < f->config.net_count; i++) {
+        struct machine_net_status status;
+        machine_net_status(f->machine, i, &status);
+        if (!status.counters.received_packets || !status.counters.sent_packets)
+            fail_msg("card %u: nothing was received or nothing sent", i);
     }
     fixture_free(f);
 }

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "storage/driver.h"
+
 #define SECTOR BLOCK_SECTOR_SIZE
 
 struct model {
@@ -159,19 +161,22 @@ bool model_write_zero(struct model *model, struct block_device *device, uint64_t
 bool model_discard(struct model *model, struct block_device *device, uint64_t sector,
                    uint64_t count, GError **error)
 {
-    static const uint8_t zero[SECTOR];
-    uint8_t now[SECTOR];
-
+    g_autofree uint8_t *now = g_malloc(count * SECTOR);
     struct model_step step = {STEP_MAY, sector, count, 0, 0};
+    uint64_t end;
 
     do_step(model, step);
-    if (!block_discard(device, sector * SECTOR, count * SECTOR, error))
+    if (!block_discard(device, sector * SECTOR, count * SECTOR, error) ||
+        !block_read(device, sector * SECTOR, now, count * SECTOR, error))
         return settle_step(model, step, false);
-    for (uint64_t i = sector; i < sector + count; i++) {
-        if (!block_read(device, i * SECTOR, now, SECTOR, error))
-            return settle_step(model, step, false);
-        if (memcmp(now, zero, SECTOR) == 0)
-            do_step(model, (struct model_step){STEP_NOW, i, 1, 0, 0});
+    for (uint64_t i = 0; i < count; i = end) {
+        bool zero = block_is_zero(now + i * SECTOR, SECTOR);
+
+        for (end = i + 1; end < count; end++)
+            if (zero != block_is_zero(now + end * SECTOR, SECTOR))
+                break;
+        if (zero)
+            do_step(model, (struct model_step){STEP_NOW, sector + i, end - i, 0, 0});
     }
     return true;
 }

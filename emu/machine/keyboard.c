@@ -1,0 +1,290 @@
+/*
+ * Keys that come from outside: names and characters of a US keyboard to scancodes of set 2, given
+ * to the guest no faster than a quick typist would.
+ */
+#include "emu/core/clock.h"
+#include "emu/device/i8042.h"
+#include "emu/machine/machine_internal.h"
+#include <gio/gio.h>
+#include <string.h>
+
+#define KEY_NS      (NS_PER_SECOND / 50)
+#define PENDING_MAX 65536u /* bytes */
+#define CHORD_MAX   5
+
+struct keyboard {
+    struct machine *machine;
+    struct timer timer;
+    GByteArray *pending; /* keys one after the other, each a count and its bytes */
+};
+
+/* 0xe0 in the high byte: an extended key. */
+static const struct {
+    const char *name;
+    uint16_t code;
+} keys[] = {
+    {"a",            0x1c  },
+    {"b",            0x32  },
+    {"c",            0x21  },
+    {"d",            0x23  },
+    {"e",            0x24  },
+    {"f",            0x2b  },
+    {"g",            0x34  },
+    {"h",            0x33  },
+    {"i",            0x43  },
+    {"j",            0x3b  },
+    {"k",            0x42  },
+    {"l",            0x4b  },
+    {"m",            0x3a  },
+    {"n",            0x31  },
+    {"o",            0x44  },
+    {"p",            0x4d  },
+    {"q",            0x15  },
+    {"r",            0x2d  },
+    {"s",            0x1b  },
+    {"t",            0x2c  },
+    {"u",            0x3c  },
+    {"v",            0x2a  },
+    {"w",            0x1d  },
+    {"x",            0x22  },
+    {"y",            0x35  },
+    {"z",            0x1a  },
+    {"1",            0x16  },
+    {"2",            0x1e  },
+    {"3",            0x26  },
+    {"4",            0x25  },
+    {"5",            0x2e  },
+    {"6",            0x36  },
+    {"7",            0x3d  },
+    {"8",            0x3e  },
+    {"9",            0x46  },
+    {"0",            0x45  },
+    {"minus",        0x4e  },
+    {"equal",        0x55  },
+    {"backspace",    0x66  },
+    {"tab",          0x0d  },
+    {"enter",        0x5a  },
+    {"escape",       0x76  },
+    {"space",        0x29  },
+    {"grave",        0x0e  },
+    {"bracketleft",  0x54  },
+    {"bracketright", 0x5b  },
+    {"backslash",    0x5d  },
+    {"semicolon",    0x4c  },
+    {"apostrophe",   0x52  },
+    {"comma",        0x41  },
+    {"period",       0x49  },
+    {"slash",        0x4a  },
+    {"shift",        0x12  },
+    {"ctrl",         0x14  },
+    {"alt",          0x11  },
+    {"shiftright",   0x59  },
+    {"ctrlright",    0xe014},
+    {"altgr",        0xe011},
+    {"super",        0xe01f},
+    {"menu",         0xe02f},
+    {"capslock",     0x58  },
+    {"numlock",      0x77  },
+    {"scrolllock",   0x7e  },
+    {"f1",           0x05  },
+    {"f2",           0x06  },
+    {"f3",           0x04  },
+    {"f4",           0x0c  },
+    {"f5",           0x03  },
+    {"f6",           0x0b  },
+    {"f7",           0x83  },
+    {"f8",           0x0a  },
+    {"f9",           0x01  },
+    {"f10",          0x09  },
+    {"f11",          0x78  },
+    {"f12",          0x07  },
+    {"up",           0xe075},
+    {"down",         0xe072},
+    {"left",         0xe06b},
+    {"right",        0xe074},
+    {"home",         0xe06c},
+    {"end",          0xe069},
+    {"pageup",       0xe07d},
+    {"pagedown",     0xe07a},
+    {"insert",       0xe070},
+    {"delete",       0xe071},
+};
+
+/* Characters that are no letter or digit: the key, and whether with shift. */
+static const struct {
+    char character;
+    const char *key;
+    bool shift;
+} characters[] = {
+    {' ',  "space",        false},
+    {'\n', "enter",        false},
+    {'\t', "tab",          false},
+    {'-',  "minus",        false},
+    {'_',  "minus",        true },
+    {'=',  "equal",        false},
+    {'+',  "equal",        true },
+    {'[',  "bracketleft",  false},
+    {'{',  "bracketleft",  true },
+    {']',  "bracketright", false},
+    {'}',  "bracketright", true },
+    {'\\', "backslash",    false},
+    {'|',  "backslash",    true },
+    {';',  "semicolon",    false},
+    {':',  "semicolon",    true },
+    {'\'', "apostrophe",   false},
+    {'"',  "apostrophe",   true },
+    {'`',  "grave",        false},
+    {'~',  "grave",        true },
+    {',',  "comma",        false},
+    {'<',  "comma",        true },
+    {'.',  "period",       false},
+    {'>',  "period",       true },
+    {'/',  "slash",        false},
+    {'?',  "slash",        true },
+    {'!',  "1",            true },
+    {'@',  "2",            true },
+    {'#',  "3",            true },
+    {'$',  "4",            true },
+    {'%',  "5",            true },
+    {'^',  "6",            true },
+    {'&',  "7",            true },
+    {'*',  "8",            true },
+    {'(',  "9",            true },
+    {')',  "0",            true },
+};
+
+static uint16_t find_key(const char *name)
+{
+    for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {
+        if (g_ascii_strcasecmp(keys[i].name, name) == 0)
+            return keys[i].code;
+    }
+    return 0;
+}
+
+static void send_next(void *opaque)
+{
+    struct keyboard *keyboard = opaque;
+    GByteArray *pending = keyboard->pending;
+    if (pending->len == 0)
+        return;
+    guint count = pending->data[0];
+    i8042_key(keyboard->machine->devices[PC_I8042], pending->data + 1, count);
+    g_byte_array_remove_range(pending, 0, count + 1);
+    if (pending->len)
+        timer_arm(&keyboard->timer, guest_clock_now(keyboard->machine->board.clock) + KEY_NS);
+}
+
+static void add_code(GByteArray *out, uint16_t code, bool release)
+{
+    uint8_t bytes[4] = {0}, count = 0;
+    if (code >> 8)
+        bytes[++count] = (uint8_t)(code >> 8);
+    if (release)
+        bytes[++count] = 0xf0;
+    bytes[++count] = (uint8_t)code;
+    bytes[0] = count;
+    g_byte_array_append(out, bytes, count + 1u);
+}
+
+/* Pressed in order, released the other way round. */
+static void add_chord(GByteArray *out, const uint16_t *codes, unsigned count)
+{
+    for (unsigned i = 0; i < count; i++)
+        add_code(out, codes[i], false);
+    for (unsigned i = count; i > 0; i--)
+        add_code(out, codes[i - 1], true);
+}
+
+static bool queue_keys(struct machine *machine, const GByteArray *new, GError **error)
+{
+    struct keyboard *keyboard = machine->keyboard;
+    if (keyboard->pending->len + new->len > PENDING_MAX) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
+                    "the guest still has %u bytes of keys to read", keyboard->pending->len);
+        return false;
+    }
+    board_lock(&machine->board);
+    g_byte_array_append(keyboard->pending, new->data, new->len);
+    if (!timer_armed(&keyboard->timer))
+        send_next(keyboard);
+    board_unlock(&machine->board);
+    return true;
+}
+
+bool machine_press(struct machine *machine, const char *chord, GError **error)
+{
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    gchar **names = g_strsplit(chord, "-", CHORD_MAX + 1);
+    uint16_t codes[CHORD_MAX];
+    unsigned count = g_strv_length(names);
+    bool ok = count > 0 && count <= CHORD_MAX;
+    for (unsigned i = 0; ok && i < count; i++)
+        ok = (codes[i] = find_key(names[i])) != 0;
+    g_strfreev(names);
+    if (!ok) {
+        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                    "no key \"%s\"; name keys as in ctrl-alt-delete, f1, enter, pageup, a, minus",
+                    chord);
+        return false;
+    }
+    add_chord(out, codes, count);
+    return queue_keys(machine, out, error);
+}
+
+/* The key for a character of a US keyboard; 0: there is none. */
+static uint16_t key_of(char character, bool *ret_shift)
+{
+    char name[2] = {character, '\0'};
+    *ret_shift = g_ascii_isupper(character);
+    if (g_ascii_isalnum(character))
+        return find_key(name);
+    for (guint i = 0; i < G_N_ELEMENTS(characters); i++) {
+        if (characters[i].character == character) {
+            *ret_shift = characters[i].shift;
+            return find_key(characters[i].key);
+        }
+    }
+    return 0;
+}
+
+bool machine_type(struct machine *machine, const char *text, GError **error)
+{
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    for (const char *c = text; *c; c++) {
+        bool shift;
+        uint16_t codes[2] = {find_key("shift"), key_of(*c, &shift)};
+        if (!codes[1]) {
+            g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
+                        "a US keyboard has no key for character %td of the text", c - text + 1);
+            return false;
+        }
+        add_chord(out, shift ? codes : codes + 1, shift ? 2 : 1);
+    }
+    return queue_keys(machine, out, error);
+}
+
+void machine_move_mouse(struct machine *machine, int dx, int dy, unsigned buttons)
+{
+    board_lock(&machine->board);
+    i8042_mouse(machine->devices[PC_I8042], dx, dy, buttons);
+    board_unlock(&machine->board);
+}
+
+struct keyboard *keyboard_new(struct machine *machine)
+{
+    struct keyboard *keyboard = g_new0(struct keyboard, 1);
+    keyboard->machine = machine;
+    keyboard->pending = g_byte_array_new();
+    timer_init(&keyboard->timer, machine->board.clock, send_next, keyboard);
+    return keyboard;
+}
+
+void keyboard_free(struct keyboard *keyboard)
+{
+    if (!keyboard)
+        return;
+    timer_cancel(&keyboard->timer);
+    g_byte_array_unref(keyboard->pending);
+    g_free(keyboard);
+}
