@@ -631,6 +631,13 @@ static int set_up(void **state)
     return 0;
 }
 
+static int tear_down(void **state)
+{
+    cpu_free(cpu);
+    board_finish(&board);
+    return 0;
+}
+
 /* The same with every instruction translated. */
 static void test_translated(void **state)
 {
@@ -651,5 +658,5 @@ int main(void)
         cmocka_unit_test(test_x87),
         cmocka_unit_test(test_translated),
     };
-    return cmocka_run_group_tests(tests, set_up, NULL);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }
