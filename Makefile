@@ -157,7 +157,7 @@ fuzz: deps ## fuzz every parser, FUZZ_SECONDS=600 each; what is found stays in b
 	@$(MAKE) --no-print-directory -j2 fuzz-build all
 	@BUILD=$(BUILD) tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-.PHONY: fuzz-build deps test test-build test-long bench lint demo demo-down guest install clean fuzz
+.PHONY: fuzz-build deps test test-build test-long bench bench-emu lint demo demo-down guest install clean fuzz
 deps: ## install the Debian packages that Drover builds and tests with
 	@deploy/install-deps.sh
 

@@ -636,6 +636,7 @@ static void test_translated(void **state)
 {
     use_engine("jit");
     jit_set_hot(cpu, 0);
+    catch_signals();
     run_cases(case_count() / 3, false);
     run_cases(case_count() / 8, true);
     const struct jit_stats *stats = &cpu->jit->stats;
