@@ -52,6 +52,8 @@ struct copy {
     block_progress_fn progress;
     void *opaque;
     pthread_mutex_t lock; /* guards what follows; held around progress() too */
+    pthread_mutex_t
+        writing; /* the kernel lets one write a file at a time; waiting here is cheaper */
     struct block_extent extent;
     uint64_t at; /* where the next chunk begins */
     uint64_t done, total;
@@ -104,8 +106,11 @@ static void *copy_chunks(void *opaque)
         GError *error = NULL;
 
         pthread_mutex_unlock(&copy->lock);
-        if (block_read(copy->from, offset, chunk, length, &error))
+        if (block_read(copy->from, offset, chunk, length, &error)) {
+            pthread_mutex_lock(&copy->writing);
             write_nonzero(copy->to, offset, chunk, length, &error);
+            pthread_mutex_unlock(&copy->writing);
+        }
         pthread_mutex_lock(&copy->lock);
         finish_chunk(copy, length, error);
     }
@@ -123,6 +128,7 @@ bool block_copy(struct block_device *from, struct block_device *to, block_progre
     if (!block_allocated_bytes(from, &copy.total, error))
         return false;
     pthread_mutex_init(&copy.lock, NULL);
+    pthread_mutex_init(&copy.writing, NULL);
     wanted = (unsigned)MIN(copy.total / BYTES_PER_THREAD,
                            MIN(g_get_num_processors(), COPY_THREADS + 1) - 1);
     while (n < wanted && pthread_create(&threads[n], NULL, copy_chunks, &copy) == 0)
@@ -131,6 +137,7 @@ bool block_copy(struct block_device *from, struct block_device *to, block_progre
     while (n > 0)
         pthread_join(threads[--n], NULL);
     pthread_mutex_destroy(&copy.lock);
+    pthread_mutex_destroy(&copy.writing);
     if (copy.error) {
         g_propagate_error(error, copy.error);
         return false;
