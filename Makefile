@@ -157,7 +157,7 @@ fuzz: deps ## fuzz every parser, FUZZ_SECONDS=600 each; what is found stays in b
 	@$(MAKE) --no-print-directory -j2 fuzz-build all
 	@BUILD=$(BUILD) tests/fuzz/run.sh $(FUZZ_SECONDS)
 
-.PHONY: fuzz-build deps test test-build test-long bench lint demo demo-down guest install clean fuzz
+.PHONY: fuzz-build deps test test-build test-long bench bench-emu lint demo demo-down guest install clean fuzz
 deps: ## install the Debian packages that Drover builds and tests with
 	@deploy/install-deps.sh
 
@@ -177,6 +177,9 @@ $(BUILD)/tests/bench/queue_bench: $(BUILD)/obj/tests/bench/queue_bench.o $(call 
 
 bench: all guest $(BUILD)/tests/bench/queue_bench ## benchmarks, each as a ratio to a peer run in the same call
 	@BUILD=$(BUILD) tests/bench/run.sh
+
+bench-emu: $(BUILD)/drover-emu guest ## the emulator's kinds of work, natively, here and in QEMU: a table
+	@BUILD=$(BUILD) tests/bench/emu/run.py
 
 lint: ## layout, banned calls, include rules
 	@tests/lint.sh

@@ -69,7 +69,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"engine",     0,   0, G_OPTION_ARG_STRING,       &o->engine,     "what executes: jit, interp (jit)",
          "NAME"                                                                                                            },
         {"code-cache", 0,   0, G_OPTION_ARG_STRING,       &o->code_cache,
-         "memory for translated code (24M)",                                                                    "SIZE"     },
+         "memory for translated code (20M a CPU)",                                                              "SIZE"     },
         {"jit-stats",  0,   0, G_OPTION_ARG_NONE,         &o->jit_stats,
          "tell at the end what the translator did",                                                             NULL       },
         {"cpu-model",  0,   0, G_OPTION_ARG_STRING,       &o->cpu_model,  "CPU model (x86-64-v2)",              "NAME"     },

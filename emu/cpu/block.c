@@ -5,22 +5,23 @@
 #include "emu/cpu/mmu.h"
 #include <sys/mman.h>
 
-#define ARENA_SIZE (48u << 20)
-#define HASH_SIZE  (1u << 16)
-#define MAX_INSNS  64
-#define MAX_BYTES  1024 /* source bytes looked at for one block */
+#define HASH_SIZE (1u << 16)
+#define MAX_INSNS 64
+#define MAX_BYTES 1024 /* source bytes looked at for one block */
 
 struct block_cache {
     uint8_t *arena;
+    size_t size;
     size_t used;
     uint64_t epoch;
     struct block *heads[HASH_SIZE];
 };
 
-struct block_cache *block_cache_new(void)
+struct block_cache *block_cache_new(size_t size)
 {
     struct block_cache *cache = g_new0(struct block_cache, 1);
-    cache->arena = mmap(NULL, ARENA_SIZE, PROT_READ | PROT_WRITE,
+    cache->size = size;
+    cache->arena = mmap(NULL, size, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (cache->arena == MAP_FAILED) {
         g_free(cache);
@@ -33,7 +34,7 @@ void block_cache_free(struct block_cache *cache)
 {
     if (!cache)
         return;
-    munmap(cache->arena, ARENA_SIZE);
+    munmap(cache->arena, cache->size);
     g_free(cache);
 }
 
@@ -117,7 +118,7 @@ static struct block *start_block(struct cpu *cpu, uint64_t phys)
 {
     struct block_cache *cache = cpu->cache;
     size_t worst = sizeof(struct block) + (MAX_INSNS + 1) * sizeof(struct insn) + MAX_BYTES + 64;
-    if (cache->used + worst > ARENA_SIZE)
+    if (cache->used + worst > cache->size)
         block_cache_clear(cpu);
     struct block *block = (struct block *)(cache->arena + cache->used);
     memset(block, 0, sizeof(*block));

@@ -30,7 +30,8 @@ struct block {
     struct insn insns[];
 };
 
-struct block_cache *block_cache_new(void);
+/* `size` bytes of decoded instructions at most. */
+struct block_cache *block_cache_new(size_t size);
 /* Moves when the cache is emptied: block pointers from before are dead. */
 uint64_t block_epoch(const struct cpu *cpu);
 void block_cache_free(struct block_cache *cache);

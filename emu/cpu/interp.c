@@ -3,6 +3,8 @@
 #include "emu/cpu/sse.h"
 #include "emu/cpu/system.h"
 
+#define BLOCK_CACHE_SIZE (48u << 20)
+
 /* ---- from block to block --------------------------------------------------------------------- */
 
 static inline const struct insn *enter_block(struct cpu *cpu, struct block *block, uint64_t rip)
@@ -349,9 +351,9 @@ static enum cpu_exit interp_run(struct cpu *cpu)
     return exit;
 }
 
-bool interp_create(struct cpu *cpu, GError **error)
+bool interp_create(struct cpu *cpu, size_t cache_size, GError **error)
 {
-    cpu->cache = block_cache_new();
+    cpu->cache = block_cache_new(cache_size);
     if (!cpu->cache) {
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM,
                     "cannot reserve memory for the block cache of CPU %u", cpu->index);
@@ -375,9 +377,14 @@ static void interp_state_changed(struct cpu *cpu)
     block_cache_clear(cpu);
 }
 
+static bool create(struct cpu *cpu, GError **error)
+{
+    return interp_create(cpu, BLOCK_CACHE_SIZE, error);
+}
+
 const struct engine_ops engine_interp = {
     .name = "interp",
-    .create = interp_create,
+    .create = create,
     .destroy = interp_destroy,
     .run = interp_run,
     .state_changed = interp_state_changed,

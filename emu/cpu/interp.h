@@ -42,7 +42,7 @@ insn_handler interp_resync, interp_block_end;
 insn_handler interp_undefined, interp_unavailable;
 /* The pieces of the interpreter's loop, for engines that interpret what they do not translate: one
  * block; one instruction with the checks of the trap flag, the interrupt shadow, breakpoints. */
-bool interp_create(struct cpu *cpu, GError **error);
+bool interp_create(struct cpu *cpu, size_t cache_size, GError **error);
 void interp_destroy(struct cpu *cpu);
 void interp_run_block(struct cpu *cpu, struct block *block);
 void interp_run_single(struct cpu *cpu);

@@ -193,6 +193,13 @@ struct jit_opening {
     bool writes, window_writes;
 };
 
+/* What sets the indirect jumps of a mode and a generation apart from others. */
+#define JIT_SALTS 32
+struct jit_salt {
+    uint32_t mode, generation;
+    uint16_t id; /* 0: none */
+};
+
 struct jit_stats {
     uint64_t regions, insns, code_bytes, evictions, stale, revived;
     uint64_t links, exits_link, exits_jump, exits_other;
@@ -236,11 +243,8 @@ struct jit {
     struct jit_region *hash[JIT_HASH];
     struct jit_page_link *page_hash[JIT_HASH];
 
-    uint16_t salt_next;
-    struct {
-        uint32_t mode, generation;
-        uint16_t id;
-    } salts[16];
+    struct jit_salt salts[JIT_SALTS]; /* by hashed mode */
+    uint16_t salt_last;
     /* Bits of hashed page numbers that links and jumps of the current generation rest on. */
     uint64_t code_pages[MAPPING_COUNT][64];
 

@@ -97,21 +97,16 @@ void jit_set_salt(struct jit *jit)
 {
     uint32_t mode = jit->cpu->mode;
     uint32_t generation = jit->generation[jump_mapping(jit)];
-    unsigned at = 0;
-    while (at < G_N_ELEMENTS(jit->salts) && jit->salts[at].id && jit->salts[at].mode != mode)
-        at++;
-    if (at == G_N_ELEMENTS(jit->salts) || jit->salt_next == 0x7fff) {
-        jit_flush_jumps(jit);
-        memset(jit->salts, 0, sizeof(jit->salts));
-        jit->salt_next = 0;
-        at = 0;
+    struct jit_salt *salt = &jit->salts[(mode ^ mode >> 4) % JIT_SALTS];
+    if (unlikely(!salt->id || salt->mode != mode || salt->generation != generation)) {
+        if (jit->salt_last == 0x7fff) {
+            jit_flush_jumps(jit);
+            memset(jit->salts, 0, sizeof(jit->salts));
+            jit->salt_last = 0;
+        }
+        *salt = (struct jit_salt){mode, generation, ++jit->salt_last};
     }
-    if (!jit->salts[at].id || jit->salts[at].generation != generation) {
-        jit->salts[at].id = ++jit->salt_next;
-        jit->salts[at].mode = mode;
-        jit->salts[at].generation = generation;
-    }
-    jit->salt = (uint64_t)jit->salts[at].id << 48;
+    jit->salt = (uint64_t)salt->id << 48;
     jit->salt_mode = mode;
 }
 

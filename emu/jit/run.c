@@ -9,7 +9,10 @@
 #include <string.h>
 
 #define HOT        24          /* runs of a block before it is translated, unless told otherwise */
-#define CACHE_SIZE (24u << 20) /* bytes, unless told otherwise */
+#define CACHE_SIZE (20u << 20) /* bytes, unless told otherwise */
+/* Of decoded blocks: fewer than the interpreter alone has use for, since what is hot is translated.
+ */
+#define BLOCK_CACHE_SIZE (10u << 20)
 
 /* ---- pages that were written ----------------------------------------------------------------- */
 
@@ -193,7 +196,7 @@ static void destroy(struct cpu *cpu)
 
 static bool create(struct cpu *cpu, GError **error)
 {
-    if (!interp_create(cpu, error))
+    if (!interp_create(cpu, BLOCK_CACHE_SIZE, error))
         return false;
     struct jit *jit = low_memory_new(sizeof(*jit), error);
     if (!jit)

@@ -44,7 +44,8 @@ struct machine_config {
     uint64_t memory;  /* bytes, whole MiB */
     unsigned cpus;    /* 1 to MACHINE_MAX_CPUS */
     const char *engine, *cpu_model;
-    uint64_t code_cache; /* bytes that translated code may take, all CPUs together; 0: by default */
+    uint64_t
+        code_cache; /* bytes that translated code may take, all CPUs together; 0: 20 MiB each */
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
     const char *cdroms[MACHINE_MAX_CDROMS]; /* a drive each; the disc's image, NULL: none in it */

@@ -70,7 +70,7 @@ expect 0 compare disk.vhd disk.img
 
 echo "== a new disk, filled through it, by many at once"
 "$vhd" create new.vhd --size 60M
-start new.vhd --socket "$PWD/s" --once
+start new.vhd --socket "$PWD/s"
 for i in 0 1 2 3; do
     qemu-io -f raw -c "aio_write -P 0x1$i $((i * 15))M 5M" -c "aio_write -P 0x2$i $((i * 15 + 5))M 3M" -c "aio_flush" \
         -c flush "$uri" >q$i.log 2>&1 &
@@ -78,6 +78,11 @@ for i in 0 1 2 3; do
 done
 wait "${clients[@]}"
 ! grep -qi "fail\|error" q?.log || { cat q?.log; fail "parallel writers"; }
+kill $server
+wait $server || fail "it ended with $?"
+server=
+start new.vhd --socket "$PWD/s" --once
+qemu-io -r -f raw -c "read 0 4k" "$uri" >q.log 2>&1 || { cat q.log; fail "one client"; }
 wait $server || fail "--once: it ended with $?"
 server=
 "$vhd" convert --quiet new.vhd new.img --type raw
