@@ -165,7 +165,7 @@ enum emulator_end emulator_end(const char *folder)
         enum emulator_end end;
     } words[] = {
         {"poweroff", EMULATOR_END_POWEROFF},
-        {"failed",   EMULATOR_END_FAILED  },
+        {"failed", EMULATOR_END_FAILED},
     };
     g_autofree char *path = g_build_filename(folder, "exit", NULL);
     g_autofree char *text = NULL;

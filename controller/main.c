@@ -61,18 +61,18 @@ int main(int argc, char **argv)
     gboolean version = FALSE;
     int hours = 24;
     const GOptionEntry entries[] = {
-        {"data",         'd', 0, G_OPTION_ARG_FILENAME, &data,
-         "Where it keeps everything (default /var/lib/drover-controller)",                                     "DIR"         },
-        {"listen",       'l', 0, G_OPTION_ARG_STRING,   &listen,
-         "Address of the REST API (default 0.0.0.0:7443)",                                                     "ADDRESS:PORT"},
-        {"agent-listen", 'a', 0, G_OPTION_ARG_STRING,   &agents,
-         "Where agents dial (default tls+tcp://0.0.0.0:7444)",                                                 "URL"         },
-        {"advertise",    0,   0, G_OPTION_ARG_STRING,   &advertise,
-         "The address others reach it by, where that is not the one it listens at",                            "ADDRESS"     },
-        {"log-level",    0,   0, G_OPTION_ARG_STRING,   &level,     "error, warning, info (default) or debug",
-         "LEVEL"                                                                                                             },
-        {"hours",        0,   0, G_OPTION_ARG_INT,      &hours,     "With token create: how long it is good",  "N"           },
-        {"version",      0,   0, G_OPTION_ARG_NONE,     &version,   "Print the version",                       NULL          },
+        {"data", 'd', 0, G_OPTION_ARG_FILENAME, &data,
+         "Where it keeps everything (default /var/lib/drover-controller)", "DIR"},
+        {"listen", 'l', 0, G_OPTION_ARG_STRING, &listen,
+         "Address of the REST API (default 0.0.0.0:7443)", "ADDRESS:PORT"},
+        {"agent-listen", 'a', 0, G_OPTION_ARG_STRING, &agents,
+         "Where agents dial (default tls+tcp://0.0.0.0:7444)", "URL"},
+        {"advertise", 0, 0, G_OPTION_ARG_STRING, &advertise,
+         "The address others reach it by, where that is not the one it listens at", "ADDRESS"},
+        {"log-level", 0, 0, G_OPTION_ARG_STRING, &level, "error, warning, info (default) or debug",
+         "LEVEL"},
+        {"hours", 0, 0, G_OPTION_ARG_INT, &hours, "With token create: how long it is good", "N"},
+        {"version", 0, 0, G_OPTION_ARG_NONE, &version, "Print the version", NULL},
         G_OPTION_ENTRY_NULL,
     };
     g_autoptr(GOptionContext) options = g_option_context_new("[token create]");

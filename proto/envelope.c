@@ -9,14 +9,14 @@
 G_DEFINE_QUARK(message - error - quark, message_error)
 
 static const struct message_kind message_kinds[] = {
-    {CLUSTER__MESSAGE_KIND__KIND_HELLO,    "hello",    &cluster__hello_request__descriptor,
-     &cluster__hello_reply__descriptor   },
+    {CLUSTER__MESSAGE_KIND__KIND_HELLO, "hello", &cluster__hello_request__descriptor,
+     &cluster__hello_reply__descriptor},
     {CLUSTER__MESSAGE_KIND__KIND_REGISTER, "register", &cluster__register_request__descriptor,
      &cluster__register_reply__descriptor},
-    {CLUSTER__MESSAGE_KIND__KIND_PULL,     "pull",     &cluster__pull_request__descriptor,
-     &cluster__assignment__descriptor    },
-    {CLUSTER__MESSAGE_KIND__KIND_REPORT,   "report",   &cluster__report__descriptor,
-     &cluster__report_reply__descriptor  },
+    {CLUSTER__MESSAGE_KIND__KIND_PULL, "pull", &cluster__pull_request__descriptor,
+     &cluster__assignment__descriptor},
+    {CLUSTER__MESSAGE_KIND__KIND_REPORT, "report", &cluster__report__descriptor,
+     &cluster__report_reply__descriptor},
 };
 
 const struct message_kind *message_kind_find(Cluster__MessageKind kind)

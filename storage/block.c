@@ -155,7 +155,7 @@ static bool child_format(enum block_format parent, enum block_format *ret_child)
     static const struct {
         enum block_format first, last;
     } families[] = {
-        {BLOCK_FORMAT_VHD_FIXED,  BLOCK_FORMAT_VHD_DIFFERENCING },
+        {BLOCK_FORMAT_VHD_FIXED, BLOCK_FORMAT_VHD_DIFFERENCING},
         {BLOCK_FORMAT_VHDX_FIXED, BLOCK_FORMAT_VHDX_DIFFERENCING},
     };
 

@@ -379,8 +379,7 @@ static void set_timer(struct block_queue *queue)
     struct block_request *first = g_queue_peek_head(&queue->delayed);
     int64_t when = first ? MAX(first->not_before, 1) : 0;
     struct itimerspec timer = {
-        .it_value = {.tv_sec = when / G_USEC_PER_SEC, .tv_nsec = when % G_USEC_PER_SEC * 1000}
-    };
+        .it_value = {.tv_sec = when / G_USEC_PER_SEC, .tv_nsec = when % G_USEC_PER_SEC * 1000}};
 
     timerfd_settime(queue->timer_fd, TFD_TIMER_ABSTIME, &timer, NULL);
 }

@@ -208,7 +208,7 @@ static bool check_entry(struct vhdx *vhdx, uint32_t index, uint64_t file_size, G
 static GArray *gather(struct vhdx *vhdx, uint64_t file_size, GError **error)
 {
     const struct vhdx_range own[] = {
-        {0,                       VHDX_MIB               },
+        {0, VHDX_MIB},
         {vhdx->header.log_offset, vhdx->header.log_length},
         vhdx->regions.bat,
         vhdx->regions.metadata,
@@ -362,7 +362,7 @@ static bool vhdx_create(struct host_file *file, const struct block_create_option
 {
     struct vhdx_regions regions = {
         .metadata = {VHDX_MIB * 2, METADATA_BYTES},
-        .bat = {VHDX_MIB * 3, 0             },
+        .bat = {VHDX_MIB * 3, 0},
     };
     g_autoptr(GByteArray) locator = NULL, encoded = NULL;
     struct vhdx_metadata m;

@@ -349,17 +349,17 @@ static const struct {
     uint32_t flags;
 } items[ITEM_COUNT] = {
     [ITEM_FILE_PARAMETERS] = {GUID(0xcaa16737u, 0xfa36, 0x4d43, 0xb3b6, 0x33f0aa44e76bull), 8,
-                              FLAG_REQUIRED                    },
+                              FLAG_REQUIRED},
     [ITEM_SIZE] = {GUID(0x2fa54224u, 0xcd1b, 0x4876, 0xb211, 0x5dbed83bf4b8ull), 8,
-                              FLAG_REQUIRED | FLAG_VIRTUAL_DISK},
+                   FLAG_REQUIRED | FLAG_VIRTUAL_DISK},
     [ITEM_DISK_ID] = {GUID(0xbeca12abu, 0xb2e6, 0x4523, 0x93ef, 0xc309e000c746ull), 16,
-                              FLAG_REQUIRED | FLAG_VIRTUAL_DISK},
+                      FLAG_REQUIRED | FLAG_VIRTUAL_DISK},
     [ITEM_SECTOR_SIZE] = {GUID(0x8141bf1du, 0xa96f, 0x4709, 0xba47, 0xf233a8faab5full), 4,
-                              FLAG_REQUIRED | FLAG_VIRTUAL_DISK},
+                          FLAG_REQUIRED | FLAG_VIRTUAL_DISK},
     [ITEM_PHYSICAL_SIZE] = {GUID(0xcda348c7u, 0x445d, 0x4471, 0x9cc9, 0xe9885251c556ull), 4,
-                              FLAG_REQUIRED | FLAG_VIRTUAL_DISK},
+                            FLAG_REQUIRED | FLAG_VIRTUAL_DISK},
     [ITEM_LOCATOR] = {GUID(0xa8d35f2du, 0xb30b, 0x454d, 0xabf7, 0xd3d84834ab0cull), 0,
-                              FLAG_REQUIRED                    },
+                      FLAG_REQUIRED},
 };
 
 static enum item find_item(const uint8_t *guid)

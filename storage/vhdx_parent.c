@@ -110,14 +110,11 @@ GByteArray *vhdx_parent_describe(const char *child_path, struct block_device *pa
         return NULL;
     if (!vhdx_guid_is_zero(vhdx_of(parent)->next_data_guid))
         next = vhdx_guid_text(vhdx_of(parent)->next_data_guid);
-    return encode(
-        (const char *const[][2]){
-            {"parent_linkage",      linkage },
-            {"relative_path",       relative},
-            {"absolute_win32_path", absolute},
-            {"parent_linkage2",     next    }
-    },
-        next ? 4 : 3, error);
+    return encode((const char *const[][2]){{"parent_linkage", linkage},
+                                           {"relative_path", relative},
+                                           {"absolute_win32_path", absolute},
+                                           {"parent_linkage2", next}},
+                  next ? 4 : 3, error);
 }
 
 /* ---- finding ----------------------------------------------------------------------------------

@@ -87,31 +87,31 @@ enum family {
     FAMILY_COUNT
 };
 static const struct metric families[FAMILY_COUNT] = {
-    [BUILD] = {"drover_build_info",                   METRIC_GAUGE,     "The version of this program; always 1."       },
-    [VM_INFO] = {"drover_vm_info",                      METRIC_GAUGE,     "A virtual machine, where it is and its phase."},
-    [VMS] = {"drover_vms",                          METRIC_GAUGE,     "Virtual machines in a phase."                 },
-    [HOSTS] = {"drover_hosts",                        METRIC_GAUGE,     "Hosts that report (ready) and that do not."   },
-    [MIGRATIONS] = {"drover_migrations",                   METRIC_GAUGE,     "Migrations in a phase, of the last day."      },
-    [MIGRATION_DONE] = {"drover_migration_done_bytes",         METRIC_GAUGE,
-               "Bytes copied by a migration under way."                                                                },
-    [MIGRATION_LEFT] = {"drover_migration_left_bytes",         METRIC_GAUGE,
-               "Bytes a migration under way has still to copy."                                                        },
-    [DISK_ALLOCATED] = {"drover_disk_allocated_bytes",         METRIC_GAUGE,
-               "Bytes a disk takes on its host."                                                                       },
-    [SCHEDULING] = {"drover_scheduling_duration_seconds",  METRIC_HISTOGRAM,
-               "From a machine's wish to run to its having a host."                                                    },
-    [REQUESTS] = {"drover_api_requests_total",           METRIC_COUNTER,   "Answered REST requests."                      },
-    [WATCHES] = {"drover_api_watches",                  METRIC_GAUGE,     "Watches that are open."                       },
-    [STREAMS] = {"drover_api_streams",                  METRIC_GAUGE,     "Consoles and logs that are open."             },
-    [MESSAGES] = {"drover_agent_messages_total",         METRIC_COUNTER,
-               "Authenticated messages of agents."                                                                     },
+    [BUILD] = {"drover_build_info", METRIC_GAUGE, "The version of this program; always 1."},
+    [VM_INFO] = {"drover_vm_info", METRIC_GAUGE, "A virtual machine, where it is and its phase."},
+    [VMS] = {"drover_vms", METRIC_GAUGE, "Virtual machines in a phase."},
+    [HOSTS] = {"drover_hosts", METRIC_GAUGE, "Hosts that report (ready) and that do not."},
+    [MIGRATIONS] = {"drover_migrations", METRIC_GAUGE, "Migrations in a phase, of the last day."},
+    [MIGRATION_DONE] = {"drover_migration_done_bytes", METRIC_GAUGE,
+                        "Bytes copied by a migration under way."},
+    [MIGRATION_LEFT] = {"drover_migration_left_bytes", METRIC_GAUGE,
+                        "Bytes a migration under way has still to copy."},
+    [DISK_ALLOCATED] = {"drover_disk_allocated_bytes", METRIC_GAUGE,
+                        "Bytes a disk takes on its host."},
+    [SCHEDULING] = {"drover_scheduling_duration_seconds", METRIC_HISTOGRAM,
+                    "From a machine's wish to run to its having a host."},
+    [REQUESTS] = {"drover_api_requests_total", METRIC_COUNTER, "Answered REST requests."},
+    [WATCHES] = {"drover_api_watches", METRIC_GAUGE, "Watches that are open."},
+    [STREAMS] = {"drover_api_streams", METRIC_GAUGE, "Consoles and logs that are open."},
+    [MESSAGES] = {"drover_agent_messages_total", METRIC_COUNTER,
+                  "Authenticated messages of agents."},
     [MESSAGES_REFUSED] = {"drover_agent_messages_refused_total", METRIC_COUNTER,
-               "Messages at the agents' port that were refused."                                                       },
-    [REVISION] = {"drover_store_revision",               METRIC_GAUGE,     "The store's revision."                        },
-    [RECONCILES] = {"drover_reconcile_passes_total",       METRIC_COUNTER,   "Passes over all objects."                     },
-    [STORE_ERRORS] = {"drover_store_errors_total",           METRIC_COUNTER,   "Writes that failed."                          },
-    [START_TIME] = {"drover_start_time_seconds",           METRIC_GAUGE,
-               "When this program was started, in seconds since 1970."                                                 },
+                          "Messages at the agents' port that were refused."},
+    [REVISION] = {"drover_store_revision", METRIC_GAUGE, "The store's revision."},
+    [RECONCILES] = {"drover_reconcile_passes_total", METRIC_COUNTER, "Passes over all objects."},
+    [STORE_ERRORS] = {"drover_store_errors_total", METRIC_COUNTER, "Writes that failed."},
+    [START_TIME] = {"drover_start_time_seconds", METRIC_GAUGE,
+                    "When this program was started, in seconds since 1970."},
 };
 
 static void write_counts(GString *out, enum family family, const char *label, GHashTable *counts)
@@ -217,10 +217,10 @@ static void write_messages(GString *out, const struct message_server *server)
         const char *reason;
         uint64_t count;
     } refused[] = {
-        {"malformed",       stats.malformed      },
+        {"malformed", stats.malformed},
         {"unauthenticated", stats.unauthenticated},
-        {"replayed",        stats.replayed       },
-        {"no_session",      stats.no_session     },
+        {"replayed", stats.replayed},
+        {"no_session", stats.no_session},
     };
     metrics_family(out, &families[MESSAGES_REFUSED]);
     for (size_t i = 0; i < G_N_ELEMENTS(refused); i++)
@@ -251,12 +251,12 @@ void info_metrics(struct api_call *call)
         enum family family;
         double value;
     } simple[] = {
-        {WATCHES,      api->watchers->len                                   },
-        {STREAMS,      api->relays->len                                     },
-        {REVISION,     (double)store_revision(registry_store(api->registry))},
-        {RECONCILES,   (double)cluster->reconciles                          },
-        {STORE_ERRORS, (double)cluster->store_errors                        },
-        {START_TIME,   (double)api->started                                 },
+        {WATCHES, api->watchers->len},
+        {STREAMS, api->relays->len},
+        {REVISION, (double)store_revision(registry_store(api->registry))},
+        {RECONCILES, (double)cluster->reconciles},
+        {STORE_ERRORS, (double)cluster->store_errors},
+        {START_TIME, (double)api->started},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(simple); i++)
         metrics_simple(out, &families[simple[i].family], simple[i].value);

@@ -15,36 +15,36 @@
 #define IDLE_SECONDS 60
 
 static const struct api_route routes[] = {
-    {EVHTTP_REQ_GET,    "/healthz",                                               info_health,       true },
-    {EVHTTP_REQ_GET,    "/metrics",                                               info_metrics,      true },
-    {EVHTTP_REQ_GET,    "/api/v1/ca",                                             join_ca,           true },
-    {EVHTTP_REQ_POST,   "/api/v1/join",                                           join_host,         true },
-    {EVHTTP_REQ_GET,    "/api/v1/streams/{name}",                                 relay_agent,       true },
-    {EVHTTP_REQ_GET,    "/api/v1/version",                                        info_version,      false},
-    {EVHTTP_REQ_GET,    "/api/v1/cluster-info",                                   info_cluster,      false},
-    {EVHTTP_REQ_GET,    "/api/v1/kinds",                                          info_kinds,        false},
-    {EVHTTP_REQ_GET,    "/api/v1/jointokens",                                     join_token_list,   false},
-    {EVHTTP_REQ_POST,   "/api/v1/jointokens",                                     join_token_create, false},
-    {EVHTTP_REQ_DELETE, "/api/v1/jointokens/{name}",                              join_token_delete, false},
-    {EVHTTP_REQ_POST,   "/api/v1/apply",                                          apply_handle,      false},
-    {EVHTTP_REQ_POST,   "/api/v1/namespaces/{ns}/virtualmachines/{name}/start",   action_start,      false},
-    {EVHTTP_REQ_POST,   "/api/v1/namespaces/{ns}/virtualmachines/{name}/stop",    action_stop,       false},
-    {EVHTTP_REQ_POST,   "/api/v1/namespaces/{ns}/virtualmachines/{name}/restart", action_restart,
-     false                                                                                                },
-    {EVHTTP_REQ_POST,   "/api/v1/namespaces/{ns}/virtualmachines/{name}/migrate", action_migrate,
-     false                                                                                                },
-    {EVHTTP_REQ_GET,    "/api/v1/namespaces/{ns}/virtualmachines/{name}/console", relay_console,
-     false                                                                                                },
-    {EVHTTP_REQ_GET,    "/api/v1/namespaces/{ns}/virtualmachines/{name}/log",     relay_log,         false},
-    {EVHTTP_REQ_GET,    "/api/v1/namespaces/{ns}/{plural}",                       objects_list,      false},
-    {EVHTTP_REQ_POST,   "/api/v1/namespaces/{ns}/{plural}",                       objects_create,    false},
-    {EVHTTP_REQ_GET,    "/api/v1/namespaces/{ns}/{plural}/{name}",                objects_get,       false},
-    {EVHTTP_REQ_PUT,    "/api/v1/namespaces/{ns}/{plural}/{name}",                objects_update,    false},
-    {EVHTTP_REQ_DELETE, "/api/v1/namespaces/{ns}/{plural}/{name}",                objects_delete,    false},
-    {EVHTTP_REQ_GET,    "/api/v1/{plural}",                                       objects_list,      false},
-    {EVHTTP_REQ_GET,    "/api/v1/{plural}/{name}",                                objects_get,       false},
-    {EVHTTP_REQ_PUT,    "/api/v1/{plural}/{name}",                                objects_update,    false},
-    {EVHTTP_REQ_DELETE, "/api/v1/{plural}/{name}",                                objects_delete,    false},
+    {EVHTTP_REQ_GET, "/healthz", info_health, true},
+    {EVHTTP_REQ_GET, "/metrics", info_metrics, true},
+    {EVHTTP_REQ_GET, "/api/v1/ca", join_ca, true},
+    {EVHTTP_REQ_POST, "/api/v1/join", join_host, true},
+    {EVHTTP_REQ_GET, "/api/v1/streams/{name}", relay_agent, true},
+    {EVHTTP_REQ_GET, "/api/v1/version", info_version, false},
+    {EVHTTP_REQ_GET, "/api/v1/cluster-info", info_cluster, false},
+    {EVHTTP_REQ_GET, "/api/v1/kinds", info_kinds, false},
+    {EVHTTP_REQ_GET, "/api/v1/jointokens", join_token_list, false},
+    {EVHTTP_REQ_POST, "/api/v1/jointokens", join_token_create, false},
+    {EVHTTP_REQ_DELETE, "/api/v1/jointokens/{name}", join_token_delete, false},
+    {EVHTTP_REQ_POST, "/api/v1/apply", apply_handle, false},
+    {EVHTTP_REQ_POST, "/api/v1/namespaces/{ns}/virtualmachines/{name}/start", action_start, false},
+    {EVHTTP_REQ_POST, "/api/v1/namespaces/{ns}/virtualmachines/{name}/stop", action_stop, false},
+    {EVHTTP_REQ_POST, "/api/v1/namespaces/{ns}/virtualmachines/{name}/restart", action_restart,
+     false},
+    {EVHTTP_REQ_POST, "/api/v1/namespaces/{ns}/virtualmachines/{name}/migrate", action_migrate,
+     false},
+    {EVHTTP_REQ_GET, "/api/v1/namespaces/{ns}/virtualmachines/{name}/console", relay_console,
+     false},
+    {EVHTTP_REQ_GET, "/api/v1/namespaces/{ns}/virtualmachines/{name}/log", relay_log, false},
+    {EVHTTP_REQ_GET, "/api/v1/namespaces/{ns}/{plural}", objects_list, false},
+    {EVHTTP_REQ_POST, "/api/v1/namespaces/{ns}/{plural}", objects_create, false},
+    {EVHTTP_REQ_GET, "/api/v1/namespaces/{ns}/{plural}/{name}", objects_get, false},
+    {EVHTTP_REQ_PUT, "/api/v1/namespaces/{ns}/{plural}/{name}", objects_update, false},
+    {EVHTTP_REQ_DELETE, "/api/v1/namespaces/{ns}/{plural}/{name}", objects_delete, false},
+    {EVHTTP_REQ_GET, "/api/v1/{plural}", objects_list, false},
+    {EVHTTP_REQ_GET, "/api/v1/{plural}/{name}", objects_get, false},
+    {EVHTTP_REQ_PUT, "/api/v1/{plural}/{name}", objects_update, false},
+    {EVHTTP_REQ_DELETE, "/api/v1/{plural}/{name}", objects_delete, false},
 };
 
 /* ---- answers --------------------------------------------------------------------------------- */
@@ -53,17 +53,12 @@ static const struct {
     int code;
     const char *reason;
 } errors[API_ERROR_COUNT] = {
-    [API_BAD_REQUEST] = {400, "BadRequest"      },
-      [API_UNAUTHORIZED] = {401, "Unauthorized"    },
-    [API_NOT_FOUND] = {404, "NotFound"        },
-      [API_METHOD] = {405, "MethodNotAllowed"},
-    [API_EXISTS] = {409, "AlreadyExists"   },
-      [API_CONFLICT] = {409, "Conflict"        },
-    [API_EXPIRED] = {410, "Expired"         },
-      [API_INVALID] = {422, "Invalid"         },
-    [API_INTERNAL] = {500, "Internal"        },
-      [API_UNAVAILABLE] = {503, "Unavailable"     },
-    [API_TIMEOUT] = {504, "Timeout"         },
+    [API_BAD_REQUEST] = {400, "BadRequest"}, [API_UNAUTHORIZED] = {401, "Unauthorized"},
+    [API_NOT_FOUND] = {404, "NotFound"},     [API_METHOD] = {405, "MethodNotAllowed"},
+    [API_EXISTS] = {409, "AlreadyExists"},   [API_CONFLICT] = {409, "Conflict"},
+    [API_EXPIRED] = {410, "Expired"},        [API_INVALID] = {422, "Invalid"},
+    [API_INTERNAL] = {500, "Internal"},      [API_UNAVAILABLE] = {503, "Unavailable"},
+    [API_TIMEOUT] = {504, "Timeout"},
 };
 
 static const char *method_name(struct evhttp_request *request)
@@ -72,9 +67,9 @@ static const char *method_name(struct evhttp_request *request)
         enum evhttp_cmd_type method;
         const char *name;
     } names[] = {
-        {EVHTTP_REQ_GET,    "GET"   },
-        {EVHTTP_REQ_POST,   "POST"  },
-        {EVHTTP_REQ_PUT,    "PUT"   },
+        {EVHTTP_REQ_GET, "GET"},
+        {EVHTTP_REQ_POST, "POST"},
+        {EVHTTP_REQ_PUT, "PUT"},
         {EVHTTP_REQ_DELETE, "DELETE"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(names); i++)

@@ -80,7 +80,7 @@ static void converse(struct upgraded *stream)
 {
     struct pollfd fds[] = {
         {.fd = upgraded_fd(stream), .events = POLLIN},
-        {.fd = STDIN_FILENO,        .events = POLLIN},
+        {.fd = STDIN_FILENO, .events = POLLIN},
     };
     enum input input = INPUT_MORE;
 

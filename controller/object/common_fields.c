@@ -1,9 +1,9 @@
 #include "controller/object/common_fields.h"
 
 static const struct field owner_fields[] = {
-    {.name = "kind",                             .type = FIELD_STRING, .doc = "Its kind."},
-    {.name = "name",                        .type = FIELD_NAME, .doc = "Its name, in the same namespace."},
-    {.name = "uid",                             .type = FIELD_STRING, .doc = "Its uid."},
+    {.name = "kind", .type = FIELD_STRING, .doc = "Its kind."},
+    {.name = "name", .type = FIELD_NAME, .doc = "Its name, in the same namespace."},
+    {.name = "uid", .type = FIELD_STRING, .doc = "Its uid."},
     {0},
 };
 
@@ -46,10 +46,10 @@ static const struct field owner_fields[] = {
 const struct field metadata_fields[] = {
     METADATA_NAME,
     {.name = "namespace",
-      .type = FIELD_NAME,
-      .flags = FIELD_IMMUTABLE,
-      .default_json = "\"default\"",
-      .doc = "Names are unique within a namespace and kind."},
+     .type = FIELD_NAME,
+     .flags = FIELD_IMMUTABLE,
+     .default_json = "\"default\"",
+     .doc = "Names are unique within a namespace and kind."},
     METADATA_COMMON,
     {0},
 };
@@ -61,10 +61,10 @@ const struct field cluster_metadata_fields[] = {
 };
 
 const struct field condition_fields[] = {
-    {.name = "type",                                .type = FIELD_STRING, .doc = "What it is about: Ready, Scheduled."},
+    {.name = "type", .type = FIELD_STRING, .doc = "What it is about: Ready, Scheduled."},
     {.name = "status", .type = FIELD_STRING, .doc = "True, False or Unknown."},
-    {.name = "reason",                              .type = FIELD_STRING, .doc = "Why, in one word for programs."},
-    {.name = "message",             .type = FIELD_STRING, .doc = "Why, for people."},
-    {.name = "lastTransitionTime",                              .type = FIELD_TIME, .doc = "When status changed last."},
-    {0     },
+    {.name = "reason", .type = FIELD_STRING, .doc = "Why, in one word for programs."},
+    {.name = "message", .type = FIELD_STRING, .doc = "Why, for people."},
+    {.name = "lastTransitionTime", .type = FIELD_TIME, .doc = "When status changed last."},
+    {0},
 };

@@ -21,7 +21,7 @@ static const struct field source_fields[] = {
      .type = FIELD_STRING,
      .flags = FIELD_NOT_YET,
      .doc = "Images are not fetched yet: put the file in the host's image directory."},
-    {0                      },
+    {0},
 };
 
 static const struct field spec_fields[] = {
@@ -61,7 +61,7 @@ static const struct field spec_fields[] = {
      .type = FIELD_STRING,
      .flags = FIELD_NOT_YET,
      .doc = "There are no Image objects yet: use source: {file: NAME}."},
-    {0           },
+    {0},
 };
 
 static const struct field status_fields[] = {
@@ -69,14 +69,14 @@ static const struct field status_fields[] = {
      .type = FIELD_STRING,
      .doc = "Pending (no host yet), Creating, Ready, Moving, Failed, Deleting or Unknown (its host "
             "is silent)."},
-    {.name = "host",                  .type = FIELD_NAME, .doc = "The one host that has it."},
-    {.name = "sizeBytes",                        .type = FIELD_INTEGER, .doc = "Bytes the guest sees."},
-    {.name = "allocatedBytes",   .type = FIELD_INTEGER, .doc = "Bytes it takes on the host."},
-    {.name = "machine",                   .type = FIELD_NAME, .doc = "The machine that has it attached."},
+    {.name = "host", .type = FIELD_NAME, .doc = "The one host that has it."},
+    {.name = "sizeBytes", .type = FIELD_INTEGER, .doc = "Bytes the guest sees."},
+    {.name = "allocatedBytes", .type = FIELD_INTEGER, .doc = "Bytes it takes on the host."},
+    {.name = "machine", .type = FIELD_NAME, .doc = "The machine that has it attached."},
     {.name = "sha256",
      .type = FIELD_STRING,
      .doc = "Of its file when it was last moved between hosts."},
-    {.name = "message",              .type = FIELD_STRING, .doc = "Why it failed, or what it waits for."},
+    {.name = "message", .type = FIELD_STRING, .doc = "Why it failed, or what it waits for."},
     OBJECT_CONDITIONS,
     {0},
 };
@@ -84,10 +84,10 @@ static const struct field status_fields[] = {
 static const struct field fields[] = {
     OBJECT_HEAD(metadata_fields),
     {.name = "spec",
-                       .type = FIELD_OBJECT,
-                       .flags = FIELD_REQUIRED,
-                       .children = spec_fields,
-                       .doc = "The disk as it should be."},
+     .type = FIELD_OBJECT,
+     .flags = FIELD_REQUIRED,
+     .children = spec_fields,
+     .doc = "The disk as it should be."},
     OBJECT_STATUS(status_fields, "The disk as it is."),
     {0},
 };
@@ -117,14 +117,10 @@ static void check(const json_t *object, GPtrArray *problems)
 
 static const char *const short_names[] = {"disk", NULL};
 static const struct kind_column columns[] = {
-    {"PHASE",     "status.phase", false},
-    {"HOST",      "status.host", false},
-    {"SIZE",      "status.sizeBytes", false},
-    {"ALLOCATED",      "status.allocatedBytes", false},
-    {"MACHINE",      "status.machine", false},
-    {"TYPE",      "spec.type", true},
-    {"MESSAGE", "status.message", true},
-    {0     },
+    {"PHASE", "status.phase", false},     {"HOST", "status.host", false},
+    {"SIZE", "status.sizeBytes", false},  {"ALLOCATED", "status.allocatedBytes", false},
+    {"MACHINE", "status.machine", false}, {"TYPE", "spec.type", true},
+    {"MESSAGE", "status.message", true},  {0},
 };
 const struct kind kind_disk = {
     .name = "Disk",

@@ -76,10 +76,10 @@ static void append_type(GString *out, const struct field *field)
         unsigned flag;
         const char *text;
     } flags[] = {
-        {FIELD_REQUIRED,  ", required"               },
+        {FIELD_REQUIRED, ", required"},
         {FIELD_IMMUTABLE, ", cannot be changed later"},
-        {FIELD_READ_ONLY, ", read-only"              },
-        {FIELD_NOT_YET,   ", not yet"                },
+        {FIELD_READ_ONLY, ", read-only"},
+        {FIELD_NOT_YET, ", not yet"},
     };
     g_string_append(out, field_type_name(field->type));
     append_range(out, field);

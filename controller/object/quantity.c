@@ -8,17 +8,17 @@ struct unit {
     uint64_t bytes;
 };
 static const struct unit units[] = {
-    {"",   1                         },
-    {"Ki", UINT64_C(1) << 10         },
-    {"Mi", UINT64_C(1) << 20         },
-    {"Gi", UINT64_C(1) << 30         },
-    {"Ti", UINT64_C(1) << 40         },
-    {"Pi", UINT64_C(1) << 50         },
-    {"k",  1000                      },
-    {"M",  1000000                   },
-    {"G",  UINT64_C(1000000000)      },
-    {"T",  UINT64_C(1000000000000)   },
-    {"P",  UINT64_C(1000000000000000)},
+    {"", 1},
+    {"Ki", UINT64_C(1) << 10},
+    {"Mi", UINT64_C(1) << 20},
+    {"Gi", UINT64_C(1) << 30},
+    {"Ti", UINT64_C(1) << 40},
+    {"Pi", UINT64_C(1) << 50},
+    {"k", 1000},
+    {"M", 1000000},
+    {"G", UINT64_C(1000000000)},
+    {"T", UINT64_C(1000000000000)},
+    {"P", UINT64_C(1000000000000000)},
 };
 
 static const struct unit *unit_find(const char *suffix)
@@ -36,11 +36,7 @@ static const char *unit_meant(const char *suffix)
         char letter;
         const char *binary, *decimal;
     } meant[] = {
-        {'k', "Ki", "k"},
-        {'m', "Mi", "M"},
-        {'g', "Gi", "G"},
-        {'t', "Ti", "T"},
-        {'p', "Pi", "P"},
+        {'k', "Ki", "k"}, {'m', "Mi", "M"}, {'g', "Gi", "G"}, {'t', "Ti", "T"}, {'p', "Pi", "P"},
     };
     if (g_ascii_strcasecmp(suffix, "b") == 0 || g_ascii_strcasecmp(suffix, "bytes") == 0)
         return "";

@@ -62,7 +62,7 @@ static const struct field disk_fields[] = {
      .default_json = "\"ide\"",
      .doc = "What it is attached to. IDE holds four: first master, first slave, second master, "
             "second slave, in the order of the list."},
-    {0                      },
+    {0},
 };
 
 static const struct field placement_fields[] = {
@@ -77,7 +77,7 @@ static const struct field placement_fields[] = {
      .type = FIELD_OBJECT,
      .flags = FIELD_NOT_YET,
      .doc = "Placement beside or apart from other machines cannot be asked for yet."},
-    {0                                              },
+    {0},
 };
 
 static const struct field spec_fields[] = {
@@ -123,7 +123,7 @@ static const struct field spec_fields[] = {
      .type = FIELD_LIST,
      .flags = FIELD_NOT_YET,
      .doc = "Machines have no networks yet."},
-    {0                                                                 },
+    {0},
 };
 
 static const struct field status_fields[] = {
@@ -134,24 +134,24 @@ static const struct field status_fields[] = {
     {.name = "host",
      .type = FIELD_NAME,
      .doc = "The host that owns it and its disks. There is never more than one."},
-    {.name = "message",                                                                           .type = FIELD_STRING, .doc = "What it waits for, or why it failed."},
-    {.name = "power",              .type = FIELD_STRING, .doc = "On or Off: what start and stop last said."},
-    {.name = "startId",                                                                        .type = FIELD_INTEGER, .doc = "Counts its starts."},
-    {.name = "restarts",                                           .type = FIELD_INTEGER, .doc = "Starts after it ended by itself."},
-    {.name = "startedAt",                                                                          .type = FIELD_TIME, .doc = "Since when it runs."},
-    {.name = "engine",                                      .type = FIELD_STRING, .doc = "What executes its instructions."},
-    {.name = "migration",                                                                        .type = FIELD_NAME, .doc = "The Migration that moves it now."},
+    {.name = "message", .type = FIELD_STRING, .doc = "What it waits for, or why it failed."},
+    {.name = "power", .type = FIELD_STRING, .doc = "On or Off: what start and stop last said."},
+    {.name = "startId", .type = FIELD_INTEGER, .doc = "Counts its starts."},
+    {.name = "restarts", .type = FIELD_INTEGER, .doc = "Starts after it ended by itself."},
+    {.name = "startedAt", .type = FIELD_TIME, .doc = "Since when it runs."},
+    {.name = "engine", .type = FIELD_STRING, .doc = "What executes its instructions."},
+    {.name = "migration", .type = FIELD_NAME, .doc = "The Migration that moves it now."},
     OBJECT_CONDITIONS,
-    {0                                                            },
+    {0},
 };
 
 static const struct field fields[] = {
     OBJECT_HEAD(metadata_fields),
     {.name = "spec",
-                       .type = FIELD_OBJECT,
-                       .flags = FIELD_REQUIRED,
-                       .children = spec_fields,
-                       .doc = "The machine as it should be. Changes take effect at its next start."},
+     .type = FIELD_OBJECT,
+     .flags = FIELD_REQUIRED,
+     .children = spec_fields,
+     .doc = "The machine as it should be. Changes take effect at its next start."},
     OBJECT_STATUS(status_fields, "The machine as it is."),
     {0},
 };
@@ -179,14 +179,10 @@ static void check(const json_t *object, GPtrArray *problems)
 
 static const char *const short_names[] = {"vm", "vms", "machine", "machines", NULL};
 static const struct kind_column columns[] = {
-    {"PHASE",  "status.phase", false},
-    {"HOST",   "status.host", false},
-    {"CORES",   "spec.cpu.cores", false},
-    {"MEMORY",   "spec.memory", false},
-    {"STRATEGY",  "spec.runStrategy", true},
-    {"RESTARTS",   "status.restarts", true},
-    {"MESSAGE", "status.message", true},
-    {0  },
+    {"PHASE", "status.phase", false},       {"HOST", "status.host", false},
+    {"CORES", "spec.cpu.cores", false},     {"MEMORY", "spec.memory", false},
+    {"STRATEGY", "spec.runStrategy", true}, {"RESTARTS", "status.restarts", true},
+    {"MESSAGE", "status.message", true},    {0},
 };
 const struct kind kind_virtualmachine = {
     .name = "VirtualMachine",

@@ -62,9 +62,9 @@ static const struct handler {
     bool before_register;
     void (*handle)(struct cluster *cluster, struct message_request *request);
 } handlers[] = {
-    {CLUSTER__MESSAGE_KIND__KIND_REGISTER, true,  handle_register},
-    {CLUSTER__MESSAGE_KIND__KIND_PULL,     false, handle_pull    },
-    {CLUSTER__MESSAGE_KIND__KIND_REPORT,   false, handle_report  },
+    {CLUSTER__MESSAGE_KIND__KIND_REGISTER, true, handle_register},
+    {CLUSTER__MESSAGE_KIND__KIND_PULL, false, handle_pull},
+    {CLUSTER__MESSAGE_KIND__KIND_REPORT, false, handle_report},
 };
 
 void agents_handle(struct message_request *request, void *user_data)

@@ -34,18 +34,18 @@ static void take_capacity(json_t *draft, const Cluster__RegisterRequest *request
         const char *path;
         uint64_t value;
     } numbers[] = {
-        {"status.capacity.cpus",            request->cpus             },
-        {"status.capacity.memoryBytes",     request->memory_bytes     },
-        {"status.capacity.diskBytes",       request->disk_bytes       },
+        {"status.capacity.cpus", request->cpus},
+        {"status.capacity.memoryBytes", request->memory_bytes},
+        {"status.capacity.diskBytes", request->disk_bytes},
         {"status.capacity.machineMaxCores", request->machine_max_cores},
     };
     const struct {
         const char *path, *value;
     } texts[] = {
-        {"status.version",         request->version         },
-        {"status.bootId",          request->boot_id         },
+        {"status.version", request->version},
+        {"status.bootId", request->boot_id},
         {"status.transferAddress", request->transfer_address},
-        {"status.metricsAddress",  request->metrics_address },
+        {"status.metricsAddress", request->metrics_address},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(numbers); i++)
         object_set_integer(draft, numbers[i].path, (json_int_t)MIN(numbers[i].value, INT64_MAX));

@@ -379,15 +379,11 @@ static const struct step {
     void (*run)(struct move *move);
     bool can_abort; /* before the commit */
 } steps[] = {
-    {"Pending",    step_pending,    true },
-    {"Stopping",   step_stopping,   true },
-    {"Copying",    step_copying,    true },
-    {"Verifying",  step_verifying,  true },
-    {"Committing", step_committing, true },
-    {"Starting",   step_starting,   false},
-    {"Succeeded",  step_succeeded,  false},
-    {"Aborting",   step_aborting,   false},
-    {"Failed",     step_failed,     false},
+    {"Pending", step_pending, true},       {"Stopping", step_stopping, true},
+    {"Copying", step_copying, true},       {"Verifying", step_verifying, true},
+    {"Committing", step_committing, true}, {"Starting", step_starting, false},
+    {"Succeeded", step_succeeded, false},  {"Aborting", step_aborting, false},
+    {"Failed", step_failed, false},
 };
 
 /* Reasons to give up that hold in every phase before the commit. */

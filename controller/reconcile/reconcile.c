@@ -11,10 +11,10 @@ static const struct reconciler {
     const struct kind *kind;
     void (*run)(struct cluster *cluster, json_t *object);
 } reconcilers[] = {
-    {&kind_host,           host_reconcile     },
-    {&kind_disk,           disk_reconcile     },
-    {&kind_migration,      migration_reconcile},
-    {&kind_virtualmachine, machine_reconcile  },
+    {&kind_host, host_reconcile},
+    {&kind_disk, disk_reconcile},
+    {&kind_migration, migration_reconcile},
+    {&kind_virtualmachine, machine_reconcile},
 };
 
 static void pass(struct cluster *cluster)

@@ -90,27 +90,27 @@ static const struct {
     fill_function *fill;
     const char *help;
 } commands[] = {
-    {"status",      EMU__COMMAND__COMMAND_STATUS,      0, "",                NULL,         "what the machine is and has done"      },
-    {"powerdown",   EMU__COMMAND__COMMAND_POWERDOWN,   0, "",                NULL,         "press the power button"                },
-    {"reset",       EMU__COMMAND__COMMAND_RESET,       0, "",                NULL,         "press the reset button"                },
-    {"pause",       EMU__COMMAND__COMMAND_PAUSE,       0, "",                NULL,         "stop the CPUs and the guest's time"    },
-    {"resume",      EMU__COMMAND__COMMAND_RESUME,      0, "",                NULL,         "let them go on"                        },
-    {"quit",        EMU__COMMAND__COMMAND_QUIT,        0, "",                NULL,         "cut the power: flush the disks and end"},
-    {"screendump",  EMU__COMMAND__COMMAND_SCREENDUMP,  1, "FILE.png",        fill_file,
-     "write the screen to it"                                                                                                      },
-    {"save",        EMU__COMMAND__COMMAND_SAVE,        1, "FILE",            fill_file,
-     "pause, and write the machine to it for --restore"                                                                            },
+    {"status", EMU__COMMAND__COMMAND_STATUS, 0, "", NULL, "what the machine is and has done"},
+    {"powerdown", EMU__COMMAND__COMMAND_POWERDOWN, 0, "", NULL, "press the power button"},
+    {"reset", EMU__COMMAND__COMMAND_RESET, 0, "", NULL, "press the reset button"},
+    {"pause", EMU__COMMAND__COMMAND_PAUSE, 0, "", NULL, "stop the CPUs and the guest's time"},
+    {"resume", EMU__COMMAND__COMMAND_RESUME, 0, "", NULL, "let them go on"},
+    {"quit", EMU__COMMAND__COMMAND_QUIT, 0, "", NULL, "cut the power: flush the disks and end"},
+    {"screendump", EMU__COMMAND__COMMAND_SCREENDUMP, 1, "FILE.png", fill_file,
+     "write the screen to it"},
+    {"save", EMU__COMMAND__COMMAND_SAVE, 1, "FILE", fill_file,
+     "pause, and write the machine to it for --restore"},
     {"change-disc", EMU__COMMAND__COMMAND_CHANGE_DISC, 2, "DRIVE FILE|none", fill_disc,
-     "put another disc into a CD-ROM drive"                                                                                        },
-    {"plug",        EMU__COMMAND__COMMAND_PLUG,        2, "CARD in|out",     fill_plug,    "a network card's cable"                },
-    {"balloon",     EMU__COMMAND__COMMAND_BALLOON,     1, "MIB",             fill_balloon,
-     "memory that the guest shall give away"                                                                                       },
-    {"text",        EMU__COMMAND__COMMAND_TEXT,        0, "",                NULL,         "what the text screen shows"            },
-    {"key",         EMU__COMMAND__COMMAND_KEY,         1, "KEY",             fill_text,
-     "press a key, or several: ctrl-alt-delete"                                                                                    },
-    {"type",        EMU__COMMAND__COMMAND_TYPE,        1, "TEXT",            fill_text,    "type on a US keyboard"                 },
-    {"mouse",       EMU__COMMAND__COMMAND_MOUSE,       3, "DX DY BUTTONS",   fill_mouse,
-     "move the mouse, press its buttons"                                                                                           },
+     "put another disc into a CD-ROM drive"},
+    {"plug", EMU__COMMAND__COMMAND_PLUG, 2, "CARD in|out", fill_plug, "a network card's cable"},
+    {"balloon", EMU__COMMAND__COMMAND_BALLOON, 1, "MIB", fill_balloon,
+     "memory that the guest shall give away"},
+    {"text", EMU__COMMAND__COMMAND_TEXT, 0, "", NULL, "what the text screen shows"},
+    {"key", EMU__COMMAND__COMMAND_KEY, 1, "KEY", fill_text,
+     "press a key, or several: ctrl-alt-delete"},
+    {"type", EMU__COMMAND__COMMAND_TYPE, 1, "TEXT", fill_text, "type on a US keyboard"},
+    {"mouse", EMU__COMMAND__COMMAND_MOUSE, 3, "DX DY BUTTONS", fill_mouse,
+     "move the mouse, press its buttons"},
 };
 
 static const char *const state_names[] = {"unknown", "running", "paused", "ending"};
@@ -335,7 +335,7 @@ int ctl_main(int argc, char **argv)
     gboolean help = FALSE;
     GOptionEntry entries[] = {
         {"output", 'o', 0, G_OPTION_ARG_STRING, &output, "", NULL},
-        {"help",   'h', 0, G_OPTION_ARG_NONE,   &help,   "", NULL},
+        {"help", 'h', 0, G_OPTION_ARG_NONE, &help, "", NULL},
         G_OPTION_ENTRY_NULL,
     };
     g_autoptr(GError) error = NULL;

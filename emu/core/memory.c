@@ -141,10 +141,7 @@ search(const struct memory_span *spans, guint count, uint64_t address)
         else
             high = middle;
     }
-    struct memory_span hole = {
-        address, UINT64_MAX, {NULL, NULL},
-          {NULL, NULL}
-    };
+    struct memory_span hole = {address, UINT64_MAX, {NULL, NULL}, {NULL, NULL}};
     if (low == count)
         return hole;
     if (spans[low].start <= address)

@@ -334,14 +334,8 @@ static const struct opcode *pick_by_hand(struct cursor *c, const struct opcode *
 
 static const struct opcode *find_opcode(struct cursor *c, uint8_t *ret_opcode)
 {
-    static const struct opcode movsxd = {
-        OP_MOVSXD, {O_G, O_E},
-         S_V, 0
-    };
-    static const struct opcode arpl = {
-        OP_ARPL, {O_E, O_G},
-         S_W, 0
-    };
+    static const struct opcode movsxd = {OP_MOVSXD, {O_G, O_E}, S_V, 0};
+    static const struct opcode arpl = {OP_ARPL, {O_E, O_G}, S_W, 0};
     static const struct opcode pause = {OP_PAUSE, {0}, S_B, 0};
     static const struct opcode nop = {OP_NOP, {0}, S_B, 0};
     const struct opcode *e;

@@ -208,12 +208,8 @@ HANDLER(iret)
 }
 
 const struct handler_row handlers_far[] = {
-    {OP_JMP_FAR,              ALL_SHAPES(jmp_far)},
-    {OP_JMP_FAR_M,                       ALL_SHAPES(jmp_far_m)},
-    {OP_CALL_FAR,ALL_SHAPES(call_far)},
-    {OP_CALL_FAR_M,             ALL_SHAPES(call_far_m)},
-    {OP_RET_FAR,                       ALL_SHAPES(ret_far)},
-    {OP_RETI_FAR,ALL_SHAPES(ret_far)},
-    {OP_IRET,              ALL_SHAPES(iret)},
-    {0                      },
+    {OP_JMP_FAR, ALL_SHAPES(jmp_far)},   {OP_JMP_FAR_M, ALL_SHAPES(jmp_far_m)},
+    {OP_CALL_FAR, ALL_SHAPES(call_far)}, {OP_CALL_FAR_M, ALL_SHAPES(call_far_m)},
+    {OP_RET_FAR, ALL_SHAPES(ret_far)},   {OP_RETI_FAR, ALL_SHAPES(ret_far)},
+    {OP_IRET, ALL_SHAPES(iret)},         {0},
 };

@@ -172,18 +172,11 @@ UNARY(not, "not", "", "")
     }
 
 const struct handler_row handlers_alu[] = {
-    {OP_ADD,     FULL(add)},
-    {OP_OR,          FULL(or)},
-    {OP_ADC,FULL(adc)},
-    {OP_SBB,     FULL(sbb)},
-    {OP_AND,          FULL(and)},
-    {OP_SUB,FULL(sub)},
-    {OP_XOR,     FULL(xor)},
-    {OP_CMP,          FULL(cmp)},
-    {OP_TEST,     FULL(test)},
-    {OP_INC,     SINGLE(inc)},
-    {OP_DEC,          SINGLE(dec)},
-    {OP_NEG,SINGLE(neg)},
-    {OP_NOT,    SINGLE(not )},
-    {0         },
+    {OP_ADD, FULL(add)},    {OP_OR, FULL(or)},
+    {OP_ADC, FULL(adc)},    {OP_SBB, FULL(sbb)},
+    {OP_AND, FULL(and)},    {OP_SUB, FULL(sub)},
+    {OP_XOR, FULL(xor)},    {OP_CMP, FULL(cmp)},
+    {OP_TEST, FULL(test)},  {OP_INC, SINGLE(inc)},
+    {OP_DEC, SINGLE(dec)},  {OP_NEG, SINGLE(neg)},
+    {OP_NOT, SINGLE(not )}, {0},
 };

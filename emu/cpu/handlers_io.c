@@ -146,11 +146,11 @@ HANDLER(string)
 }
 
 const struct handler_row handlers_io[] = {
-    {OP_IN,               ALL_SHAPES(in_i)},
-    {OP_IN_DX,                   ALL_SHAPES(in_dx)},
-    {OP_OUT,ALL_SHAPES(out_i)},
-    {OP_OUT_DX,              ALL_SHAPES(out_dx)},
-    {OP_INS,                   ALL_SHAPES(string)},
-    {OP_OUTS,ALL_SHAPES(string)},
-    {0             },
+    {OP_IN, ALL_SHAPES(in_i)},
+    {OP_IN_DX, ALL_SHAPES(in_dx)},
+    {OP_OUT, ALL_SHAPES(out_i)},
+    {OP_OUT_DX, ALL_SHAPES(out_dx)},
+    {OP_INS, ALL_SHAPES(string)},
+    {OP_OUTS, ALL_SHAPES(string)},
+    {0},
 };

@@ -178,11 +178,11 @@ HANDLER(idiv_any)
     }
 
 const struct handler_row handlers_multiply[] = {
-    {OP_MUL,                                                      {SIZES(mul_r), SIZES(mul_m)}},
-    {OP_IMUL1,                                                           {SIZES(imul_r), SIZES(imul_m)}},
-    {OP_IMUL2,{[SHAPE_R] = WIDER(imul2_r), [SHAPE_GM] = WIDER(imul2_m)}},
-    {OP_IMUL3,                                                    {[SHAPE_RI] = WIDER(imul3_r), [SHAPE_MI] = WIDER(imul3_m)}},
-    {OP_DIV,                                                           {ALL_SIZES(div_any), ALL_SIZES(div_any)}},
-    {OP_IDIV,{ALL_SIZES(idiv_any), ALL_SIZES(idiv_any)}},
-    {0                                                     },
+    {OP_MUL, {SIZES(mul_r), SIZES(mul_m)}},
+    {OP_IMUL1, {SIZES(imul_r), SIZES(imul_m)}},
+    {OP_IMUL2, {[SHAPE_R] = WIDER(imul2_r), [SHAPE_GM] = WIDER(imul2_m)}},
+    {OP_IMUL3, {[SHAPE_RI] = WIDER(imul3_r), [SHAPE_MI] = WIDER(imul3_m)}},
+    {OP_DIV, {ALL_SIZES(div_any), ALL_SIZES(div_any)}},
+    {OP_IDIV, {ALL_SIZES(idiv_any), ALL_SIZES(idiv_any)}},
+    {0},
 };

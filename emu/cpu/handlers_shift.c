@@ -107,14 +107,9 @@ DOUBLE(shrd)
     }
 
 const struct handler_row handlers_shift[] = {
-    {OP_ROL, FORMS(SIZES, rol)},
-    {OP_ROR,  FORMS(SIZES, ror)},
-    {OP_RCL, FORMS(SIZES, rcl)},
-    {OP_RCR,  FORMS(SIZES, rcr)},
-    {OP_SHL, FORMS(SIZES, shl)},
-    {OP_SHR,  FORMS(SIZES, shr)},
-    {OP_SAR, FORMS(SIZES, sar)},
-    {OP_SHLD,  FORMS(WIDER, shld)},
-    {OP_SHRD, FORMS(WIDER, shrd)},
-    {0 },
+    {OP_ROL, FORMS(SIZES, rol)},   {OP_ROR, FORMS(SIZES, ror)},
+    {OP_RCL, FORMS(SIZES, rcl)},   {OP_RCR, FORMS(SIZES, rcr)},
+    {OP_SHL, FORMS(SIZES, shl)},   {OP_SHR, FORMS(SIZES, shr)},
+    {OP_SAR, FORMS(SIZES, sar)},   {OP_SHLD, FORMS(WIDER, shld)},
+    {OP_SHRD, FORMS(WIDER, shrd)}, {0},
 };

@@ -225,16 +225,16 @@ HANDLER(enter)
 }
 
 const struct handler_row handlers_stack[] = {
-    {OP_PUSH,                              {{NULL, push_r, push_r, push_r_64}, {NULL, push_m, push_m, push_m_64}}},
-    {OP_PUSHI,                                    {{NULL, push_i, push_i, push_i_64}}},
-    {OP_POP,{{NULL, pop_r, pop_r, pop_r_64}, {NULL, pop_m, pop_m, pop_m}}},
-    {OP_PUSH_SEG,                               {ALL_SIZES(push_seg)}},
-    {OP_POP_SEG,                                    {ALL_SIZES(pop_seg)}},
-    {OP_PUSHA,{ALL_SIZES(pusha)}},
-    {OP_POPA,                           {ALL_SIZES(popa)}},
-    {OP_PUSHF,                                    {ALL_SIZES(pushf)}},
-    {OP_POPF,                                  {ALL_SIZES(popf)}},
-    {OP_ENTER,                              ALL_SHAPES(enter)},
-    {OP_LEAVE,                                    {{NULL, leave, leave, leave_64}}},
+    {OP_PUSH, {{NULL, push_r, push_r, push_r_64}, {NULL, push_m, push_m, push_m_64}}},
+    {OP_PUSHI, {{NULL, push_i, push_i, push_i_64}}},
+    {OP_POP, {{NULL, pop_r, pop_r, pop_r_64}, {NULL, pop_m, pop_m, pop_m}}},
+    {OP_PUSH_SEG, {ALL_SIZES(push_seg)}},
+    {OP_POP_SEG, {ALL_SIZES(pop_seg)}},
+    {OP_PUSHA, {ALL_SIZES(pusha)}},
+    {OP_POPA, {ALL_SIZES(popa)}},
+    {OP_PUSHF, {ALL_SIZES(pushf)}},
+    {OP_POPF, {ALL_SIZES(popf)}},
+    {OP_ENTER, ALL_SHAPES(enter)},
+    {OP_LEAVE, {{NULL, leave, leave, leave_64}}},
     {0},
 };

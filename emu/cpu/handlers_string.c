@@ -301,10 +301,6 @@ COMPARING_STRING(scas)
 COMPARING_STRING(cmps)
 
 const struct handler_row handlers_string[] = {
-    {OP_MOVS,           ALL_SHAPES(movs)},
-    {OP_STOS,                 ALL_SHAPES(stos)},
-    {OP_LODS,ALL_SHAPES(lods)},
-    {OP_SCAS,           ALL_SHAPES(scas)},
-    {OP_CMPS,                 ALL_SHAPES(cmps)},
-    {0},
+    {OP_MOVS, ALL_SHAPES(movs)}, {OP_STOS, ALL_SHAPES(stos)}, {OP_LODS, ALL_SHAPES(lods)},
+    {OP_SCAS, ALL_SHAPES(scas)}, {OP_CMPS, ALL_SHAPES(cmps)}, {0},
 };

@@ -696,14 +696,9 @@ static void x87_df_memory(struct cpu *cpu, const struct insn *insn)
         uint8_t kind;
         bool load, truncate, pop;
     } how[8] = {
-        {M_I16, true,  false, false},
-        {M_I16, false, true,  true },
-        {M_I16, false, false, false},
-        {M_I16, false, false, true },
-        {M_BCD, true,  false, false},
-        {M_I64, true,  false, false},
-        {M_BCD, false, false, true },
-        {M_I64, false, false, true },
+        {M_I16, true, false, false}, {M_I16, false, true, true},  {M_I16, false, false, false},
+        {M_I16, false, false, true}, {M_BCD, true, false, false}, {M_I64, true, false, false},
+        {M_BCD, false, false, true}, {M_I64, false, false, true},
     };
     begin(cpu, insn);
     unsigned field = FIELD(insn);
@@ -766,14 +761,9 @@ X87(d8) X87(d9) X87(da) X87(db) X87(dc) X87(dd) X87(de) X87(df)
 }
 
 const struct handler_row handlers_x87[] = {
-    {OP_X87_D8,          ALL_SHAPES(do_d8)},
-    {OP_X87_D9,                  ALL_SHAPES(do_d9)},
-    {OP_X87_DA,ALL_SHAPES(do_da)},
-    {OP_X87_DB,          ALL_SHAPES(do_db)},
-    {OP_X87_DC,                  ALL_SHAPES(do_dc)},
-    {OP_X87_DD,ALL_SHAPES(do_dd)},
-    {OP_X87_DE,          ALL_SHAPES(do_de)},
-    {OP_X87_DF,                  ALL_SHAPES(do_df)},
-    {OP_FWAIT,          ALL_SHAPES(fwait)},
-    {0         },
+    {OP_X87_D8, ALL_SHAPES(do_d8)}, {OP_X87_D9, ALL_SHAPES(do_d9)},
+    {OP_X87_DA, ALL_SHAPES(do_da)}, {OP_X87_DB, ALL_SHAPES(do_db)},
+    {OP_X87_DC, ALL_SHAPES(do_dc)}, {OP_X87_DD, ALL_SHAPES(do_dd)},
+    {OP_X87_DE, ALL_SHAPES(do_de)}, {OP_X87_DF, ALL_SHAPES(do_df)},
+    {OP_FWAIT, ALL_SHAPES(fwait)},  {0},
 };

@@ -63,21 +63,21 @@
 
 const struct cpu_model cpu_model_table[] = {
     {
-     .name = "x86-64-v2",
-     .leaf1_ecx = SSE3 | SSSE3 | CX16 | SSE41 | SSE42 | POPCNT | HYPERVISOR,
-     .leaf1_edx = COMMON_EDX,
-     .leaf7_ebx = FSGSBASE | TSC_ADJUST | SMEP | ERMS | SMAP,
-     .leaf7_ecx = UMIP,
-     .extended1_ecx = LAHF64,
-     .extended1_edx = SYSCALL | NX | PAGE1G | RDTSCP | LM,
-     },
+        .name = "x86-64-v2",
+        .leaf1_ecx = SSE3 | SSSE3 | CX16 | SSE41 | SSE42 | POPCNT | HYPERVISOR,
+        .leaf1_edx = COMMON_EDX,
+        .leaf7_ebx = FSGSBASE | TSC_ADJUST | SMEP | ERMS | SMAP,
+        .leaf7_ecx = UMIP,
+        .extended1_ecx = LAHF64,
+        .extended1_edx = SYSCALL | NX | PAGE1G | RDTSCP | LM,
+    },
     {
-     .name = "x86-64-v1",
-     .leaf1_ecx = HYPERVISOR,
-     .leaf1_edx = COMMON_EDX,
-     .extended1_edx = SYSCALL | NX | LM,
-     },
-    {0      },
+        .name = "x86-64-v1",
+        .leaf1_ecx = HYPERVISOR,
+        .leaf1_edx = COMMON_EDX,
+        .extended1_edx = SYSCALL | NX | LM,
+    },
+    {0},
 };
 
 const struct cpu_model *cpu_model_find(const char *name)

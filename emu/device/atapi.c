@@ -360,24 +360,24 @@ static const struct {
     uint8_t code, flags;
     command_function *run;
 } commands[] = {
-    {0x00, NEEDS_MEDIUM, succeed              }, /* TEST UNIT READY */
-    {0x03, SILENT,       request_sense        },
-    {0x12, SILENT,       inquiry              },
-    {0x1b, 0,            start_stop           },
-    {0x1e, 0,            prevent_removal      },
-    {0x25, NEEDS_MEDIUM, read_capacity        },
-    {0x28, NEEDS_MEDIUM, read_10              },
-    {0x2b, NEEDS_MEDIUM, succeed              }, /* SEEK */
-    {0x43, NEEDS_MEDIUM, read_toc             },
-    {0x46, SILENT,       get_configuration    },
-    {0x4a, SILENT,       get_event_status     },
+    {0x00, NEEDS_MEDIUM, succeed}, /* TEST UNIT READY */
+    {0x03, SILENT, request_sense},
+    {0x12, SILENT, inquiry},
+    {0x1b, 0, start_stop},
+    {0x1e, 0, prevent_removal},
+    {0x25, NEEDS_MEDIUM, read_capacity},
+    {0x28, NEEDS_MEDIUM, read_10},
+    {0x2b, NEEDS_MEDIUM, succeed}, /* SEEK */
+    {0x43, NEEDS_MEDIUM, read_toc},
+    {0x46, SILENT, get_configuration},
+    {0x4a, SILENT, get_event_status},
     {0x51, NEEDS_MEDIUM, read_disc_information},
-    {0x5a, 0,            mode_sense           },
-    {0xa8, NEEDS_MEDIUM, read_12              },
-    {0xad, NEEDS_MEDIUM, read_dvd_structure   },
-    {0xbb, 0,            succeed              }, /* SET CD SPEED */
-    {0xbd, 0,            mechanism_status     },
-    {0xbe, NEEDS_MEDIUM, read_cd              },
+    {0x5a, 0, mode_sense},
+    {0xa8, NEEDS_MEDIUM, read_12},
+    {0xad, NEEDS_MEDIUM, read_dvd_structure},
+    {0xbb, 0, succeed}, /* SET CD SPEED */
+    {0xbd, 0, mechanism_status},
+    {0xbe, NEEDS_MEDIUM, read_cd},
 };
 
 void atapi_begin(struct ata_drive *drive)

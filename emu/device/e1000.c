@@ -239,35 +239,35 @@ static const struct {
     uint16_t first, last;
     uint32_t mask;
 } plain[] = {
-    {E1000_CTRL_EXT, E1000_CTRL_EXT,     0xffffffff},
-    {0x0028,         0x0030,             0xffffffff}, /* flow control */
-    {E1000_VET,      E1000_VET,          0x0000ffff},
-    {E1000_ITR,      E1000_ITR,          0x0000ffff},
-    {E1000_RCTL,     E1000_RCTL,         0xffffffff},
-    {0x0170,         0x0180,             0xffffffff}, /* flow control, fibre */
-    {E1000_TCTL,     0x0410,             0xffffffff},
-    {0x0458,         0x0458,             0xffffffff},
-    {0x0e00,         0x0e00,             0xffffffff}, /* lights */
-    {E1000_PBA,      E1000_PBA,          0x0000ffff},
-    {0x2160,         0x2168,             0xffffffff},
-    {E1000_RDBAL,    E1000_RDBAL,        0xfffffff0},
-    {E1000_RDBAH,    E1000_RDBAH,        0xffffffff},
-    {E1000_RDLEN,    E1000_RDLEN,        0x000fff80},
-    {E1000_RDH,      E1000_RDH,          0x0000ffff},
-    {E1000_RDT,      E1000_RDT,          0x0000ffff},
-    {0x2820,         0x282c,             0xffffffff}, /* delays, thresholds */
-    {0x3000,         0x3000,             0xffffffff},
-    {E1000_TDBAL,    E1000_TDBAL,        0xfffffff0},
-    {E1000_TDBAH,    E1000_TDBAH,        0xffffffff},
-    {E1000_TDLEN,    E1000_TDLEN,        0x000fff80},
-    {E1000_TDH,      E1000_TDH,          0x0000ffff},
-    {E1000_TDT,      E1000_TDT,          0x0000ffff},
-    {0x3820,         0x3830,             0xffffffff},
-    {E1000_RXCSUM,   E1000_RXCSUM,       0x000003ff},
-    {E1000_MTA,      E1000_MTA + 0x1fc,  0xffffffff},
-    {E1000_RA,       E1000_RA + 0x7c,    0xffffffff},
-    {E1000_VFTA,     E1000_VFTA + 0x1fc, 0xffffffff},
-    {0x5800,         0x5838,             0xffffffff}, /* wake up, management */
+    {E1000_CTRL_EXT, E1000_CTRL_EXT, 0xffffffff},
+    {0x0028, 0x0030, 0xffffffff}, /* flow control */
+    {E1000_VET, E1000_VET, 0x0000ffff},
+    {E1000_ITR, E1000_ITR, 0x0000ffff},
+    {E1000_RCTL, E1000_RCTL, 0xffffffff},
+    {0x0170, 0x0180, 0xffffffff}, /* flow control, fibre */
+    {E1000_TCTL, 0x0410, 0xffffffff},
+    {0x0458, 0x0458, 0xffffffff},
+    {0x0e00, 0x0e00, 0xffffffff}, /* lights */
+    {E1000_PBA, E1000_PBA, 0x0000ffff},
+    {0x2160, 0x2168, 0xffffffff},
+    {E1000_RDBAL, E1000_RDBAL, 0xfffffff0},
+    {E1000_RDBAH, E1000_RDBAH, 0xffffffff},
+    {E1000_RDLEN, E1000_RDLEN, 0x000fff80},
+    {E1000_RDH, E1000_RDH, 0x0000ffff},
+    {E1000_RDT, E1000_RDT, 0x0000ffff},
+    {0x2820, 0x282c, 0xffffffff}, /* delays, thresholds */
+    {0x3000, 0x3000, 0xffffffff},
+    {E1000_TDBAL, E1000_TDBAL, 0xfffffff0},
+    {E1000_TDBAH, E1000_TDBAH, 0xffffffff},
+    {E1000_TDLEN, E1000_TDLEN, 0x000fff80},
+    {E1000_TDH, E1000_TDH, 0x0000ffff},
+    {E1000_TDT, E1000_TDT, 0x0000ffff},
+    {0x3820, 0x3830, 0xffffffff},
+    {E1000_RXCSUM, E1000_RXCSUM, 0x000003ff},
+    {E1000_MTA, E1000_MTA + 0x1fc, 0xffffffff},
+    {E1000_RA, E1000_RA + 0x7c, 0xffffffff},
+    {E1000_VFTA, E1000_VFTA + 0x1fc, 0xffffffff},
+    {0x5800, 0x5838, 0xffffffff}, /* wake up, management */
 };
 
 static bool store_plain(struct e1000 *card, unsigned offset, uint32_t value)

@@ -19,12 +19,7 @@ static bool map_offset(const struct vga_registers *registers, uint32_t *offset)
 {
     static const struct {
         uint32_t base, size;
-    } maps[4] = {
-        {0,       0x20000},
-        {0,       0x10000},
-        {0x10000, 0x8000 },
-        {0x18000, 0x8000 }
-    };
+    } maps[4] = {{0, 0x20000}, {0, 0x10000}, {0x10000, 0x8000}, {0x18000, 0x8000}};
     unsigned map = registers->graphics[GC_MISC] >> 2 & 3;
     *offset -= maps[map].base;
     return *offset < maps[map].size;

@@ -314,12 +314,10 @@ static void started(struct virtio *virtio)
     static const struct {
         uint64_t feature;
         unsigned offload;
-    } pairs[] = {
-        {F_GUEST_SUM,  NET_OFFLOAD_SUM },
-        {F_GUEST_TSO4, NET_OFFLOAD_TCP4},
-        {F_GUEST_TSO6, NET_OFFLOAD_TCP6},
-        {F_GUEST_ECN,  NET_OFFLOAD_ECN }
-    };
+    } pairs[] = {{F_GUEST_SUM, NET_OFFLOAD_SUM},
+                 {F_GUEST_TSO4, NET_OFFLOAD_TCP4},
+                 {F_GUEST_TSO6, NET_OFFLOAD_TCP6},
+                 {F_GUEST_ECN, NET_OFFLOAD_ECN}};
     unsigned offloads = 0;
     for (guint i = 0; i < G_N_ELEMENTS(pairs); i++)
         offloads |= virtio_has(virtio, pairs[i].feature) ? pairs[i].offload : 0;

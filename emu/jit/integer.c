@@ -262,12 +262,10 @@ static bool unary(struct translator *t, const struct insn *insn)
 {
     static const struct {
         uint8_t opcode, extension;
-    } forms[] = {
-        [OP_INC - OP_INC] = {0xff, 0},
-        [OP_DEC - OP_INC] = {0xff, 1},
-        [OP_NOT - OP_INC] = {0xf7, 2},
-        [OP_NEG - OP_INC] = {0xf7, 3}
-    };
+    } forms[] = {[OP_INC - OP_INC] = {0xff, 0},
+                 [OP_DEC - OP_INC] = {0xff, 1},
+                 [OP_NOT - OP_INC] = {0xf7, 2},
+                 [OP_NEG - OP_INC] = {0xf7, 3}};
     unsigned extension = forms[insn->op - OP_INC].extension;
     uint32_t encoding = enc_sized(ENC(0, 0, forms[insn->op - OP_INC].opcode), insn->size);
     bool sets_flags = insn->op != OP_NOT;
@@ -400,13 +398,11 @@ static bool extend(struct translator *t, const struct insn *insn)
 {
     static const struct {
         uint8_t map, opcode, bytes;
-    } forms[] = {
-        [OP_MOVZX8 - OP_MOVZX8] = {1, 0xb6, 1},
-        [OP_MOVZX16 - OP_MOVZX8] = {1, 0xb7, 2},
-        [OP_MOVSX8 - OP_MOVZX8] = {1, 0xbe, 1},
-        [OP_MOVSX16 - OP_MOVZX8] = {1, 0xbf, 2},
-        [OP_MOVSXD - OP_MOVZX8] = {0, 0x63, 4}
-    };
+    } forms[] = {[OP_MOVZX8 - OP_MOVZX8] = {1, 0xb6, 1},
+                 [OP_MOVZX16 - OP_MOVZX8] = {1, 0xb7, 2},
+                 [OP_MOVSX8 - OP_MOVZX8] = {1, 0xbe, 1},
+                 [OP_MOVSX16 - OP_MOVZX8] = {1, 0xbf, 2},
+                 [OP_MOVSXD - OP_MOVZX8] = {0, 0x63, 4}};
     unsigned form = insn->op - OP_MOVZX8, bytes = forms[form].bytes;
     uint32_t encoding = ENC(forms[form].map, 0, forms[form].opcode) |
                         (insn->size == SIZE_64 ? ENC_W : 0) | (insn->size == SIZE_16 ? ENC_66 : 0);

@@ -292,16 +292,11 @@ static bool vector_shift(struct translator *t, const struct insn *insn)
     static const struct {
         uint8_t opcode, extension;
     } forms[] = {
-        [OP_PSRLW_I - OP_PSRLW_I] = {0x71, 2},
-            [OP_PSRAW_I - OP_PSRLW_I] = {0x71, 4},
-        [OP_PSLLW_I - OP_PSRLW_I] = {0x71, 6},
-            [OP_PSRLD_I - OP_PSRLW_I] = {0x72, 2},
-        [OP_PSRAD_I - OP_PSRLW_I] = {0x72, 4},
-            [OP_PSLLD_I - OP_PSRLW_I] = {0x72, 6},
-        [OP_PSRLQ_I - OP_PSRLW_I] = {0x73, 2},
-            [OP_PSRLDQ_I - OP_PSRLW_I] = {0x73, 3},
-        [OP_PSLLQ_I - OP_PSRLW_I] = {0x73, 6},
-            [OP_PSLLDQ_I - OP_PSRLW_I] = {0x73, 7},
+        [OP_PSRLW_I - OP_PSRLW_I] = {0x71, 2}, [OP_PSRAW_I - OP_PSRLW_I] = {0x71, 4},
+        [OP_PSLLW_I - OP_PSRLW_I] = {0x71, 6}, [OP_PSRLD_I - OP_PSRLW_I] = {0x72, 2},
+        [OP_PSRAD_I - OP_PSRLW_I] = {0x72, 4}, [OP_PSLLD_I - OP_PSRLW_I] = {0x72, 6},
+        [OP_PSRLQ_I - OP_PSRLW_I] = {0x73, 2}, [OP_PSRLDQ_I - OP_PSRLW_I] = {0x73, 3},
+        [OP_PSLLQ_I - OP_PSRLW_I] = {0x73, 6}, [OP_PSLLDQ_I - OP_PSRLW_I] = {0x73, 7},
     };
     unsigned form = insn->op - OP_PSRLW_I;
     emit_op(&t->e, ENC(1, 1, forms[form].opcode), forms[form].extension, op_reg(insn->rm));

@@ -24,9 +24,7 @@ static int add_part(struct translator *t, struct block *block, uint64_t rip)
     if (t->part_count == REGION_MAX_BLOCKS || t->insn_count + block->count > REGION_MAX_INSNS)
         return -1;
     struct part *part = &t->parts[t->part_count];
-    *part = (struct part){
-        .block = block, .rip = rip, .next = {-1, -1}
-    };
+    *part = (struct part){.block = block, .rip = rip, .next = {-1, -1}};
     t->insn_count += block->count;
     return (int)t->part_count++;
 }

@@ -23,16 +23,8 @@ static bool parse_size(const char *option, const char *text, uint64_t least, uin
     static const struct {
         const char *suffix;
         unsigned shift;
-    } units[] = {
-        {"K",  10},
-        {"Ki", 10},
-        {"M",  20},
-        {"Mi", 20},
-        {"G",  30},
-        {"Gi", 30},
-        {"T",  40},
-        {"Ti", 40}
-    };
+    } units[] = {{"K", 10}, {"Ki", 10}, {"M", 20}, {"Mi", 20},
+                 {"G", 30}, {"Gi", 30}, {"T", 40}, {"Ti", 40}};
     char *end = NULL;
     guint64 number = g_ascii_isdigit(text[0]) ? g_ascii_strtoull(text, &end, 10) : 0;
     unsigned shift = 0;

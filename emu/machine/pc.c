@@ -34,10 +34,10 @@ static const struct {
     enum pc_slot slot;
     unsigned devfn;
 } places[] = {
-    {PC_PIIX3,    PCI_DEVFN(1, 0)},
-    {PC_IDE,      PCI_DEVFN(1, 1)},
+    {PC_PIIX3, PCI_DEVFN(1, 0)},
+    {PC_IDE, PCI_DEVFN(1, 1)},
     {PC_PIIX4_PM, PCI_DEVFN(1, 3)},
-    {PC_VGA,      PCI_DEVFN(2, 0)},
+    {PC_VGA, PCI_DEVFN(2, 0)},
 };
 
 /* The 8259's INTR reaches LINT0 of every local APIC. */

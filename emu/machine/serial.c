@@ -315,10 +315,10 @@ static const struct {
     bool has_path;
     bool (*open)(struct serial *serial, const char *path, GError **error);
 } kinds[] = {
-    {"stdio", false, open_stdio },
-    {"none",  false, open_none  },
-    {"file:", true,  open_file  },
-    {"unix:", true,  open_socket},
+    {"stdio", false, open_stdio},
+    {"none", false, open_none},
+    {"file:", true, open_file},
+    {"unix:", true, open_socket},
 };
 
 static bool connect_line(struct serial *serial, const char *specification, GError **error)

@@ -128,16 +128,16 @@ static const struct {
     unsigned kinds; /* bits: which it belongs to */
     bool (*parse)(struct net_config *config, const char *value, GError **error);
 } keys[] = {
-    {"model",    ALL_KINDS,        parse_model    },
-    {"mac",      ALL_KINDS,        parse_mac      },
-    {"hostfwd",  1u << NET_USER,   parse_forward  },
-    {"tftp",     1u << NET_USER,   parse_tftp     },
-    {"bootfile", 1u << NET_USER,   parse_boot_file},
-    {"restrict", 1u << NET_USER,   parse_restrict },
-    {"ifname",   1u << NET_TAP,    parse_ifname   },
-    {"bridge",   1u << NET_BRIDGE, parse_bridge   },
-    {"listen",   1u << NET_SOCKET, parse_listen   },
-    {"connect",  1u << NET_SOCKET, parse_connect  },
+    {"model", ALL_KINDS, parse_model},
+    {"mac", ALL_KINDS, parse_mac},
+    {"hostfwd", 1u << NET_USER, parse_forward},
+    {"tftp", 1u << NET_USER, parse_tftp},
+    {"bootfile", 1u << NET_USER, parse_boot_file},
+    {"restrict", 1u << NET_USER, parse_restrict},
+    {"ifname", 1u << NET_TAP, parse_ifname},
+    {"bridge", 1u << NET_BRIDGE, parse_bridge},
+    {"listen", 1u << NET_SOCKET, parse_listen},
+    {"connect", 1u << NET_SOCKET, parse_connect},
 };
 
 static char *known_keys(enum net_kind kind)

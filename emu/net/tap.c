@@ -44,10 +44,7 @@ static void tap_send(void *backend, const struct net_header *header, const uint8
                      size_t length)
 {
     struct tap *tap = backend;
-    struct iovec parts[2] = {
-        {(void *)header, sizeof(*header)},
-        {(void *)packet, length         }
-    };
+    struct iovec parts[2] = {{(void *)header, sizeof(*header)}, {(void *)packet, length}};
     /* A full interface loses packets, as a switch does. */
     while (writev(tap->fd, parts, 2) < 0 && errno == EINTR)
         continue;
@@ -69,10 +66,7 @@ static void dispatch(void *opaque, const struct pollfd *polls, guint count)
     if (count == 0 || !polls[0].revents)
         return;
     for (unsigned i = 0; i < PACKETS_A_TURN && net_link_has_room(tap->link); i++) {
-        struct iovec parts[2] = {
-            {&header,     sizeof(header)     },
-            {tap->buffer, sizeof(tap->buffer)}
-        };
+        struct iovec parts[2] = {{&header, sizeof(header)}, {tap->buffer, sizeof(tap->buffer)}};
         ssize_t length = readv(tap->fd, parts, 2);
         if (length <= (ssize_t)sizeof(header))
             return;

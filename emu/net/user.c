@@ -113,11 +113,8 @@ static const struct {
     int slirp;
     short poll;
 } event_bits[] = {
-    {SLIRP_POLL_IN,  POLLIN },
-    {SLIRP_POLL_OUT, POLLOUT},
-    {SLIRP_POLL_PRI, POLLPRI},
-    {SLIRP_POLL_ERR, POLLERR},
-    {SLIRP_POLL_HUP, POLLHUP},
+    {SLIRP_POLL_IN, POLLIN},   {SLIRP_POLL_OUT, POLLOUT}, {SLIRP_POLL_PRI, POLLPRI},
+    {SLIRP_POLL_ERR, POLLERR}, {SLIRP_POLL_HUP, POLLHUP},
 };
 
 struct adding {

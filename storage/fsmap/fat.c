@@ -45,8 +45,8 @@ static const struct {
     uint32_t bits, first_bad; /* entries from first_bad on are bad clusters or ends */
     uint32_t clean;           /* bits of entry 1 that are set in a clean volume without errors */
 } kinds[] = {
-    [FAT12] = {"fat12", 12, 0xff7,     0         },
-    [FAT16] = {"fat16", 16, 0xfff7,    0xc000    },
+    [FAT12] = {"fat12", 12, 0xff7, 0},
+    [FAT16] = {"fat16", 16, 0xfff7, 0xc000},
     [FAT32] = {"fat32", 32, 0xffffff7, 0x0c000000},
 };
 

@@ -20,17 +20,17 @@ static const struct {
     const char *bytes;
     const char *name;
 } marks[] = {
-    {0,     "LUKS\xba\xbe",     "LUKS"      },
-    {0,     "XFSB",             "XFS"       },
-    {3,     "EXFAT   ",         "exFAT"     },
-    {3,     "-FVE-FS-",         "BitLocker" },
-    {3,     "ReFS",             "ReFS"      },
-    {0,     "hsqs",             "squashfs"  },
-    {32,    "NXSB",             "APFS"      },
-    {512,   "LABELONE",         "LVM"       },
-    {4096,  "\xfc\x4e\x2b\xa9", "Linux RAID"},
-    {32769, "CD001",            "ISO 9660"  },
-    {65600, "_BHRfS_M",         "btrfs"     },
+    {0, "LUKS\xba\xbe", "LUKS"},
+    {0, "XFSB", "XFS"},
+    {3, "EXFAT   ", "exFAT"},
+    {3, "-FVE-FS-", "BitLocker"},
+    {3, "ReFS", "ReFS"},
+    {0, "hsqs", "squashfs"},
+    {32, "NXSB", "APFS"},
+    {512, "LABELONE", "LVM"},
+    {4096, "\xfc\x4e\x2b\xa9", "Linux RAID"},
+    {32769, "CD001", "ISO 9660"},
+    {65600, "_BHRfS_M", "btrfs"},
 };
 
 const char *fs_state_name(enum fs_state state)

@@ -224,14 +224,14 @@ static const struct {
     enum nbd_option number;
     enum verdict (*answer)(struct nbd_connection *connection, struct option *option);
 } options[] = {
-    {NBD_OPT_EXPORT_NAME,       opt_export_name     },
-    {NBD_OPT_ABORT,             opt_abort           },
-    {NBD_OPT_LIST,              opt_list            },
-    {NBD_OPT_INFO,              opt_info            },
-    {NBD_OPT_GO,                opt_info            },
-    {NBD_OPT_STRUCTURED_REPLY,  opt_structured_reply},
-    {NBD_OPT_LIST_META_CONTEXT, opt_meta_context    },
-    {NBD_OPT_SET_META_CONTEXT,  opt_meta_context    },
+    {NBD_OPT_EXPORT_NAME, opt_export_name},
+    {NBD_OPT_ABORT, opt_abort},
+    {NBD_OPT_LIST, opt_list},
+    {NBD_OPT_INFO, opt_info},
+    {NBD_OPT_GO, opt_info},
+    {NBD_OPT_STRUCTURED_REPLY, opt_structured_reply},
+    {NBD_OPT_LIST_META_CONTEXT, opt_meta_context},
+    {NBD_OPT_SET_META_CONTEXT, opt_meta_context},
 };
 
 /* ---- the handshake ----------------------------------------------------------------------------

@@ -251,13 +251,13 @@ static const struct {
     uint16_t flags;       /* that it may have */
     bool changes, ranged; /* the disk; has offset and length */
 } commands[NBD_CMD_COUNT] = {
-    [NBD_CMD_READ] = {do_read,         NBD_FLAG_DF,      false, true },
-    [NBD_CMD_WRITE] = {do_change,       0,                true,  true },
-    [NBD_CMD_FLUSH] = {do_change,       0,                false, false},
-    [NBD_CMD_TRIM] = {do_change,       0,                true,  true },
-    [NBD_CMD_CACHE] = {do_nothing,      0,                false, true },
-    [NBD_CMD_WRITE_ZEROES] = {do_change,       NBD_FLAG_NO_HOLE, true,  true },
-    [NBD_CMD_BLOCK_STATUS] = {do_block_status, NBD_FLAG_REQ_ONE, false, true },
+    [NBD_CMD_READ] = {do_read, NBD_FLAG_DF, false, true},
+    [NBD_CMD_WRITE] = {do_change, 0, true, true},
+    [NBD_CMD_FLUSH] = {do_change, 0, false, false},
+    [NBD_CMD_TRIM] = {do_change, 0, true, true},
+    [NBD_CMD_CACHE] = {do_nothing, 0, false, true},
+    [NBD_CMD_WRITE_ZEROES] = {do_change, NBD_FLAG_NO_HOLE, true, true},
+    [NBD_CMD_BLOCK_STATUS] = {do_block_status, NBD_FLAG_REQ_ONE, false, true},
 };
 
 /* Why the request cannot be; NULL: it can. */

@@ -122,10 +122,7 @@ static void accept_client(struct nbd_server *server)
     set_timeout(fd, SO_RCVTIMEO, HANDSHAKE_SECONDS);
     set_timeout(fd, SO_SNDTIMEO, SEND_SECONDS);
     client = g_new(struct client, 1);
-    *client = (struct client){
-        {stream_read, stream_write, stream_ready},
-        server, fd
-    };
+    *client = (struct client){{stream_read, stream_write, stream_ready}, server, fd};
     g_ptr_array_add(server->clients, client);
     server->had_any = true;
     g_mutex_unlock(&server->lock);
@@ -285,10 +282,7 @@ static bool is_over(struct nbd_server *server)
 bool nbd_server_run(struct nbd_server *server, int stop_fd, GError **error)
 {
     struct pollfd fds[] = {
-        {server->listener, POLLIN, 0},
-        {server->gone,     POLLIN, 0},
-        {stop_fd,          POLLIN, 0}
-    };
+        {server->listener, POLLIN, 0}, {server->gone, POLLIN, 0}, {stop_fd, POLLIN, 0}};
     eventfd_t count;
 
     while (!fds[2].revents && !is_over(server)) {

@@ -65,7 +65,7 @@ static int run_rebase(char **arguments, const void *opaque)
 }
 
 static const struct command_option rebase_options[] = {
-    {"rename-only",      0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct rebase_options, rename_only),
+    {"rename-only", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct rebase_options, rename_only),
      "PARENT holds what the old parent held; that need not be there", NULL},
     PROGRESS_OPTIONS(struct rebase_options, progress),
     {NULL},

@@ -31,12 +31,12 @@ static int run_create(char **arguments, const void *opaque)
 }
 
 static const struct command_option create_options[] = {
-    {"size",               's', G_OPTION_ARG_STRING, G_STRUCT_OFFSET(struct create_options, size),
+    {"size", 's', G_OPTION_ARG_STRING, G_STRUCT_OFFSET(struct create_options, size),
      "size of the disk: 512M, 10G", "SIZE"},
     TYPE_OPTIONS(struct create_options, type),
     {"parent", 'p', G_OPTION_ARG_FILENAME, G_STRUCT_OFFSET(struct create_options, parent),
      "make a differencing disk, a child of this one", "FILE"},
-    {NULL              },
+    {NULL},
 };
 
 const struct command command_create = {

@@ -14,7 +14,7 @@ struct form_options {
 };
 
 static const struct command_option form_options[] = {
-    {"json",             0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct form_options, json),
+    {"json", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct form_options, json),
      "for programs: one JSON value", NULL},
     {NULL},
 };
@@ -340,11 +340,11 @@ static int run_check(char **arguments, const void *opaque)
 }
 
 static const struct command_option check_options[] = {
-    {"json",             0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct check_options, json),
+    {"json", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct check_options, json),
      "for programs: one JSON value", NULL},
     {"repair", 'r', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct check_options, repair),
      "put right what can be, or leave the file as it is", NULL},
-    {NULL            },
+    {NULL},
 };
 
 const struct command command_check = {

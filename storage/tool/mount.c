@@ -100,11 +100,11 @@ static int run_unmount(char **arguments, const void *opaque)
 }
 
 static const struct command_option mount_options[] = {
-    {"writable",         'w', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct mount_options, writable),
+    {"writable", 'w', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct mount_options, writable),
      "let the files be written", NULL},
     {"foreground", 'f', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct mount_options, foreground),
      "stay until it is unmounted, or until SIGINT or SIGTERM", NULL},
-    {NULL        },
+    {NULL},
 };
 
 const struct command command_mount = {

@@ -99,12 +99,12 @@ static int run_precompact(char **arguments, const void *opaque)
 }
 
 static const struct command_option precompact_options[] = {
-    {"dry-run",          'n', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct precompact_options, dry_run),
+    {"dry-run", 'n', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct precompact_options, dry_run),
      "only say what is free", NULL},
     {"json", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct precompact_options, json),
      "for programs: one JSON value", NULL},
     PROGRESS_OPTIONS(struct precompact_options, progress),
-    {NULL         },
+    {NULL},
 };
 
 const struct command command_precompact = {

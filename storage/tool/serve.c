@@ -87,21 +87,21 @@ static int run_serve(char **arguments, const void *opaque)
 }
 
 static const struct command_option serve_options[] = {
-    {"socket",               'k', G_OPTION_ARG_FILENAME, G_STRUCT_OFFSET(struct serve_options, socket_path),
+    {"socket", 'k', G_OPTION_ARG_FILENAME, G_STRUCT_OFFSET(struct serve_options, socket_path),
      "listen at a unix socket", "PATH"},
     {"address", 'b', G_OPTION_ARG_STRING, G_STRUCT_OFFSET(struct serve_options, address),
      "listen at this address (127.0.0.1 when not given)", "ADDRESS"},
-    {"port",          'p', G_OPTION_ARG_INT, G_STRUCT_OFFSET(struct serve_options, port),
+    {"port", 'p', G_OPTION_ARG_INT, G_STRUCT_OFFSET(struct serve_options, port),
      "and this port (10809 when not given)", "PORT"},
-    {"name",                'x', G_OPTION_ARG_STRING, G_STRUCT_OFFSET(struct serve_options, name),
+    {"name", 'x', G_OPTION_ARG_STRING, G_STRUCT_OFFSET(struct serve_options, name),
      "the export's name (empty when not given)", "NAME"},
-    {"read-only",              'r', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct serve_options, read_only),
+    {"read-only", 'r', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct serve_options, read_only),
      "let nobody write", NULL},
-    {"once",   '1', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct serve_options, once),
+    {"once", '1', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct serve_options, once),
      "end when the last client has gone", NULL},
-    {"clients",              'e', G_OPTION_ARG_INT, G_STRUCT_OFFSET(struct serve_options, clients),
+    {"clients", 'e', G_OPTION_ARG_INT, G_STRUCT_OFFSET(struct serve_options, clients),
      "how many at once (16 when not given)", "N"},
-    {NULL            },
+    {NULL},
 };
 
 const struct command command_serve = {

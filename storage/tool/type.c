@@ -8,15 +8,15 @@ static const struct {
     const char *word;
     enum block_format format;
 } words[] = {
-    {"vhd",          BLOCK_FORMAT_VHD_DYNAMIC },
-    {"dynamic",      BLOCK_FORMAT_VHD_DYNAMIC },
-    {"vhd-dynamic",  BLOCK_FORMAT_VHD_DYNAMIC },
-    {"fixed",        BLOCK_FORMAT_VHD_FIXED   },
-    {"vhd-fixed",    BLOCK_FORMAT_VHD_FIXED   },
-    {"vhdx",         BLOCK_FORMAT_VHDX_DYNAMIC},
+    {"vhd", BLOCK_FORMAT_VHD_DYNAMIC},
+    {"dynamic", BLOCK_FORMAT_VHD_DYNAMIC},
+    {"vhd-dynamic", BLOCK_FORMAT_VHD_DYNAMIC},
+    {"fixed", BLOCK_FORMAT_VHD_FIXED},
+    {"vhd-fixed", BLOCK_FORMAT_VHD_FIXED},
+    {"vhdx", BLOCK_FORMAT_VHDX_DYNAMIC},
     {"vhdx-dynamic", BLOCK_FORMAT_VHDX_DYNAMIC},
-    {"vhdx-fixed",   BLOCK_FORMAT_VHDX_FIXED  },
-    {"raw",          BLOCK_FORMAT_RAW         },
+    {"vhdx-fixed", BLOCK_FORMAT_VHDX_FIXED},
+    {"raw", BLOCK_FORMAT_RAW},
 };
 
 static bool parse_word(const char *text, enum block_format *ret_format)

@@ -49,10 +49,7 @@ static struct block_device *open_disk(bool read_only)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct nbd_export exported = {.name = "disk"};
-    struct input input = {
-        {input_read, input_write, NULL},
-        data + 1, data + size, 0
-    };
+    struct input input = {{input_read, input_write, NULL}, data + 1, data + size, 0};
 
     if (size < 1)
         return -1;

@@ -164,10 +164,7 @@ static void test_what_the_process_gets(void **state)
                      "ps -o sid= -p $$ | tr -d ' \\n' >session; echo $$ >self\n"
                      "for a in \"$@\"; do echo \"$a\"; done >arguments\n"
                      "echo to the log; echo and errors >&2\n");
-    const struct emulator_disk disks[] = {
-        {"/disks/a.vhd",   "ide"   },
-        {"/odd, name.vhd", "virtio"}
-    };
+    const struct emulator_disk disks[] = {{"/disks/a.vhd", "ide"}, {"/odd, name.vhd", "virtio"}};
     g_autofree char *path = g_build_filename(machine.folder, "arguments", NULL);
     g_autofree char *fds = g_build_filename(machine.folder, "fds", NULL);
     g_autofree char *session = g_build_filename(machine.folder, "session", NULL);
@@ -236,9 +233,9 @@ static void test_ends(void **state)
         enum emulator_end end;
     } cases[] = {
         {"poweroff\n", EMULATOR_END_POWEROFF},
-        {"failed\n",   EMULATOR_END_FAILED  },
-        {"",           EMULATOR_END_UNKNOWN },
-        {"power",      EMULATOR_END_UNKNOWN },
+        {"failed\n", EMULATOR_END_FAILED},
+        {"", EMULATOR_END_UNKNOWN},
+        {"power", EMULATOR_END_UNKNOWN},
     };
     struct machine machine = make_machine("");
     g_autofree char *path = g_build_filename(machine.folder, "exit", NULL);

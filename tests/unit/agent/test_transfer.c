@@ -745,18 +745,18 @@ static void test_bad_sources(void **state)
         Cluster__TransferState state;
         const char *words;
     } cases[] = {
-        {data_backwards,   CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "out of order"      },
-        {data_far_away,    CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "out of order"      },
-        {data_of_nobody,   CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "not of this"       },
-        {data_without_uid, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "not of this"       },
-        {end_of_nobody,    CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "not of this"       },
-        {end_enormous,     CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "cannot set"        },
-        {end_at_once,      CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "before all disks"  },
-        {end_wrong_hash,   CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "before all disks"  },
-        {frame_of_garbage, CLUSTER__TRANSFER_STATE__TRANSFER_WAITING, "no frame"          },
-        {frame_of_nothing, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "a frame of 0 bytes"},
-        {frame_too_large,  CLUSTER__TRANSFER_STATE__TRANSFER_FAILED,  "at most"           },
-        {frame_cut,        CLUSTER__TRANSFER_STATE__TRANSFER_WAITING, "connection failed" },
+        {data_backwards, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "out of order"},
+        {data_far_away, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "out of order"},
+        {data_of_nobody, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "not of this"},
+        {data_without_uid, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "not of this"},
+        {end_of_nobody, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "not of this"},
+        {end_enormous, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "cannot set"},
+        {end_at_once, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "before all disks"},
+        {end_wrong_hash, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "before all disks"},
+        {frame_of_garbage, CLUSTER__TRANSFER_STATE__TRANSFER_WAITING, "no frame"},
+        {frame_of_nothing, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "a frame of 0 bytes"},
+        {frame_too_large, CLUSTER__TRANSFER_STATE__TRANSFER_FAILED, "at most"},
+        {frame_cut, CLUSTER__TRANSFER_STATE__TRANSFER_WAITING, "connection failed"},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {

@@ -449,12 +449,10 @@ static void agent_start(struct agent *agent, struct fixture *f)
     agent->certificate = g_strdup(object_string(joined, "certificate", ""));
     agent->url = g_strdup_printf("%s://127.0.0.1:%d", object_string(joined, "agentScheme", ""),
                                  (int)object_integer(joined, "agentPort", 0));
-    struct message_client_config config = {
-        .url = agent->url,
-        .host = "alpha",
-        .secret = agent->secret,
-        .tls = {f->ca, agent->certificate, agent->key}
-    };
+    struct message_client_config config = {.url = agent->url,
+                                           .host = "alpha",
+                                           .secret = agent->secret,
+                                           .tls = {f->ca, agent->certificate, agent->key}};
     agent->client = message_client_new(&config, NULL);
     assert_non_null(agent->client);
     assert_true(wrong && other && stolen);

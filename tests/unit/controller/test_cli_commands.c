@@ -120,14 +120,14 @@ static void test_wrong_usage(void **state)
     static const struct {
         const char *line, *words;
     } cases[] = {
-        {"drover get",                              "drover get takes KIND [NAME], as in: drover get vm"},
-        {"drover get a b c",                        "\"c\" is too much for drover get"                  },
-        {"drover get vm --force",                   "--force"                                           },
-        {"drover get vm --no-such",                 "see drover get --help"                             },
-        {"drover get vm -o",                        "see drover get --help"                             },
-        {"drover wait vm/x Running --timeout soon", "see drover wait --help"                            },
-        {"drover wait vm/x",                        "drover wait takes"                                 },
-        {"drover logs x --tail 99999999999999",     "see drover logs --help"                            },
+        {"drover get", "drover get takes KIND [NAME], as in: drover get vm"},
+        {"drover get a b c", "\"c\" is too much for drover get"},
+        {"drover get vm --force", "--force"},
+        {"drover get vm --no-such", "see drover get --help"},
+        {"drover get vm -o", "see drover get --help"},
+        {"drover wait vm/x Running --timeout soon", "see drover wait --help"},
+        {"drover wait vm/x", "drover wait takes"},
+        {"drover logs x --tail 99999999999999", "see drover logs --help"},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {

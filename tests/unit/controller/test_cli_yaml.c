@@ -60,34 +60,34 @@ static void test_scalars(void **state)
     static const struct {
         const char *yaml, *json;
     } cases[] = {
-        {"x",                   "\"x\""                 },
-        {"",                    "null"                  },
-        {"~",                   "null"                  },
-        {"null",                "null"                  },
-        {"'null'",              "\"null\""              },
-        {"true",                "true"                  },
-        {"FALSE",               "false"                 },
-        {"yes",                 "\"yes\""               }, /* YAML 1.2 has two booleans, not eight */
-        {"\"true\"",            "\"true\""              },
-        {"12",                  "12"                    },
-        {"-7",                  "-7"                    },
-        {"+7",                  "7"                     },
-        {"010",                 "10"                    },
-        {"0x1F",                "31"                    },
-        {"0x",                  "\"0x\""                },
-        {"9223372036854775807", "9223372036854775807"   },
-        {"1.5",                 "1.5"                   },
-        {"-2.5e3",              "-2500.0"               },
-        {".5",                  "0.5"                   },
-        {"1.2.3",               "\"1.2.3\""             },
-        {"2024-01-01",          "\"2024-01-01\""        },
-        {"1Gi",                 "\"1Gi\""               },
-        {"50%",                 "\"50%\""               },
-        {"'12'",                "\"12\""                },
-        {"|\n  one\n  two\n",   "\"one\\ntwo\\n\""      },
-        {">\n  one\n  two\n",   "\"one two\\n\""        },
-        {"gr\xc3\xbc\xc3\x9f",  "\"gr\xc3\xbc\xc3\x9f\""},
-        {"1e400",               "\"1e400\""             }, /* no number that JSON could hold */
+        {"x", "\"x\""},
+        {"", "null"},
+        {"~", "null"},
+        {"null", "null"},
+        {"'null'", "\"null\""},
+        {"true", "true"},
+        {"FALSE", "false"},
+        {"yes", "\"yes\""}, /* YAML 1.2 has two booleans, not eight */
+        {"\"true\"", "\"true\""},
+        {"12", "12"},
+        {"-7", "-7"},
+        {"+7", "7"},
+        {"010", "10"},
+        {"0x1F", "31"},
+        {"0x", "\"0x\""},
+        {"9223372036854775807", "9223372036854775807"},
+        {"1.5", "1.5"},
+        {"-2.5e3", "-2500.0"},
+        {".5", "0.5"},
+        {"1.2.3", "\"1.2.3\""},
+        {"2024-01-01", "\"2024-01-01\""},
+        {"1Gi", "\"1Gi\""},
+        {"50%", "\"50%\""},
+        {"'12'", "\"12\""},
+        {"|\n  one\n  two\n", "\"one\\ntwo\\n\""},
+        {">\n  one\n  two\n", "\"one two\\n\""},
+        {"gr\xc3\xbc\xc3\x9f", "\"gr\xc3\xbc\xc3\x9f\""},
+        {"1e400", "\"1e400\""}, /* no number that JSON could hold */
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
@@ -116,14 +116,14 @@ static void test_documents_and_places(void **state)
         unsigned document;
         const char *path, *place;
     } cases[] = {
-        {0, "kind",               ":2:1" },
-        {0, "spec",               ":3:1" },
-        {0, "spec.disks[0].bus",  ":5:20"},
-        {0, "spec.disks[1].name", ":6:7" },
-        {0, "spec.disks[1].bus",  ":6:7" }, /* absent: where it would be */
-        {0, "spec.disks[7]",      ":4:3" },
-        {0, "metadata.name",      ":2:1" },
-        {1, "kind",               ":9:1" },
+        {0, "kind", ":2:1"},
+        {0, "spec", ":3:1"},
+        {0, "spec.disks[0].bus", ":5:20"},
+        {0, "spec.disks[1].name", ":6:7"},
+        {0, "spec.disks[1].bus", ":6:7"}, /* absent: where it would be */
+        {0, "spec.disks[7]", ":4:3"},
+        {0, "metadata.name", ":2:1"},
+        {1, "kind", ":9:1"},
     };
     g_autoptr(GError) error = NULL;
     g_autoptr(GPtrArray) documents = load(text, -1, &error);
@@ -434,12 +434,8 @@ static void test_values(void **state)
     static const struct {
         const char *path, *text;
     } cases[] = {
-        {"status.memoryBytes", "1Gi" },
-        {"status.restarts",    "3"   },
-        {"status.empty",       NULL  },
-        {"status.ready",       "true"},
-        {"status.object",      NULL  },
-        {"status.absent",      NULL  },
+        {"status.memoryBytes", "1Gi"}, {"status.restarts", "3"}, {"status.empty", NULL},
+        {"status.ready", "true"},      {"status.object", NULL},  {"status.absent", NULL},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {

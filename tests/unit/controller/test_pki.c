@@ -80,12 +80,10 @@ static void replied(const ProtobufCMessage *reply, const GError *error, void *da
 static int try_call(struct message_server *server, const char *url, const char *ca,
                     const struct member *member)
 {
-    struct message_client_config config = {
-        .url = url,
-        .host = "alpha",
-        .secret = secret,
-        .tls = {ca, member->certificate, member->key}
-    };
+    struct message_client_config config = {.url = url,
+                                           .host = "alpha",
+                                           .secret = secret,
+                                           .tls = {ca, member->certificate, member->key}};
     g_autoptr(GError) error = NULL;
     struct message_client *client = message_client_new(&config, &error);
     Cluster__RegisterRequest request = CLUSTER__REGISTER_REQUEST__INIT;
@@ -94,10 +92,8 @@ static int try_call(struct message_server *server, const char *url, const char *
     message_client_call(client, CLUSTER__MESSAGE_KIND__KIND_REGISTER, &request.base, 1500, replied,
                         &outcome);
     while (outcome == 0) {
-        struct pollfd fds[2] = {
-            {.fd = message_client_fd(client), .events = POLLIN},
-            {.fd = message_server_fd(server), .events = POLLIN}
-        };
+        struct pollfd fds[2] = {{.fd = message_client_fd(client), .events = POLLIN},
+                                {.fd = message_server_fd(server), .events = POLLIN}};
         poll(fds, 2, 50);
         message_server_dispatch(server);
         message_client_dispatch(client);
@@ -116,12 +112,10 @@ static void test_messages_over_tls(void **state)
     struct member stranger = make_member("alpha", other_ca, other_key);
     struct member impostor = make_member("beta", ca, ca_key);
     g_autoptr(GError) error = NULL;
-    struct message_server_config config = {
-        .url = "tls+tcp://127.0.0.1:0",
-        .find_secret = find_secret,
-        .handle = handle,
-        .tls = {ca, controller.certificate, controller.key}
-    };
+    struct message_server_config config = {.url = "tls+tcp://127.0.0.1:0",
+                                           .find_secret = find_secret,
+                                           .handle = handle,
+                                           .tls = {ca, controller.certificate, controller.key}};
     struct message_server *server = message_server_new(&config, &error);
     assert_non_null(server);
     assert_int_not_equal(message_server_port(server), 0);

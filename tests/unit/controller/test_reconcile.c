@@ -598,10 +598,7 @@ static void test_refused(void **state)
 {
     static const struct {
         const char *target, *why;
-    } cases[] = {
-        {"gamma", "there is no host gamma"      },
-        {"alpha", "the machine is there already"}
-    };
+    } cases[] = {{"gamma", "there is no host gamma"}, {"alpha", "the machine is there already"}};
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         struct fixture *f = NULL;
         setup((void **)&f);

@@ -75,23 +75,23 @@ static void test_refusals(void **state)
         struct scheduler_needs needs;
         const char *refusal;
     } cases[] = {
-        {&plain,  {.cores = 1, .memory = GIB},                                NULL                                                      },
-        {&plain,  {.cores = 1, .memory = 4 * GIB},                            "needs 4096 MiB of memory, 1024 MiB free"                 },
-        {&plain,  {.cores = 17},                                              "needs 17 cores, 16 of 16 (4 for each of its 4 CPUs) left"},
-        {&plain,  {.cores = 1, .disk = 200 * GIB},                            "needs 204800 MiB on disk, 102400 MiB free"               },
+        {&plain, {.cores = 1, .memory = GIB}, NULL},
+        {&plain, {.cores = 1, .memory = 4 * GIB}, "needs 4096 MiB of memory, 1024 MiB free"},
+        {&plain, {.cores = 17}, "needs 17 cores, 16 of 16 (4 for each of its 4 CPUs) left"},
+        {&plain, {.cores = 1, .disk = 200 * GIB}, "needs 204800 MiB on disk, 102400 MiB free"},
         {&plain,
          {.cores = 1, .selector = rack},
          "has not the labels of placement.hostSelector "
-         "(rack=b)"                                                                                                                     },
+         "(rack=b)"},
         {&plain,
          {.cores = 1, .only_host = "beta", .only_why = "disk root is there"},
-         "must go to beta: disk root is there"                                                                                          },
-        {&plain,  {.cores = 1, .not_host = "alpha"},                          "the machine is there already"                            },
-        {&silent, {.cores = 1},                                               "not ready for 40 s"                                      },
-        {&never,  {.cores = 1},                                               "not ready: its agent has not reported yet"               },
-        {&closed, {.cores = 1},                                               "set to take no more machines (spec.unschedulable)"       },
-        {&closed, {.cores = 1, .ignore_unschedulable = true},                 NULL                                                      },
-        {&small,  {.cores = 2},                                               "needs 2 cores, machines there have at most 1"            },
+         "must go to beta: disk root is there"},
+        {&plain, {.cores = 1, .not_host = "alpha"}, "the machine is there already"},
+        {&silent, {.cores = 1}, "not ready for 40 s"},
+        {&never, {.cores = 1}, "not ready: its agent has not reported yet"},
+        {&closed, {.cores = 1}, "set to take no more machines (spec.unschedulable)"},
+        {&closed, {.cores = 1, .ignore_unschedulable = true}, NULL},
+        {&small, {.cores = 2}, "needs 2 cores, machines there have at most 1"},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(cases); i++) {
         g_autofree char *refusal = scheduler_refusal(cases[i].host, &cases[i].needs);

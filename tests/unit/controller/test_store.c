@@ -112,14 +112,8 @@ static void test_transaction_is_all_or_nothing(void **state)
 {
     struct store *store = ((struct fixture *)*state)->store;
     put(store, "/a", "1", STORE_ABSENT);
-    const struct store_write fails[] = {
-        {"/b", "1", STORE_ABSENT},
-        {"/a", "2", 99          }
-    };
-    const struct store_write works[] = {
-        {"/b", "1",  STORE_ABSENT},
-        {"/a", NULL, 1           }
-    };
+    const struct store_write fails[] = {{"/b", "1", STORE_ABSENT}, {"/a", "2", 99}};
+    const struct store_write works[] = {{"/b", "1", STORE_ABSENT}, {"/a", NULL, 1}};
     assert_false(store_write(store, fails, 2, NULL, NULL));
     assert_listing(store, "/", 0, "/a=1@1 ");
     assert_true(store_write(store, works, 2, NULL, NULL));
@@ -171,11 +165,7 @@ static void test_watch(void **state)
     static const struct {
         const char *value, *old;
         uint64_t revision;
-    } expected[] = {
-        {"x",  NULL, 1},
-        {"y",  "x",  3},
-        {NULL, "y",  4}
-    };
+    } expected[] = {{"x", NULL, 1}, {"y", "x", 3}, {NULL, "y", 4}};
     for (guint i = 0; i < 3; i++) {
         const struct store_change *change = changes->pdata[i];
         assert_int_equal(g_strcmp0(change->value, expected[i].value), 0);
@@ -189,11 +179,7 @@ static void test_watch(void **state)
     assert_int_equal(none->len, 0);
     assert_int_equal(next, 4);
     /* One transaction is never cut. */
-    const struct store_write three[] = {
-        {"/c", "1", 0},
-        {"/d", "1", 0},
-        {"/e", "1", 0}
-    };
+    const struct store_write three[] = {{"/c", "1", 0}, {"/d", "1", 0}, {"/e", "1", 0}};
     assert_true(store_write(store, three, 3, NULL, NULL));
     g_autoptr(GPtrArray) whole = store_changes(store, "/", 4, 1, &next, NULL);
     assert_int_equal(whole->len, 3);
@@ -249,10 +235,8 @@ static void test_kill_9(void **state)
                 uint64_t revision = 0;
                 char value[32];
                 g_snprintf(value, sizeof(value), "%" G_GUINT64_FORMAT, store_revision(store) + 1);
-                const struct store_write writes[] = {
-                    {"/a", value, STORE_ANY},
-                    {"/b", value, STORE_ANY}
-                };
+                const struct store_write writes[] = {{"/a", value, STORE_ANY},
+                                                     {"/b", value, STORE_ANY}};
                 if (!store_write(store, writes, 2, &revision, NULL) ||
                     write(pipe_fds[1], &revision, sizeof(revision)) != sizeof(revision))
                     _exit(1);

@@ -127,18 +127,9 @@ static inline void advance(struct fixture *f, int64_t ns)
 /* Sets the 8259s up as the PC's firmware does: vectors 8 and 0x70, all unmasked. */
 static inline void init_pics(struct fixture *f)
 {
-    static const uint8_t words[][3] = {
-        {0x20, 0x11, 0},
-        {0x21, 8,    0},
-        {0x21, 4,    0},
-        {0x21, 1,    0},
-        {0xa0, 0x11, 0},
-        {0xa1, 0x70, 0},
-        {0xa1, 2,    0},
-        {0xa1, 1,    0},
-        {0x21, 0,    0},
-        {0xa1, 0,    0}
-    };
+    static const uint8_t words[][3] = {{0x20, 0x11, 0}, {0x21, 8, 0},    {0x21, 4, 0}, {0x21, 1, 0},
+                                       {0xa0, 0x11, 0}, {0xa1, 0x70, 0}, {0xa1, 2, 0}, {0xa1, 1, 0},
+                                       {0x21, 0, 0},    {0xa1, 0, 0}};
     for (unsigned i = 0; i < G_N_ELEMENTS(words); i++)
         out8(f, words[i][0], words[i][1]);
 }

@@ -41,11 +41,7 @@ static GBytes *save(const struct outer *object, const struct state_field *fields
 static void test_round_trip(void **state)
 {
     uint8_t one[7] = "abcdef", two[7] = {0};
-    struct outer object = {
-        7, {1, 2,        UINT64_MAX},
-         "1234", {{3, true}, {4, false}},
-         one
-    };
+    struct outer object = {7, {1, 2, UINT64_MAX}, "1234", {{3, true}, {4, false}}, one};
     struct outer back = {.buffer = two};
     unsigned version = 0;
     g_autoptr(GBytes) image = save(&object, outer_fields);

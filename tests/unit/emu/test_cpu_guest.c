@@ -177,11 +177,7 @@ int main(void)
     static const struct {
         const char *engine;
         unsigned hot;
-    } runs[] = {
-        {"interp", 0},
-        {"jit",    0},
-        {"jit",    3}
-    };
+    } runs[] = {{"interp", 0}, {"jit", 0}, {"jit", 3}};
     int failed = 0;
     for (unsigned i = 0; i < G_N_ELEMENTS(runs); i++) {
         engine = runs[i].engine;

@@ -15,18 +15,8 @@ static void set_output(void *receiver, int input, int level)
 
 static struct pic *new_pic(void)
 {
-    static const uint8_t words[][2] = {
-        {0x20, 0x11},
-        {0x21, 8   },
-        {0x21, 4   },
-        {0x21, 1   },
-        {0xa0, 0x11},
-        {0xa1, 0x70},
-        {0xa1, 2   },
-        {0xa1, 1   },
-        {0x21, 0   },
-        {0xa1, 0   }
-    };
+    static const uint8_t words[][2] = {{0x20, 0x11}, {0x21, 8}, {0x21, 4}, {0x21, 1}, {0xa0, 0x11},
+                                       {0xa1, 0x70}, {0xa1, 2}, {0xa1, 1}, {0x21, 0}, {0xa1, 0}};
     struct pic *pic = g_new0(struct pic, 1);
     assert_true(board_init(&pic->board, 1 << 20, NULL));
     pic->output = (struct irq){set_output, pic, 0};

@@ -86,17 +86,8 @@ static void set_cmos(struct fixture *f, uint8_t index, uint8_t value)
 static void test_rtc_time(void **state)
 {
     struct fixture *f = *state;
-    static const uint8_t time[][2] = {
-        {0x0b, 0x82},
-        {0,    0x58},
-        {2,    0x59},
-        {4,    0x23},
-        {7,    0x31},
-        {8,    0x12},
-        {9,    0x99},
-        {0x32, 0x19},
-        {0x0b, 0x02}
-    };
+    static const uint8_t time[][2] = {{0x0b, 0x82}, {0, 0x58}, {2, 0x59},    {4, 0x23},   {7, 0x31},
+                                      {8, 0x12},    {9, 0x99}, {0x32, 0x19}, {0x0b, 0x02}};
     for (unsigned i = 0; i < G_N_ELEMENTS(time); i++)
         set_cmos(f, time[i][0], time[i][1]);
     assert_int_equal(cmos(f, 0), 0x58);

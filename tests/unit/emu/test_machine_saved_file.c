@@ -94,9 +94,9 @@ static void test_other_machine(void **state)
         bool rng;
         const char *expected;
     } others[] = {
-        {32, 2, false, "16 MiB of memory" },
-        {16, 1, false, "2 CPUs"           },
-        {16, 2, true,  "has no virtio-rng"},
+        {32, 2, false, "16 MiB of memory"},
+        {16, 1, false, "2 CPUs"},
+        {16, 2, true, "has no virtio-rng"},
     };
     for (guint i = 0; i < G_N_ELEMENTS(others); i++) {
         g_autoptr(GError) error = NULL;

@@ -112,9 +112,8 @@ static void run_until(struct fixture *f, const int *counter, int value)
     int64_t deadline = g_get_monotonic_time() + 90 * G_USEC_PER_SEC;
     while (*counter < value && g_get_monotonic_time() < deadline) {
         struct pollfd fds[2] = {
-            {.fd = message_client_fd(f->client),                  .events = POLLIN},
-            {.fd = f->server ? message_server_fd(f->server) : -1, .events = POLLIN}
-        };
+            {.fd = message_client_fd(f->client), .events = POLLIN},
+            {.fd = f->server ? message_server_fd(f->server) : -1, .events = POLLIN}};
         poll(fds, 2, 50);
         if (f->server)
             message_server_dispatch(f->server);
@@ -336,10 +335,7 @@ static void test_garbage(void **state)
     const struct {
         const void *data;
         size_t length;
-    } raw[] = {
-        {nonsense, sizeof(nonsense)},
-        {huge,     sizeof(huge)    }
-    };
+    } raw[] = {{nonsense, sizeof(nonsense)}, {huge, sizeof(huge)}};
     for (int i = 0; i < 2; i++) {
         struct sockaddr_in address = {.sin_family = AF_INET,
                                       .sin_port = htons(f->port),
@@ -359,12 +355,10 @@ static void test_setup_errors(void **state)
     g_autofree char *taken = g_strdup_printf("tcp://127.0.0.1:%u", f->port);
     const char *const urls[] = {"http://127.0.0.1:1", taken, "tls+tcp://127.0.0.1:0"};
     for (int i = 0; i < 3; i++) {
-        struct message_server_config config = {
-            .url = urls[i],
-            .find_secret = find_secret,
-            .handle = handle,
-            .tls = {"no", "certificates", "here"}
-        };
+        struct message_server_config config = {.url = urls[i],
+                                               .find_secret = find_secret,
+                                               .handle = handle,
+                                               .tls = {"no", "certificates", "here"}};
         g_autoptr(GError) error = NULL;
         assert_null(message_server_new(&config, &error));
         assert_non_null(strstr(error->message, urls[i]));

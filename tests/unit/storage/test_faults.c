@@ -197,9 +197,9 @@ static void every_position(const struct act *act)
         bool lasting;
     } ways[] = {
         {ENOSPC, false},
-        {ENOSPC, true },
-        {EIO,    false},
-        {EIO,    true },
+        {ENOSPC, true},
+        {EIO, false},
+        {EIO, true},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(ways); i++) {
@@ -214,17 +214,17 @@ static void every_position(const struct act *act)
 }
 
 static const struct act acts[] = {
-    {"writing, dynamic",   BLOCK_FORMAT_VHD_DYNAMIC, false, 10, write_traffic,   verify_disk },
-    {"discarding",         BLOCK_FORMAT_VHD_DYNAMIC, false, 30, discard_traffic, verify_disk },
-    {"writing, a child",   BLOCK_FORMAT_VHD_DYNAMIC, true,  10, discard_traffic, verify_disk },
-    {"compacting",         BLOCK_FORMAT_VHD_DYNAMIC, false, 60, compact,         verify_disk },
-    {"growing, dynamic",   BLOCK_FORMAT_VHD_DYNAMIC, false, 30, grow,            verify_disk },
-    {"growing, fixed",     BLOCK_FORMAT_VHD_FIXED,   false, 5,  grow,            verify_disk },
-    {"shrinking, dynamic", BLOCK_FORMAT_VHD_DYNAMIC, false, 30, shrink,          verify_disk },
-    {"shrinking, fixed",   BLOCK_FORMAT_VHD_FIXED,   false, 5,  shrink,          verify_disk },
-    {"merging",            BLOCK_FORMAT_VHD_DYNAMIC, true,  30, merge,           verify_merge},
-    {"a snapshot",         BLOCK_FORMAT_VHD_DYNAMIC, false, 10, snapshot,        verify_disk },
-    {"rebasing",           BLOCK_FORMAT_VHD_DYNAMIC, true,  10, rebase,          verify_disk },
+    {"writing, dynamic", BLOCK_FORMAT_VHD_DYNAMIC, false, 10, write_traffic, verify_disk},
+    {"discarding", BLOCK_FORMAT_VHD_DYNAMIC, false, 30, discard_traffic, verify_disk},
+    {"writing, a child", BLOCK_FORMAT_VHD_DYNAMIC, true, 10, discard_traffic, verify_disk},
+    {"compacting", BLOCK_FORMAT_VHD_DYNAMIC, false, 60, compact, verify_disk},
+    {"growing, dynamic", BLOCK_FORMAT_VHD_DYNAMIC, false, 30, grow, verify_disk},
+    {"growing, fixed", BLOCK_FORMAT_VHD_FIXED, false, 5, grow, verify_disk},
+    {"shrinking, dynamic", BLOCK_FORMAT_VHD_DYNAMIC, false, 30, shrink, verify_disk},
+    {"shrinking, fixed", BLOCK_FORMAT_VHD_FIXED, false, 5, shrink, verify_disk},
+    {"merging", BLOCK_FORMAT_VHD_DYNAMIC, true, 30, merge, verify_merge},
+    {"a snapshot", BLOCK_FORMAT_VHD_DYNAMIC, false, 10, snapshot, verify_disk},
+    {"rebasing", BLOCK_FORMAT_VHD_DYNAMIC, true, 10, rebase, verify_disk},
 };
 
 static void test_writing(void **state)

@@ -447,9 +447,9 @@ static void test_geometry(void **state)
         uint64_t size;
         struct vhd_geometry geometry;
     } cases[] = {
-        {100 * MIB,            {1003, 12, 17}  },
-        {UINT64_C(4) << 30,    {8322, 16, 63}  },
-        {UINT64_C(127) << 30,  {65278, 16, 255}},
+        {100 * MIB, {1003, 12, 17}},
+        {UINT64_C(4) << 30, {8322, 16, 63}},
+        {UINT64_C(127) << 30, {65278, 16, 255}},
         {UINT64_C(2040) << 30, {65535, 16, 255}},
     };
 
