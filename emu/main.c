@@ -72,7 +72,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
          "memory for translated code (20M a CPU)", "SIZE"},
         {"jit-stats", 0, 0, G_OPTION_ARG_NONE, &o->jit_stats,
          "tell at the end what the translator did", NULL},
-        {"cpu-model", 0, 0, G_OPTION_ARG_STRING, &o->cpu_model, "CPU model (x86-64-v2)", "NAME"},
+        {"cpu-model", 0, 0, G_OPTION_ARG_STRING, &o->cpu_model, "CPU model, or help (x86-64-v2)",
+         "NAME"},
         {"disk", 'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks, "a disk; up to sixteen, four on ide",
          "SPEC"},
         {"cdrom", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->cdroms,
@@ -199,6 +200,15 @@ static bool check_serial(const char *serial, GError **error)
     return usage_error(error, text);
 }
 
+static bool check_cpu_model(const char *model, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    if (cpu_check_model(model, &why))
+        return true;
+    g_autofree char *text = g_strdup_printf("--cpu-model %s: %s", model, why->message);
+    return usage_error(error, text);
+}
+
 static bool fill_config(const struct options *o, struct machine_config *config, GError **error)
 {
     *config = (struct machine_config){
@@ -221,10 +231,9 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
                              error) ||
         !options_check_name("engine", config->engine, cpu_engines(), error) ||
         (o->code_cache && !options_parse_code_cache(o->code_cache, &config->code_cache, error)) ||
-        !options_check_name("cpu-model", config->cpu_model, cpu_models(), error) ||
-        !check_serial(config->serial, error) || !parse_disks(o, config, error) ||
-        !parse_cdroms(o, config, error) || !parse_nets(o, config, error) ||
-        !parse_extras(o, config, error) ||
+        !check_cpu_model(config->cpu_model, error) || !check_serial(config->serial, error) ||
+        !parse_disks(o, config, error) || !parse_cdroms(o, config, error) ||
+        !parse_nets(o, config, error) || !parse_extras(o, config, error) ||
         (o->boot_order && !options_check_boot_order(o->boot_order, error)))
         return false;
     if ((o->initrd || o->append) && !o->kernel)
@@ -333,6 +342,11 @@ static void write_exit_file(const char *path, const GError *failure)
         fprintf(stderr, "drover-emu: cannot write the exit file: %s\n", error->message);
 }
 
+static bool wants_model_help(const struct options *o)
+{
+    return o->cpu_model && strcmp(o->cpu_model, "help") == 0;
+}
+
 int main(int argc, char **argv)
 {
     struct options options = {0};
@@ -342,11 +356,16 @@ int main(int argc, char **argv)
     if (argc > 1 && strcmp(argv[1], "ctl") == 0)
         return ctl_main(argc - 1, argv + 1);
     if (!parse_command_line(&options, argc, argv, &error) ||
-        (!options.version && !fill_config(&options, &config, &error))) {
+        (!options.version && !wants_model_help(&options) &&
+         !fill_config(&options, &config, &error))) {
         fprintf(stderr, "drover-emu: %s; try: drover-emu --help\n", error->message);
         status = EXIT_USAGE;
     } else if (options.version) {
         printf("drover-emu %s\n", DROVER_VERSION);
+        status = 0;
+    } else if (wants_model_help(&options)) {
+        g_autofree char *text = cpu_model_help();
+        fputs(text, stdout);
         status = 0;
     } else if (!run(&options, &config, &status, &error)) {
         fprintf(stderr, "drover-emu: %s\n", error->message);

@@ -3,6 +3,7 @@
 #include "emu/core/bytes.h"
 #include "emu/cpu/interp.h"
 #include "emu/cpu/mmu.h"
+#include "emu/cpu/models.h"
 #include <sys/mman.h>
 
 #define HASH_SIZE (1u << 16)
@@ -152,6 +153,8 @@ static bool append(struct cpu *cpu, struct block *block, const uint8_t *bytes, s
     if (result == DECODE_TOO_LONG)
         insn->op = OP_INVALID, insn->imm = VEC_GP;
     else if (result == DECODE_INVALID)
+        insn->imm = VEC_UD;
+    else if (!features_check(&cpu->model->features, insn, block->mode & MODE_LONG))
         insn->imm = VEC_UD;
     decode_relocate(insn, block->bytes);
     *ret_last = interp_prepare(cpu, insn);

@@ -23,33 +23,28 @@ const char *const *cpu_engines(void)
     return names;
 }
 
-const char *const *cpu_models(void)
-{
-    static const char *const names[] = {"x86-64-v2", "x86-64-v1", NULL};
-    return names;
-}
-
 struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, const char *model,
                     const struct cpu_ops *ops, void *opaque, GError **error)
 {
     const struct engine_ops *engine_ops = engine_find(engine);
-    const struct cpu_model *cpu_model = cpu_model_find(model);
+    struct cpu_model parsed;
 
-    if (!engine_ops || !cpu_model) {
-        g_autofree char *known =
-            g_strjoinv(", ", (char **)(engine_ops ? cpu_models() : cpu_engines()));
+    if (!engine_ops) {
+        g_autofree char *known = g_strjoinv(", ", (char **)cpu_engines());
         g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_INVAL,
-                    "there is no CPU %s \"%s\"; there are: %s", engine_ops ? "model" : "engine",
-                    engine_ops ? model : engine, known);
+                    "there is no CPU engine \"%s\"; there are: %s", engine, known);
         return NULL;
     }
+    if (!cpu_model_parse(model, &parsed, error))
+        return NULL;
     struct cpu *cpu = low_memory_new(sizeof(struct cpu), error);
     if (!cpu)
         return NULL;
     cpu->board = board;
     cpu->index = index;
     cpu->engine = engine_ops;
-    cpu->model = cpu_model;
+    cpu->model = g_new(struct cpu_model, 1);
+    *cpu->model = parsed;
     cpu->ops = ops;
     cpu->opaque = opaque;
     cpu->memory_version = memory_version(board->memory);
@@ -71,6 +66,7 @@ void cpu_free(struct cpu *cpu)
     pthread_mutex_destroy(&cpu->wait_lock);
     pthread_cond_destroy(&cpu->wait_cond);
     g_free(cpu->shutdown_reason);
+    g_free(cpu->model);
     low_memory_free(cpu, sizeof(*cpu));
 }
 
@@ -84,7 +80,7 @@ void system_reset(struct cpu *cpu, bool init)
     memset(s, 0, sizeof(*s));
     s->rip = 0xfff0;
     s->rflags = 2;
-    s->gpr[RDX] = 0x30661;
+    s->gpr[RDX] = cpu->model->signature;
     s->cr0 = CR0_ET | CR0_NW | CR0_CD;
     for (unsigned i = 0; i < 6; i++)
         s->seg[i] = (struct segment){

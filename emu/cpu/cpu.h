@@ -41,14 +41,16 @@ enum cpu_exit {
     CPU_EXIT_COUNT,
 };
 
-/* `engine` is one of cpu_engines(); `model` a CPU model's name ("x86-64-v2"), see cpu_models().
+/* `engine` is one of cpu_engines(); `model` what cpu_check_model() takes.
  * Starts in the state after power-on: the boot processor at the reset vector, the others waiting
  * for SIPI. */
 struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, const char *model,
                     const struct cpu_ops *ops, void *opaque, GError **error);
 void cpu_free(struct cpu *cpu);
-void cpu_reset(struct cpu *cpu);      /* as the RESET# pin; index 0 is the boot processor */
-const char *const *cpu_models(void);  /* NULL-ended names */
+void cpu_reset(struct cpu *cpu); /* as the RESET# pin; index 0 is the boot processor */
+/* A model's name, with features added or left out: "x86-64-v2,-sse4.2,+aes". */
+bool cpu_check_model(const char *model, GError **error);
+char *cpu_model_help(void);           /* what models and features there are; free it */
 const char *const *cpu_engines(void); /* NULL-ended names */
 
 /* Executes guest instructions until something the caller has to see to. */

@@ -145,7 +145,7 @@ static inline uint64_t source_mm4(struct cpu *cpu, const struct insn *insn)
 #define MAKE_X_VU(id, mn)
 #define MAKE_X_PU(id, mn)
 #define MAKE_X_PN(id, mn)
-#define SSE(id, mn, map, prefix, opcode, kind) MAKE_##kind(id, mn)
+#define SSE(id, mn, map, prefix, opcode, kind, feature) MAKE_##kind(id, mn)
 SSE_TABLE_OPS(SSE)
 #undef SSE
 
@@ -231,7 +231,7 @@ SHIFT_BYTES(PSLLDQ_I, "pslldq")
 #define ROW_X_VU(id)
 #define ROW_X_PU(id)
 #define ROW_X_PN(id)
-#define SSE(id, mn, map, prefix, opcode, kind) ROW_##kind(id)
-#define SHIFT(id, ...)                         {OP_##id, ALL_SHAPES(do_##id)},
+#define SSE(id, mn, map, prefix, opcode, kind, feature) ROW_##kind(id)
+#define SHIFT(id, ...)                                  {OP_##id, ALL_SHAPES(do_##id)},
 
 const struct handler_row handlers_sse[] = {SSE_TABLE_OPS(SSE) SSE_SHIFT_OPS(SHIFT){0}};

@@ -1,5 +1,6 @@
 /* Control and debug registers, system calls, model-specific registers, the time stamp. */
 #include "emu/cpu/interp.h"
+#include "emu/cpu/models.h"
 #include "emu/cpu/system.h"
 
 static void require_cpl0(struct cpu *cpu, const struct insn *insn)
@@ -47,11 +48,9 @@ void system_set_cr0(struct cpu *cpu, uint64_t value)
 
 void system_set_cr4(struct cpu *cpu, uint64_t value)
 {
-    uint64_t known = CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
-                     CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_UMIP | CR4_FSGSBASE | CR4_SMEP | CR4_SMAP;
     uint64_t changed = cpu->s.cr4 ^ value;
 
-    if (value & ~known || (cpu_long_active(cpu) && !(value & CR4_PAE)))
+    if (value & ~cpu->model->cr4_bits || (cpu_long_active(cpu) && !(value & CR4_PAE)))
         cpu_raise_error(cpu, VEC_GP, 0);
     if (changed & CR4_PAE && value & CR4_PAE && cpu->s.cr0 & CR0_PG)
         mmu_load_pdptes(cpu, cpu->s.cr3);

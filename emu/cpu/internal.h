@@ -168,7 +168,7 @@ struct cpu {
     const struct cpu_ops *ops;
     void *opaque;
     const struct engine_ops *engine;
-    const struct cpu_model *model;
+    struct cpu_model *model; /* owned */
     unsigned index;
     char *shutdown_reason;
     int fault_chain[3];

@@ -181,7 +181,7 @@ static bool ends_block(const struct insn *insn)
 static bool is_mmx(const struct insn *insn)
 {
     static const bool mmx[OP_COUNT] = {
-#define SSE(id, name, map, prefix, opcode, kind) [OP_##id] = MMX_##kind,
+#define SSE(id, name, map, prefix, opcode, kind, feature) [OP_##id] = MMX_##kind,
         SSE_TABLE_OPS(SSE)
 #undef SSE
     };

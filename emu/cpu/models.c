@@ -6,90 +6,165 @@
  * would only cost time here. The features are the model's own, not that Atom's.
  */
 #include "emu/cpu/models.h"
+#include "emu/cpu/cpu.h"
 #include "emu/cpu/system.h"
 #include <string.h>
 
 #define BIT(n) (UINT32_C(1) << (n))
 
-/* leaf 1 EDX */
-#define FPU     BIT(0)
-#define DE      BIT(2)
-#define PSE     BIT(3)
-#define TSC     BIT(4)
-#define MSR     BIT(5)
-#define PAE     BIT(6)
-#define MCE     BIT(7)
-#define CX8     BIT(8)
-#define APIC    BIT(9)
-#define SEP     BIT(11)
-#define MTRR    BIT(12)
-#define PGE     BIT(13)
-#define MCA     BIT(14)
-#define CMOV    BIT(15)
-#define PAT     BIT(16)
-#define PSE36   BIT(17)
-#define CLFLUSH BIT(19)
-#define MMX     BIT(23)
-#define FXSR    BIT(24)
-#define SSE     BIT(25)
-#define SSE2    BIT(26)
-#define COMMON_EDX                                                                                 \
-    (FPU | DE | PSE | TSC | MSR | PAE | MCE | CX8 | APIC | SEP | MTRR | PGE | MCA | CMOV | PAT |   \
-     PSE36 | CLFLUSH | MMX | FXSR | SSE | SSE2)
-/* leaf 1 ECX */
-#define SSE3         BIT(0)
-#define SSSE3        BIT(9)
-#define CX16         BIT(13)
-#define SSE41        BIT(19)
-#define SSE42        BIT(20)
-#define X2APIC       BIT(21)
-#define POPCNT       BIT(23)
-#define TSC_DEADLINE BIT(24)
-#define HYPERVISOR   BIT(31)
-/* leaf 7 */
-#define FSGSBASE   BIT(0)
-#define TSC_ADJUST BIT(1)
-#define SMEP       BIT(7)
-#define ERMS       BIT(9)
-#define SMAP       BIT(20)
-#define UMIP       BIT(2) /* ECX */
-/* leaf 0x80000001 */
-#define LAHF64  BIT(0) /* ECX */
-#define SYSCALL BIT(11)
-#define NX      BIT(20)
-#define PAGE1G  BIT(26)
-#define RDTSCP  BIT(27)
-#define LM      BIT(29)
-
-const struct cpu_model cpu_model_table[] = {
-    {
-        .name = "x86-64-v2",
-        .leaf1_ecx = SSE3 | SSSE3 | CX16 | SSE41 | SSE42 | POPCNT | HYPERVISOR,
-        .leaf1_edx = COMMON_EDX,
-        .leaf7_ebx = FSGSBASE | TSC_ADJUST | SMEP | ERMS | SMAP,
-        .leaf7_ecx = UMIP,
-        .extended1_ecx = LAHF64,
-        .extended1_edx = SYSCALL | NX | PAGE1G | RDTSCP | LM,
-    },
-    {
-        .name = "x86-64-v1",
-        .leaf1_ecx = HYPERVISOR,
-        .leaf1_edx = COMMON_EDX,
-        .extended1_edx = SYSCALL | NX | LM,
-    },
-    {0},
+struct model_row {
+    const char *name, *about;
+    const char *base; /* the model whose features it has, too */
+    const char *features;
+    uint32_t signature, highest_basic, highest_extended;
+    unsigned physical_bits;
 };
 
-const struct cpu_model *cpu_model_find(const char *name)
+#define LEVEL_64 0x30661, 0x16, 0x80000008, 40
+
+static const struct model_row models[] = {
+    {"486", "late 80486 with CPUID", NULL, "fpu pse", 0x480, 1, 0, 32},
+    {"pentium3", "Pentium III: PAE, SYSENTER, SSE, no NX", NULL,
+     "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse hypervisor",
+     0x683, 3, 0, 36},
+    {"x86-64-v1", "the first 64-bit processors", "pentium3", "clflush sse2 syscall nx lm",
+     LEVEL_64},
+    {"x86-64-v2", "to SSE4.2 and POPCNT (about 2009); the default", "x86-64-v1",
+     "sse3 ssse3 cx16 sse4.1 sse4.2 popcnt lahf-lm rdtscp pdpe1gb fsgsbase tsc-adjust smep erms "
+     "smap umip",
+     LEVEL_64},
+    {"host", "of what this host's processor has, all that Drover does", NULL, "", LEVEL_64},
+};
+
+/* All that the engines do; a model may have no more. */
+static const char implemented_base[] = "x86-64-v2", implemented_more[] = "";
+
+static const struct model_row *find_row(const char *name, size_t length)
 {
-    for (const struct cpu_model *model = cpu_model_table; model->name; model++)
-        if (!strcmp(model->name, name))
-            return model;
+    for (size_t i = 0; i < G_N_ELEMENTS(models); i++)
+        if (strlen(models[i].name) == length && !memcmp(models[i].name, name, length))
+            return &models[i];
     return NULL;
 }
 
-#define HIGHEST_BASIC    0x16
-#define HIGHEST_EXTENDED 0x80000008
+static void add_row(struct feature_set *set, const struct model_row *row)
+{
+    if (row->base)
+        add_row(set, find_row(row->base, strlen(row->base)));
+    features_add(set, row->features);
+}
+
+static struct feature_set implemented(void)
+{
+    struct feature_set set = {{0}};
+    add_row(&set, find_row(implemented_base, strlen(implemented_base)));
+    features_add(&set, implemented_more);
+    return set;
+}
+
+char *cpu_model_help(void)
+{
+    GString *text = g_string_new("CPU models:\n");
+    for (size_t i = 0; i < G_N_ELEMENTS(models); i++)
+        g_string_append_printf(text, "  %-12s %s\n", models[i].name, models[i].about);
+    struct feature_set all = implemented();
+    g_autofree char *names = features_describe(&all);
+    g_string_append_printf(text, "Features, to add or leave out as in x86-64-v2,-sse4.2:\n  %s\n",
+                           names);
+    return g_string_free(text, FALSE);
+}
+
+/* ---- parsing --------------------------------------------------------------------------------- */
+
+static bool fail(GError **error, char *text)
+{
+    g_set_error_literal(error, G_FILE_ERROR, G_FILE_ERROR_INVAL, text);
+    g_free(text);
+    return false;
+}
+
+static bool toggle(struct feature_set *set, const char *text, GError **error)
+{
+    struct feature_set all = implemented(), wanted = {{0}};
+    if (text[0] == '-' && features_remove(set, text + 1))
+        return true;
+    if (text[0] != '+' || !text[1] || strchr(text, ' ') || !features_add(&wanted, text + 1) ||
+        features_beyond(&wanted, &all)) {
+        g_autofree char *names = features_describe(&all);
+        return fail(error, g_strdup_printf("CPU feature %s: give +NAME or -NAME; this build has %s",
+                                           text, names));
+    }
+    return features_add(set, text + 1);
+}
+
+/* Which bits of the control registers a feature brings. */
+static void set_register_bits(struct cpu_model *model)
+{
+    static const struct {
+        uint16_t feature;
+        uint64_t cr4, efer;
+    } rows[] = {
+        {FEATURE_TSC, CR4_TSD, 0},       {FEATURE_DE, CR4_DE, 0},
+        {FEATURE_PSE, CR4_PSE, 0},       {FEATURE_PAE, CR4_PAE, 0},
+        {FEATURE_MCE, CR4_MCE, 0},       {FEATURE_PGE, CR4_PGE, 0},
+        {FEATURE_CMOV, CR4_PCE, 0}, /* RDPMC came with it */
+        {FEATURE_FXSR, CR4_OSFXSR, 0},   {FEATURE_SSE1, CR4_OSXMMEXCPT, 0},
+        {FEATURE_XSAVE, CR4_OSXSAVE, 0}, {FEATURE_FSGSBASE, CR4_FSGSBASE, 0},
+        {FEATURE_SMEP, CR4_SMEP, 0},     {FEATURE_SMAP, CR4_SMAP, 0},
+        {FEATURE_UMIP, CR4_UMIP, 0},     {FEATURE_SYSCALL, 0, EFER_SCE},
+        {FEATURE_LM, 0, EFER_LME},       {FEATURE_NX, 0, EFER_NXE},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (has_feature(&model->features, rows[i].feature)) {
+            model->cr4_bits |= rows[i].cr4;
+            model->efer_bits |= rows[i].efer;
+        }
+    }
+}
+
+bool cpu_model_parse(const char *text, struct cpu_model *ret_model, GError **error)
+{
+    g_auto(GStrv) parts = g_strsplit(text, ",", 0);
+    const struct model_row *row = parts[0] ? find_row(parts[0], strlen(parts[0])) : NULL;
+    if (!row) {
+        GString *known = g_string_new(NULL);
+        g_string_printf(known, "there is no CPU model \"%s\"; there are:", text);
+        for (size_t i = 0; i < G_N_ELEMENTS(models); i++)
+            g_string_append_printf(known, " %s", models[i].name);
+        return fail(error, g_string_free(known, FALSE));
+    }
+    struct cpu_model model = {
+        .signature = row->signature,
+        .highest_basic = row->highest_basic,
+        .highest_extended = row->highest_extended,
+        .physical_bits = row->physical_bits,
+    };
+    add_row(&model.features, row);
+    if (!strcmp(row->name, "host")) {
+        struct feature_set all = implemented(), host = features_of_host();
+        for (unsigned i = 0; i < WORD_COUNT; i++)
+            model.features.word[i] = all.word[i] & host.word[i];
+        /* What is ours to give, whatever the host has. */
+        features_add(&model.features,
+                     "x2apic tsc-deadline hypervisor tsc-adjust erms umip smep smap");
+        for (unsigned i = 0; i < WORD_COUNT; i++)
+            model.features.word[i] &= all.word[i];
+    }
+    for (char **part = parts + 1; *part; part++)
+        if (!toggle(&model.features, *part, error))
+            return false;
+    set_register_bits(&model);
+    *ret_model = model;
+    return true;
+}
+
+bool cpu_check_model(const char *text, GError **error)
+{
+    struct cpu_model model;
+    return cpu_model_parse(text, &model, error);
+}
+
+/* ---- CPUID ----------------------------------------------------------------------------------- */
 
 static void set(uint32_t out[4], uint32_t a, uint32_t b, uint32_t c, uint32_t d)
 {
@@ -105,55 +180,38 @@ static void set_brand(uint32_t out[4], unsigned part)
     memcpy(out, brand + 16 * part, 16);
 }
 
-void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+static void version_leaf(struct cpu *cpu, uint32_t out[4])
 {
     const struct cpu_model *m = cpu->model;
+    uint32_t edx = m->features.word[WORD_1_EDX], ecx = m->features.word[WORD_1_ECX];
+    uint64_t apic_base;
+    if (cpu->ops->read_msr(cpu->opaque, 0x1b, &apic_base) && !(apic_base & 0x800))
+        edx &= ~(UINT32_C(1) << FEATURE_APIC % 32);
+    if (has_feature(&m->features, FEATURE_XSAVE) && cpu->s.cr4 & CR4_OSXSAVE)
+        ecx |= BIT(27);
+    uint32_t flush = has_feature(&m->features, FEATURE_CLFLUSH) ? 8 << 8 : 0;
+    set(out, m->signature, cpu->index << 24 | 1 << 16 | flush, ecx, edx);
+}
 
-    set(out, 0, 0, 0, 0);
-    /* Beyond the range the highest basic leaf answers. */
-    if (leaf < 0x40000000 ? leaf > HIGHEST_BASIC : leaf >= 0x80000000 && leaf > HIGHEST_EXTENDED)
-        leaf = HIGHEST_BASIC;
+/* One level of data, instruction and unified cache each. */
+static void cache_leaf(uint32_t subleaf, uint32_t out[4])
+{
+    if (subleaf == 0)
+        set(out, 0x00000121, 7 << 22 | 63, 63, 0);
+    else if (subleaf == 1)
+        set(out, 0x00000122, 7 << 22 | 63, 63, 0);
+    else if (subleaf == 2)
+        set(out, 0x00000143, 15 << 22 | 63, 1023, 0);
+}
+
+static void extended_leaf(const struct cpu_model *m, uint32_t leaf, uint32_t out[4])
+{
     switch (leaf) {
-    case 0: /* GenuineIntel */
-        set(out, HIGHEST_BASIC, 0x756e6547, 0x6c65746e, 0x49656e69);
-        break;
-    case 1: {
-        uint64_t apic_base;
-        uint32_t edx = m->leaf1_edx;
-        if (cpu->ops->read_msr(cpu->opaque, 0x1b, &apic_base) && !(apic_base & 0x800))
-            edx &= ~APIC;
-        set(out, 0x00030661, cpu->index << 24 | 1 << 16 | 8 << 8, m->leaf1_ecx, edx);
-        break;
-    }
-    case 2:
-        set(out, 0x00000001, 0, 0, 0);
-        break;
-    case 4: /* one level of data, instruction and unified cache each */
-        if (subleaf == 0)
-            set(out, 0x00000121, 7 << 22 | 63, 63, 0);
-        else if (subleaf == 1)
-            set(out, 0x00000122, 7 << 22 | 63, 63, 0);
-        else if (subleaf == 2)
-            set(out, 0x00000143, 15 << 22 | 63, 1023, 0);
-        break;
-    case 7:
-        if (subleaf == 0)
-            set(out, 0, m->leaf7_ebx, m->leaf7_ecx, 0);
-        break;
-    case 0x15: /* TSC = crystal; the local APIC's timer counts the same crystal */
-        set(out, 1, 1, TSC_HZ, 0);
-        break;
-    case 0x16:
-        set(out, TSC_HZ / 1000000, TSC_HZ / 1000000, TSC_HZ / 1000000, 0);
-        break;
-    case 0x40000000:
-        set(out, 0x40000000, 0x766f7244, 0x72447265, 0x7265766f); /* DroverDrover */
-        break;
     case 0x80000000:
-        set(out, HIGHEST_EXTENDED, 0, 0, 0);
+        set(out, m->highest_extended, 0, 0, 0);
         break;
     case 0x80000001:
-        set(out, 0, 0, m->extended1_ecx, m->extended1_edx);
+        set(out, 0, 0, m->features.word[WORD_EXT_ECX], m->features.word[WORD_EXT_EDX]);
         break;
     case 0x80000002:
     case 0x80000003:
@@ -167,7 +225,48 @@ void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out
         set(out, 0, 0, 0, BIT(8)); /* invariant TSC */
         break;
     case 0x80000008:
-        set(out, 40 | 48 << 8, 0, 0, 0);
+        set(out, m->physical_bits | 48 << 8, 0, 0, 0);
         break;
+    }
+}
+
+void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
+{
+    const struct cpu_model *m = cpu->model;
+
+    set(out, 0, 0, 0, 0);
+    if (leaf == 0x40000000 && has_feature(&m->features, FEATURE_HYPERVISOR)) {
+        set(out, 0x40000000, 0x766f7244, 0x72447265, 0x7265766f); /* DroverDrover */
+        return;
+    }
+    /* Beyond the range the highest basic leaf answers. */
+    if (leaf < 0x80000000 ? leaf > m->highest_basic : leaf > m->highest_extended)
+        leaf = m->highest_basic;
+    switch (leaf) {
+    case 0: /* GenuineIntel */
+        set(out, m->highest_basic, 0x756e6547, 0x6c65746e, 0x49656e69);
+        break;
+    case 1:
+        version_leaf(cpu, out);
+        break;
+    case 2:
+        set(out, 0x00000001, 0, 0, 0);
+        break;
+    case 4:
+        cache_leaf(subleaf, out);
+        break;
+    case 7:
+        if (subleaf == 0)
+            set(out, 0, m->features.word[WORD_7_EBX], m->features.word[WORD_7_ECX],
+                m->features.word[WORD_7_EDX]);
+        break;
+    case 0x15: /* TSC = crystal; the local APIC's timer counts the same crystal */
+        set(out, 1, 1, TSC_HZ, 0);
+        break;
+    case 0x16:
+        set(out, TSC_HZ / 1000000, TSC_HZ / 1000000, TSC_HZ / 1000000, 0);
+        break;
+    default:
+        extended_leaf(m, leaf, out);
     }
 }

@@ -1,19 +1,21 @@
 /*
- * CPU models: what CPUID says. A model never offers what the engines cannot do.
+ * CPU models: named sets of features, and CPUID, which is made from the set and so never offers
+ * what the engines do not do.
  */
 #pragma once
 
+#include "emu/cpu/features.h"
 #include <stdint.h>
 
 #define TSC_HZ UINT32_C(1000000000) /* the guest clock's nanoseconds */
 
 struct cpu_model {
-    const char *name;
-    uint32_t leaf1_ecx, leaf1_edx;
-    uint32_t leaf7_ebx, leaf7_ecx;
-    uint32_t extended1_ecx, extended1_edx;
+    struct feature_set features;
+    uint32_t signature; /* leaf 1 EAX: family, model, stepping; EDX after a reset */
+    uint32_t highest_basic, highest_extended; /* leaves; 0: there are no extended ones */
+    unsigned physical_bits;
+    uint64_t cr4_bits, efer_bits; /* what may be set */
 };
 
-extern const struct cpu_model
-    cpu_model_table[]; /* ended by a NULL name; the first is the default */
-const struct cpu_model *cpu_model_find(const char *name);
+/* From "NAME[,+FEATURE...][,-FEATURE...]": false with an error that names what there is. */
+bool cpu_model_parse(const char *text, struct cpu_model *ret_model, GError **error);

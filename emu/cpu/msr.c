@@ -142,7 +142,7 @@ bool system_read_msr(struct cpu *cpu, uint32_t index, uint64_t *ret_value)
 
 static bool write_efer(struct cpu *cpu, uint64_t value)
 {
-    uint64_t may = EFER_SCE | EFER_LME | EFER_NXE;
+    uint64_t may = cpu->model->efer_bits;
     uint64_t old = cpu->s.efer;
     if (value & ~(may | EFER_LMA))
         return false;

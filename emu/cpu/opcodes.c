@@ -157,7 +157,7 @@ const struct opcode opcode_0f[256] = {
 #define K_X_VU {O_V, O_U}, S_V, 0
 #define K_X_PU {O_P, O_U}, S_V, 0
 #define K_X_PN {O_P, O_N}, S_V, 0
-#define SSE(id, name, map, prefix, opcode, kind) [map][opcode][prefix] = {OP_##id, K_##kind},
+#define SSE(id, name, map, prefix, opcode, kind, feature) [map][opcode][prefix] = {OP_##id, K_##kind},
 
 const struct opcode opcode_prefixed[MAP_COUNT][256][4] = {
     SSE_TABLE_OPS(SSE)

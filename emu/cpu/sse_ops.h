@@ -2,352 +2,353 @@
  * MMX and SSE to SSE4.2: one row per instruction, from which the enum of operations, the opcode
  * maps and the handlers are made.
  *
- * SSE(id, mnemonic, map, prefix, opcode, kind)
+ * SSE(id, mnemonic, map, prefix, opcode, kind, feature)
  *   map     0: 0F, 1: 0F 38, 2: 0F 3A
  *   prefix  0: none, 1: 66, 2: F3, 3: F2
  *   kind    the operands, and who makes the handler. Generated: V is the destination XMM register,
  *           P the MMX one, W and Q the source register or memory; a digit is the bytes of a memory
  *           source that is no full register; I an immediate byte; F arithmetic that minds MXCSR; 0
  *           an implicit XMM0. Kinds with X_ have a handler of their own.
+ *   feature what the processor must have, of features.h; #UD without it
  */
 #pragma once
 
 /* clang-format off */
 #define SSE_TABLE_OPS(SSE) \
-    SSE(PUNPCKLBW_P, "punpcklbw", 0, 0, 0x60, PQ4) \
-    SSE(PUNPCKLBW, "punpcklbw", 0, 1, 0x60, VW) \
-    SSE(PUNPCKLWD_P, "punpcklwd", 0, 0, 0x61, PQ4) \
-    SSE(PUNPCKLWD, "punpcklwd", 0, 1, 0x61, VW) \
-    SSE(PUNPCKLDQ_P, "punpckldq", 0, 0, 0x62, PQ4) \
-    SSE(PUNPCKLDQ, "punpckldq", 0, 1, 0x62, VW) \
-    SSE(PACKSSWB_P, "packsswb", 0, 0, 0x63, PQ) \
-    SSE(PACKSSWB, "packsswb", 0, 1, 0x63, VW) \
-    SSE(PCMPGTB_P, "pcmpgtb", 0, 0, 0x64, PQ) \
-    SSE(PCMPGTB, "pcmpgtb", 0, 1, 0x64, VW) \
-    SSE(PCMPGTW_P, "pcmpgtw", 0, 0, 0x65, PQ) \
-    SSE(PCMPGTW, "pcmpgtw", 0, 1, 0x65, VW) \
-    SSE(PCMPGTD_P, "pcmpgtd", 0, 0, 0x66, PQ) \
-    SSE(PCMPGTD, "pcmpgtd", 0, 1, 0x66, VW) \
-    SSE(PACKUSWB_P, "packuswb", 0, 0, 0x67, PQ) \
-    SSE(PACKUSWB, "packuswb", 0, 1, 0x67, VW) \
-    SSE(PUNPCKHBW_P, "punpckhbw", 0, 0, 0x68, PQ) \
-    SSE(PUNPCKHBW, "punpckhbw", 0, 1, 0x68, VW) \
-    SSE(PUNPCKHWD_P, "punpckhwd", 0, 0, 0x69, PQ) \
-    SSE(PUNPCKHWD, "punpckhwd", 0, 1, 0x69, VW) \
-    SSE(PUNPCKHDQ_P, "punpckhdq", 0, 0, 0x6a, PQ) \
-    SSE(PUNPCKHDQ, "punpckhdq", 0, 1, 0x6a, VW) \
-    SSE(PACKSSDW_P, "packssdw", 0, 0, 0x6b, PQ) \
-    SSE(PACKSSDW, "packssdw", 0, 1, 0x6b, VW) \
-    SSE(PCMPEQB_P, "pcmpeqb", 0, 0, 0x74, PQ) \
-    SSE(PCMPEQB, "pcmpeqb", 0, 1, 0x74, VW) \
-    SSE(PCMPEQW_P, "pcmpeqw", 0, 0, 0x75, PQ) \
-    SSE(PCMPEQW, "pcmpeqw", 0, 1, 0x75, VW) \
-    SSE(PCMPEQD_P, "pcmpeqd", 0, 0, 0x76, PQ) \
-    SSE(PCMPEQD, "pcmpeqd", 0, 1, 0x76, VW) \
-    SSE(PSRLW_P, "psrlw", 0, 0, 0xd1, PQ) \
-    SSE(PSRLW, "psrlw", 0, 1, 0xd1, VW) \
-    SSE(PSRLD_P, "psrld", 0, 0, 0xd2, PQ) \
-    SSE(PSRLD, "psrld", 0, 1, 0xd2, VW) \
-    SSE(PSRLQ_P, "psrlq", 0, 0, 0xd3, PQ) \
-    SSE(PSRLQ, "psrlq", 0, 1, 0xd3, VW) \
-    SSE(PADDQ_P, "paddq", 0, 0, 0xd4, PQ) \
-    SSE(PADDQ, "paddq", 0, 1, 0xd4, VW) \
-    SSE(PMULLW_P, "pmullw", 0, 0, 0xd5, PQ) \
-    SSE(PMULLW, "pmullw", 0, 1, 0xd5, VW) \
-    SSE(PSUBUSB_P, "psubusb", 0, 0, 0xd8, PQ) \
-    SSE(PSUBUSB, "psubusb", 0, 1, 0xd8, VW) \
-    SSE(PSUBUSW_P, "psubusw", 0, 0, 0xd9, PQ) \
-    SSE(PSUBUSW, "psubusw", 0, 1, 0xd9, VW) \
-    SSE(PMINUB_P, "pminub", 0, 0, 0xda, PQ) \
-    SSE(PMINUB, "pminub", 0, 1, 0xda, VW) \
-    SSE(PAND_P, "pand", 0, 0, 0xdb, PQ) \
-    SSE(PAND, "pand", 0, 1, 0xdb, VW) \
-    SSE(PADDUSB_P, "paddusb", 0, 0, 0xdc, PQ) \
-    SSE(PADDUSB, "paddusb", 0, 1, 0xdc, VW) \
-    SSE(PADDUSW_P, "paddusw", 0, 0, 0xdd, PQ) \
-    SSE(PADDUSW, "paddusw", 0, 1, 0xdd, VW) \
-    SSE(PMAXUB_P, "pmaxub", 0, 0, 0xde, PQ) \
-    SSE(PMAXUB, "pmaxub", 0, 1, 0xde, VW) \
-    SSE(PANDN_P, "pandn", 0, 0, 0xdf, PQ) \
-    SSE(PANDN, "pandn", 0, 1, 0xdf, VW) \
-    SSE(PAVGB_P, "pavgb", 0, 0, 0xe0, PQ) \
-    SSE(PAVGB, "pavgb", 0, 1, 0xe0, VW) \
-    SSE(PSRAW_P, "psraw", 0, 0, 0xe1, PQ) \
-    SSE(PSRAW, "psraw", 0, 1, 0xe1, VW) \
-    SSE(PSRAD_P, "psrad", 0, 0, 0xe2, PQ) \
-    SSE(PSRAD, "psrad", 0, 1, 0xe2, VW) \
-    SSE(PAVGW_P, "pavgw", 0, 0, 0xe3, PQ) \
-    SSE(PAVGW, "pavgw", 0, 1, 0xe3, VW) \
-    SSE(PMULHUW_P, "pmulhuw", 0, 0, 0xe4, PQ) \
-    SSE(PMULHUW, "pmulhuw", 0, 1, 0xe4, VW) \
-    SSE(PMULHW_P, "pmulhw", 0, 0, 0xe5, PQ) \
-    SSE(PMULHW, "pmulhw", 0, 1, 0xe5, VW) \
-    SSE(PSUBSB_P, "psubsb", 0, 0, 0xe8, PQ) \
-    SSE(PSUBSB, "psubsb", 0, 1, 0xe8, VW) \
-    SSE(PSUBSW_P, "psubsw", 0, 0, 0xe9, PQ) \
-    SSE(PSUBSW, "psubsw", 0, 1, 0xe9, VW) \
-    SSE(PMINSW_P, "pminsw", 0, 0, 0xea, PQ) \
-    SSE(PMINSW, "pminsw", 0, 1, 0xea, VW) \
-    SSE(POR_P, "por", 0, 0, 0xeb, PQ) \
-    SSE(POR, "por", 0, 1, 0xeb, VW) \
-    SSE(PADDSB_P, "paddsb", 0, 0, 0xec, PQ) \
-    SSE(PADDSB, "paddsb", 0, 1, 0xec, VW) \
-    SSE(PADDSW_P, "paddsw", 0, 0, 0xed, PQ) \
-    SSE(PADDSW, "paddsw", 0, 1, 0xed, VW) \
-    SSE(PMAXSW_P, "pmaxsw", 0, 0, 0xee, PQ) \
-    SSE(PMAXSW, "pmaxsw", 0, 1, 0xee, VW) \
-    SSE(PXOR_P, "pxor", 0, 0, 0xef, PQ) \
-    SSE(PXOR, "pxor", 0, 1, 0xef, VW) \
-    SSE(PSLLW_P, "psllw", 0, 0, 0xf1, PQ) \
-    SSE(PSLLW, "psllw", 0, 1, 0xf1, VW) \
-    SSE(PSLLD_P, "pslld", 0, 0, 0xf2, PQ) \
-    SSE(PSLLD, "pslld", 0, 1, 0xf2, VW) \
-    SSE(PSLLQ_P, "psllq", 0, 0, 0xf3, PQ) \
-    SSE(PSLLQ, "psllq", 0, 1, 0xf3, VW) \
-    SSE(PMULUDQ_P, "pmuludq", 0, 0, 0xf4, PQ) \
-    SSE(PMULUDQ, "pmuludq", 0, 1, 0xf4, VW) \
-    SSE(PMADDWD_P, "pmaddwd", 0, 0, 0xf5, PQ) \
-    SSE(PMADDWD, "pmaddwd", 0, 1, 0xf5, VW) \
-    SSE(PSADBW_P, "psadbw", 0, 0, 0xf6, PQ) \
-    SSE(PSADBW, "psadbw", 0, 1, 0xf6, VW) \
-    SSE(PSUBB_P, "psubb", 0, 0, 0xf8, PQ) \
-    SSE(PSUBB, "psubb", 0, 1, 0xf8, VW) \
-    SSE(PSUBW_P, "psubw", 0, 0, 0xf9, PQ) \
-    SSE(PSUBW, "psubw", 0, 1, 0xf9, VW) \
-    SSE(PSUBD_P, "psubd", 0, 0, 0xfa, PQ) \
-    SSE(PSUBD, "psubd", 0, 1, 0xfa, VW) \
-    SSE(PSUBQ_P, "psubq", 0, 0, 0xfb, PQ) \
-    SSE(PSUBQ, "psubq", 0, 1, 0xfb, VW) \
-    SSE(PADDB_P, "paddb", 0, 0, 0xfc, PQ) \
-    SSE(PADDB, "paddb", 0, 1, 0xfc, VW) \
-    SSE(PADDW_P, "paddw", 0, 0, 0xfd, PQ) \
-    SSE(PADDW, "paddw", 0, 1, 0xfd, VW) \
-    SSE(PADDD_P, "paddd", 0, 0, 0xfe, PQ) \
-    SSE(PADDD, "paddd", 0, 1, 0xfe, VW) \
-    SSE(PSHUFB_P, "pshufb", 1, 0, 0x00, PQ) \
-    SSE(PSHUFB, "pshufb", 1, 1, 0x00, VW) \
-    SSE(PHADDW_P, "phaddw", 1, 0, 0x01, PQ) \
-    SSE(PHADDW, "phaddw", 1, 1, 0x01, VW) \
-    SSE(PHADDD_P, "phaddd", 1, 0, 0x02, PQ) \
-    SSE(PHADDD, "phaddd", 1, 1, 0x02, VW) \
-    SSE(PHADDSW_P, "phaddsw", 1, 0, 0x03, PQ) \
-    SSE(PHADDSW, "phaddsw", 1, 1, 0x03, VW) \
-    SSE(PMADDUBSW_P, "pmaddubsw", 1, 0, 0x04, PQ) \
-    SSE(PMADDUBSW, "pmaddubsw", 1, 1, 0x04, VW) \
-    SSE(PHSUBW_P, "phsubw", 1, 0, 0x05, PQ) \
-    SSE(PHSUBW, "phsubw", 1, 1, 0x05, VW) \
-    SSE(PHSUBD_P, "phsubd", 1, 0, 0x06, PQ) \
-    SSE(PHSUBD, "phsubd", 1, 1, 0x06, VW) \
-    SSE(PHSUBSW_P, "phsubsw", 1, 0, 0x07, PQ) \
-    SSE(PHSUBSW, "phsubsw", 1, 1, 0x07, VW) \
-    SSE(PSIGNB_P, "psignb", 1, 0, 0x08, PQ) \
-    SSE(PSIGNB, "psignb", 1, 1, 0x08, VW) \
-    SSE(PSIGNW_P, "psignw", 1, 0, 0x09, PQ) \
-    SSE(PSIGNW, "psignw", 1, 1, 0x09, VW) \
-    SSE(PSIGND_P, "psignd", 1, 0, 0x0a, PQ) \
-    SSE(PSIGND, "psignd", 1, 1, 0x0a, VW) \
-    SSE(PMULHRSW_P, "pmulhrsw", 1, 0, 0x0b, PQ) \
-    SSE(PMULHRSW, "pmulhrsw", 1, 1, 0x0b, VW) \
-    SSE(PABSB_P, "pabsb", 1, 0, 0x1c, PQ) \
-    SSE(PABSB, "pabsb", 1, 1, 0x1c, VW) \
-    SSE(PABSW_P, "pabsw", 1, 0, 0x1d, PQ) \
-    SSE(PABSW, "pabsw", 1, 1, 0x1d, VW) \
-    SSE(PABSD_P, "pabsd", 1, 0, 0x1e, PQ) \
-    SSE(PABSD, "pabsd", 1, 1, 0x1e, VW) \
-    SSE(PUNPCKLQDQ, "punpcklqdq", 0, 1, 0x6c, VW) \
-    SSE(PUNPCKHQDQ, "punpckhqdq", 0, 1, 0x6d, VW) \
-    SSE(PALIGNR_P, "palignr", 2, 0, 0x0f, PQI) \
-    SSE(PALIGNR, "palignr", 2, 1, 0x0f, VWI) \
-    SSE(PBLENDVB, "pblendvb", 1, 1, 0x10, VW0) \
-    SSE(BLENDVPS, "blendvps", 1, 1, 0x14, VW0) \
-    SSE(BLENDVPD, "blendvpd", 1, 1, 0x15, VW0) \
-    SSE(PMOVSXBW, "pmovsxbw", 1, 1, 0x20, V8) \
-    SSE(PMOVSXBD, "pmovsxbd", 1, 1, 0x21, V4) \
-    SSE(PMOVSXBQ, "pmovsxbq", 1, 1, 0x22, V2) \
-    SSE(PMOVSXWD, "pmovsxwd", 1, 1, 0x23, V8) \
-    SSE(PMOVSXWQ, "pmovsxwq", 1, 1, 0x24, V4) \
-    SSE(PMOVSXDQ, "pmovsxdq", 1, 1, 0x25, V8) \
-    SSE(PMULDQ, "pmuldq", 1, 1, 0x28, VW) \
-    SSE(PCMPEQQ, "pcmpeqq", 1, 1, 0x29, VW) \
-    SSE(PACKUSDW, "packusdw", 1, 1, 0x2b, VW) \
-    SSE(PMOVZXBW, "pmovzxbw", 1, 1, 0x30, V8) \
-    SSE(PMOVZXBD, "pmovzxbd", 1, 1, 0x31, V4) \
-    SSE(PMOVZXBQ, "pmovzxbq", 1, 1, 0x32, V2) \
-    SSE(PMOVZXWD, "pmovzxwd", 1, 1, 0x33, V8) \
-    SSE(PMOVZXWQ, "pmovzxwq", 1, 1, 0x34, V4) \
-    SSE(PMOVZXDQ, "pmovzxdq", 1, 1, 0x35, V8) \
-    SSE(PCMPGTQ, "pcmpgtq", 1, 1, 0x37, VW) \
-    SSE(PMINSB, "pminsb", 1, 1, 0x38, VW) \
-    SSE(PMINSD, "pminsd", 1, 1, 0x39, VW) \
-    SSE(PMINUW, "pminuw", 1, 1, 0x3a, VW) \
-    SSE(PMINUD, "pminud", 1, 1, 0x3b, VW) \
-    SSE(PMAXSB, "pmaxsb", 1, 1, 0x3c, VW) \
-    SSE(PMAXSD, "pmaxsd", 1, 1, 0x3d, VW) \
-    SSE(PMAXUW, "pmaxuw", 1, 1, 0x3e, VW) \
-    SSE(PMAXUD, "pmaxud", 1, 1, 0x3f, VW) \
-    SSE(PMULLD, "pmulld", 1, 1, 0x40, VW) \
-    SSE(PHMINPOSUW, "phminposuw", 1, 1, 0x41, VW) \
-    SSE(PTEST, "ptest", 1, 1, 0x17, X_VW) \
-    SSE(MOVNTDQA, "movntdqa", 1, 1, 0x2a, X_VM) \
-    SSE(ROUNDPS, "roundps", 2, 1, 0x08, VWIF) \
-    SSE(ROUNDPD, "roundpd", 2, 1, 0x09, VWIF) \
-    SSE(ROUNDSS, "roundss", 2, 1, 0x0a, V4IF) \
-    SSE(ROUNDSD, "roundsd", 2, 1, 0x0b, V8IF) \
-    SSE(BLENDPS, "blendps", 2, 1, 0x0c, VWI) \
-    SSE(BLENDPD, "blendpd", 2, 1, 0x0d, VWI) \
-    SSE(PBLENDW, "pblendw", 2, 1, 0x0e, VWI) \
-    SSE(DPPS, "dpps", 2, 1, 0x40, VWIF) \
-    SSE(DPPD, "dppd", 2, 1, 0x41, VWIF) \
-    SSE(MPSADBW, "mpsadbw", 2, 1, 0x42, VWI) \
-    SSE(PEXTRB, "pextrb", 2, 1, 0x14, X_EVI) \
-    SSE(PEXTRW_E, "pextrw", 2, 1, 0x15, X_EVI) \
-    SSE(PEXTRD, "pextrd", 2, 1, 0x16, X_EVI) \
-    SSE(EXTRACTPS, "extractps", 2, 1, 0x17, X_EVI) \
-    SSE(PINSRB, "pinsrb", 2, 1, 0x20, X_VEI) \
-    SSE(INSERTPS, "insertps", 2, 1, 0x21, X_VWI) \
-    SSE(PINSRD, "pinsrd", 2, 1, 0x22, X_VEI) \
-    SSE(PCMPESTRM, "pcmpestrm", 2, 1, 0x60, X_VWI) \
-    SSE(PCMPESTRI, "pcmpestri", 2, 1, 0x61, X_VWI) \
-    SSE(PCMPISTRM, "pcmpistrm", 2, 1, 0x62, X_VWI) \
-    SSE(PCMPISTRI, "pcmpistri", 2, 1, 0x63, X_VWI) \
-    SSE(SQRTPS, "sqrtps", 0, 0, 0x51, VWF) \
-    SSE(SQRTPD, "sqrtpd", 0, 1, 0x51, VWF) \
-    SSE(SQRTSS, "sqrtss", 0, 2, 0x51, V4F) \
-    SSE(SQRTSD, "sqrtsd", 0, 3, 0x51, V8F) \
-    SSE(ADDPS, "addps", 0, 0, 0x58, VWF) \
-    SSE(ADDPD, "addpd", 0, 1, 0x58, VWF) \
-    SSE(ADDSS, "addss", 0, 2, 0x58, V4F) \
-    SSE(ADDSD, "addsd", 0, 3, 0x58, V8F) \
-    SSE(MULPS, "mulps", 0, 0, 0x59, VWF) \
-    SSE(MULPD, "mulpd", 0, 1, 0x59, VWF) \
-    SSE(MULSS, "mulss", 0, 2, 0x59, V4F) \
-    SSE(MULSD, "mulsd", 0, 3, 0x59, V8F) \
-    SSE(SUBPS, "subps", 0, 0, 0x5c, VWF) \
-    SSE(SUBPD, "subpd", 0, 1, 0x5c, VWF) \
-    SSE(SUBSS, "subss", 0, 2, 0x5c, V4F) \
-    SSE(SUBSD, "subsd", 0, 3, 0x5c, V8F) \
-    SSE(MINPS, "minps", 0, 0, 0x5d, VWF) \
-    SSE(MINPD, "minpd", 0, 1, 0x5d, VWF) \
-    SSE(MINSS, "minss", 0, 2, 0x5d, V4F) \
-    SSE(MINSD, "minsd", 0, 3, 0x5d, V8F) \
-    SSE(DIVPS, "divps", 0, 0, 0x5e, VWF) \
-    SSE(DIVPD, "divpd", 0, 1, 0x5e, VWF) \
-    SSE(DIVSS, "divss", 0, 2, 0x5e, V4F) \
-    SSE(DIVSD, "divsd", 0, 3, 0x5e, V8F) \
-    SSE(MAXPS, "maxps", 0, 0, 0x5f, VWF) \
-    SSE(MAXPD, "maxpd", 0, 1, 0x5f, VWF) \
-    SSE(MAXSS, "maxss", 0, 2, 0x5f, V4F) \
-    SSE(MAXSD, "maxsd", 0, 3, 0x5f, V8F) \
-    SSE(CMPPS, "cmpps", 0, 0, 0xc2, VWIF) \
-    SSE(CMPPD, "cmppd", 0, 1, 0xc2, VWIF) \
-    SSE(CMPSS, "cmpss", 0, 2, 0xc2, V4IF) \
-    SSE(CMPSD, "cmpsd", 0, 3, 0xc2, V8IF) \
-    SSE(ANDPS, "andps", 0, 0, 0x54, VW) \
-    SSE(ANDPD, "andpd", 0, 1, 0x54, VW) \
-    SSE(ANDNPS, "andnps", 0, 0, 0x55, VW) \
-    SSE(ANDNPD, "andnpd", 0, 1, 0x55, VW) \
-    SSE(ORPS, "orps", 0, 0, 0x56, VW) \
-    SSE(ORPD, "orpd", 0, 1, 0x56, VW) \
-    SSE(XORPS, "xorps", 0, 0, 0x57, VW) \
-    SSE(XORPD, "xorpd", 0, 1, 0x57, VW) \
-    SSE(UNPCKLPS, "unpcklps", 0, 0, 0x14, VW) \
-    SSE(UNPCKLPD, "unpcklpd", 0, 1, 0x14, VW) \
-    SSE(UNPCKHPS, "unpckhps", 0, 0, 0x15, VW) \
-    SSE(UNPCKHPD, "unpckhpd", 0, 1, 0x15, VW) \
-    SSE(RSQRTPS, "rsqrtps", 0, 0, 0x52, VW) \
-    SSE(RSQRTSS, "rsqrtss", 0, 2, 0x52, V4) \
-    SSE(RCPPS, "rcpps", 0, 0, 0x53, VW) \
-    SSE(RCPSS, "rcpss", 0, 2, 0x53, V4) \
-    SSE(HADDPS, "haddps", 0, 3, 0x7c, VWF) \
-    SSE(HADDPD, "haddpd", 0, 1, 0x7c, VWF) \
-    SSE(HSUBPS, "hsubps", 0, 3, 0x7d, VWF) \
-    SSE(HSUBPD, "hsubpd", 0, 1, 0x7d, VWF) \
-    SSE(ADDSUBPS, "addsubps", 0, 3, 0xd0, VWF) \
-    SSE(ADDSUBPD, "addsubpd", 0, 1, 0xd0, VWF) \
-    SSE(CVTPS2PD, "cvtps2pd", 0, 0, 0x5a, V8F) \
-    SSE(CVTPD2PS, "cvtpd2ps", 0, 1, 0x5a, VWF) \
-    SSE(CVTSS2SD, "cvtss2sd", 0, 2, 0x5a, V4F) \
-    SSE(CVTSD2SS, "cvtsd2ss", 0, 3, 0x5a, V8F) \
-    SSE(CVTDQ2PS, "cvtdq2ps", 0, 0, 0x5b, VWF) \
-    SSE(CVTPS2DQ, "cvtps2dq", 0, 1, 0x5b, VWF) \
-    SSE(CVTTPS2DQ, "cvttps2dq", 0, 2, 0x5b, VWF) \
-    SSE(CVTDQ2PD, "cvtdq2pd", 0, 2, 0xe6, V8) \
-    SSE(CVTTPD2DQ, "cvttpd2dq", 0, 1, 0xe6, VWF) \
-    SSE(CVTPD2DQ, "cvtpd2dq", 0, 3, 0xe6, VWF) \
-    SSE(SHUFPS, "shufps", 0, 0, 0xc6, VWI) \
-    SSE(SHUFPD, "shufpd", 0, 1, 0xc6, VWI) \
-    SSE(PSHUFD, "pshufd", 0, 1, 0x70, VWI) \
-    SSE(PSHUFHW, "pshufhw", 0, 2, 0x70, VWI) \
-    SSE(PSHUFLW, "pshuflw", 0, 3, 0x70, VWI) \
-    SSE(PSHUFW, "pshufw", 0, 0, 0x70, PQI) \
-    SSE(MOVDDUP, "movddup", 0, 3, 0x12, V8) \
-    SSE(MOVSLDUP, "movsldup", 0, 2, 0x12, VW) \
-    SSE(MOVSHDUP, "movshdup", 0, 2, 0x16, VW) \
-    SSE(MOVUPS_LOAD, "movups", 0, 0, 0x10, X_VW) \
-    SSE(MOVUPD_LOAD, "movupd", 0, 1, 0x10, X_VW) \
-    SSE(MOVSS_LOAD, "movss", 0, 2, 0x10, X_VW) \
-    SSE(MOVSD_LOAD, "movsd", 0, 3, 0x10, X_VW) \
-    SSE(MOVUPS_STORE, "movups", 0, 0, 0x11, X_WV) \
-    SSE(MOVUPD_STORE, "movupd", 0, 1, 0x11, X_WV) \
-    SSE(MOVSS_STORE, "movss", 0, 2, 0x11, X_WV) \
-    SSE(MOVSD_STORE, "movsd", 0, 3, 0x11, X_WV) \
-    SSE(MOVLPS_LOAD, "movlps", 0, 0, 0x12, X_VW) \
-    SSE(MOVLPD_LOAD, "movlpd", 0, 1, 0x12, X_VM) \
-    SSE(MOVLPS_STORE, "movlps", 0, 0, 0x13, X_MV) \
-    SSE(MOVLPD_STORE, "movlpd", 0, 1, 0x13, X_MV) \
-    SSE(MOVHPS_LOAD, "movhps", 0, 0, 0x16, X_VW) \
-    SSE(MOVHPD_LOAD, "movhpd", 0, 1, 0x16, X_VM) \
-    SSE(MOVHPS_STORE, "movhps", 0, 0, 0x17, X_MV) \
-    SSE(MOVHPD_STORE, "movhpd", 0, 1, 0x17, X_MV) \
-    SSE(MOVAPS_LOAD, "movaps", 0, 0, 0x28, X_VW) \
-    SSE(MOVAPD_LOAD, "movapd", 0, 1, 0x28, X_VW) \
-    SSE(MOVAPS_STORE, "movaps", 0, 0, 0x29, X_WV) \
-    SSE(MOVAPD_STORE, "movapd", 0, 1, 0x29, X_WV) \
-    SSE(CVTPI2PS, "cvtpi2ps", 0, 0, 0x2a, X_VQ) \
-    SSE(CVTPI2PD, "cvtpi2pd", 0, 1, 0x2a, X_VQ) \
-    SSE(CVTSI2SS, "cvtsi2ss", 0, 2, 0x2a, X_VE) \
-    SSE(CVTSI2SD, "cvtsi2sd", 0, 3, 0x2a, X_VE) \
-    SSE(MOVNTPS, "movntps", 0, 0, 0x2b, X_MV) \
-    SSE(MOVNTPD, "movntpd", 0, 1, 0x2b, X_MV) \
-    SSE(CVTTPS2PI, "cvttps2pi", 0, 0, 0x2c, X_PW) \
-    SSE(CVTTPD2PI, "cvttpd2pi", 0, 1, 0x2c, X_PW) \
-    SSE(CVTTSS2SI, "cvttss2si", 0, 2, 0x2c, X_GW) \
-    SSE(CVTTSD2SI, "cvttsd2si", 0, 3, 0x2c, X_GW) \
-    SSE(CVTPS2PI, "cvtps2pi", 0, 0, 0x2d, X_PW) \
-    SSE(CVTPD2PI, "cvtpd2pi", 0, 1, 0x2d, X_PW) \
-    SSE(CVTSS2SI, "cvtss2si", 0, 2, 0x2d, X_GW) \
-    SSE(CVTSD2SI, "cvtsd2si", 0, 3, 0x2d, X_GW) \
-    SSE(UCOMISS, "ucomiss", 0, 0, 0x2e, X_VWC) \
-    SSE(UCOMISD, "ucomisd", 0, 1, 0x2e, X_VWC) \
-    SSE(COMISS, "comiss", 0, 0, 0x2f, X_VWC) \
-    SSE(COMISD, "comisd", 0, 1, 0x2f, X_VWC) \
-    SSE(MOVMSKPS, "movmskps", 0, 0, 0x50, X_GU) \
-    SSE(MOVMSKPD, "movmskpd", 0, 1, 0x50, X_GU) \
-    SSE(MOVD_PE, "movd", 0, 0, 0x6e, X_PE) \
-    SSE(MOVD_VE, "movd", 0, 1, 0x6e, X_VE) \
-    SSE(MOVQ_PQ, "movq", 0, 0, 0x6f, X_PQ) \
-    SSE(MOVDQA_LOAD, "movdqa", 0, 1, 0x6f, X_VW) \
-    SSE(MOVDQU_LOAD, "movdqu", 0, 2, 0x6f, X_VW) \
-    SSE(MOVD_EP, "movd", 0, 0, 0x7e, X_EP) \
-    SSE(MOVD_EV, "movd", 0, 1, 0x7e, X_EV) \
-    SSE(MOVQ_VW, "movq", 0, 2, 0x7e, X_VW) \
-    SSE(MOVQ_QP, "movq", 0, 0, 0x7f, X_QP) \
-    SSE(MOVDQA_STORE, "movdqa", 0, 1, 0x7f, X_WV) \
-    SSE(MOVDQU_STORE, "movdqu", 0, 2, 0x7f, X_WV) \
-    SSE(PINSRW_P, "pinsrw", 0, 0, 0xc4, X_PEI) \
-    SSE(PINSRW, "pinsrw", 0, 1, 0xc4, X_VEI) \
-    SSE(PEXTRW_P, "pextrw", 0, 0, 0xc5, X_GNI) \
-    SSE(PEXTRW, "pextrw", 0, 1, 0xc5, X_GUI) \
-    SSE(MOVQ_WV, "movq", 0, 1, 0xd6, X_WV) \
-    SSE(MOVQ2DQ, "movq2dq", 0, 2, 0xd6, X_VN) \
-    SSE(MOVDQ2Q, "movdq2q", 0, 3, 0xd6, X_PU) \
-    SSE(PMOVMSKB_P, "pmovmskb", 0, 0, 0xd7, X_GN) \
-    SSE(PMOVMSKB, "pmovmskb", 0, 1, 0xd7, X_GU) \
-    SSE(MOVNTQ, "movntq", 0, 0, 0xe7, X_MP) \
-    SSE(MOVNTDQ, "movntdq", 0, 1, 0xe7, X_MV) \
-    SSE(LDDQU, "lddqu", 0, 3, 0xf0, X_VM) \
-    SSE(MASKMOVQ, "maskmovq", 0, 0, 0xf7, X_PN) \
-    SSE(MASKMOVDQU, "maskmovdqu", 0, 1, 0xf7, X_VU)
+    SSE(PUNPCKLBW_P, "punpcklbw", 0, 0, 0x60, PQ4, MMX) \
+    SSE(PUNPCKLBW, "punpcklbw", 0, 1, 0x60, VW, SSE2) \
+    SSE(PUNPCKLWD_P, "punpcklwd", 0, 0, 0x61, PQ4, MMX) \
+    SSE(PUNPCKLWD, "punpcklwd", 0, 1, 0x61, VW, SSE2) \
+    SSE(PUNPCKLDQ_P, "punpckldq", 0, 0, 0x62, PQ4, MMX) \
+    SSE(PUNPCKLDQ, "punpckldq", 0, 1, 0x62, VW, SSE2) \
+    SSE(PACKSSWB_P, "packsswb", 0, 0, 0x63, PQ, MMX) \
+    SSE(PACKSSWB, "packsswb", 0, 1, 0x63, VW, SSE2) \
+    SSE(PCMPGTB_P, "pcmpgtb", 0, 0, 0x64, PQ, MMX) \
+    SSE(PCMPGTB, "pcmpgtb", 0, 1, 0x64, VW, SSE2) \
+    SSE(PCMPGTW_P, "pcmpgtw", 0, 0, 0x65, PQ, MMX) \
+    SSE(PCMPGTW, "pcmpgtw", 0, 1, 0x65, VW, SSE2) \
+    SSE(PCMPGTD_P, "pcmpgtd", 0, 0, 0x66, PQ, MMX) \
+    SSE(PCMPGTD, "pcmpgtd", 0, 1, 0x66, VW, SSE2) \
+    SSE(PACKUSWB_P, "packuswb", 0, 0, 0x67, PQ, MMX) \
+    SSE(PACKUSWB, "packuswb", 0, 1, 0x67, VW, SSE2) \
+    SSE(PUNPCKHBW_P, "punpckhbw", 0, 0, 0x68, PQ, MMX) \
+    SSE(PUNPCKHBW, "punpckhbw", 0, 1, 0x68, VW, SSE2) \
+    SSE(PUNPCKHWD_P, "punpckhwd", 0, 0, 0x69, PQ, MMX) \
+    SSE(PUNPCKHWD, "punpckhwd", 0, 1, 0x69, VW, SSE2) \
+    SSE(PUNPCKHDQ_P, "punpckhdq", 0, 0, 0x6a, PQ, MMX) \
+    SSE(PUNPCKHDQ, "punpckhdq", 0, 1, 0x6a, VW, SSE2) \
+    SSE(PACKSSDW_P, "packssdw", 0, 0, 0x6b, PQ, MMX) \
+    SSE(PACKSSDW, "packssdw", 0, 1, 0x6b, VW, SSE2) \
+    SSE(PCMPEQB_P, "pcmpeqb", 0, 0, 0x74, PQ, MMX) \
+    SSE(PCMPEQB, "pcmpeqb", 0, 1, 0x74, VW, SSE2) \
+    SSE(PCMPEQW_P, "pcmpeqw", 0, 0, 0x75, PQ, MMX) \
+    SSE(PCMPEQW, "pcmpeqw", 0, 1, 0x75, VW, SSE2) \
+    SSE(PCMPEQD_P, "pcmpeqd", 0, 0, 0x76, PQ, MMX) \
+    SSE(PCMPEQD, "pcmpeqd", 0, 1, 0x76, VW, SSE2) \
+    SSE(PSRLW_P, "psrlw", 0, 0, 0xd1, PQ, MMX) \
+    SSE(PSRLW, "psrlw", 0, 1, 0xd1, VW, SSE2) \
+    SSE(PSRLD_P, "psrld", 0, 0, 0xd2, PQ, MMX) \
+    SSE(PSRLD, "psrld", 0, 1, 0xd2, VW, SSE2) \
+    SSE(PSRLQ_P, "psrlq", 0, 0, 0xd3, PQ, MMX) \
+    SSE(PSRLQ, "psrlq", 0, 1, 0xd3, VW, SSE2) \
+    SSE(PADDQ_P, "paddq", 0, 0, 0xd4, PQ, SSE2) \
+    SSE(PADDQ, "paddq", 0, 1, 0xd4, VW, SSE2) \
+    SSE(PMULLW_P, "pmullw", 0, 0, 0xd5, PQ, MMX) \
+    SSE(PMULLW, "pmullw", 0, 1, 0xd5, VW, SSE2) \
+    SSE(PSUBUSB_P, "psubusb", 0, 0, 0xd8, PQ, MMX) \
+    SSE(PSUBUSB, "psubusb", 0, 1, 0xd8, VW, SSE2) \
+    SSE(PSUBUSW_P, "psubusw", 0, 0, 0xd9, PQ, MMX) \
+    SSE(PSUBUSW, "psubusw", 0, 1, 0xd9, VW, SSE2) \
+    SSE(PMINUB_P, "pminub", 0, 0, 0xda, PQ, SSE1) \
+    SSE(PMINUB, "pminub", 0, 1, 0xda, VW, SSE2) \
+    SSE(PAND_P, "pand", 0, 0, 0xdb, PQ, MMX) \
+    SSE(PAND, "pand", 0, 1, 0xdb, VW, SSE2) \
+    SSE(PADDUSB_P, "paddusb", 0, 0, 0xdc, PQ, MMX) \
+    SSE(PADDUSB, "paddusb", 0, 1, 0xdc, VW, SSE2) \
+    SSE(PADDUSW_P, "paddusw", 0, 0, 0xdd, PQ, MMX) \
+    SSE(PADDUSW, "paddusw", 0, 1, 0xdd, VW, SSE2) \
+    SSE(PMAXUB_P, "pmaxub", 0, 0, 0xde, PQ, SSE1) \
+    SSE(PMAXUB, "pmaxub", 0, 1, 0xde, VW, SSE2) \
+    SSE(PANDN_P, "pandn", 0, 0, 0xdf, PQ, MMX) \
+    SSE(PANDN, "pandn", 0, 1, 0xdf, VW, SSE2) \
+    SSE(PAVGB_P, "pavgb", 0, 0, 0xe0, PQ, SSE1) \
+    SSE(PAVGB, "pavgb", 0, 1, 0xe0, VW, SSE2) \
+    SSE(PSRAW_P, "psraw", 0, 0, 0xe1, PQ, MMX) \
+    SSE(PSRAW, "psraw", 0, 1, 0xe1, VW, SSE2) \
+    SSE(PSRAD_P, "psrad", 0, 0, 0xe2, PQ, MMX) \
+    SSE(PSRAD, "psrad", 0, 1, 0xe2, VW, SSE2) \
+    SSE(PAVGW_P, "pavgw", 0, 0, 0xe3, PQ, SSE1) \
+    SSE(PAVGW, "pavgw", 0, 1, 0xe3, VW, SSE2) \
+    SSE(PMULHUW_P, "pmulhuw", 0, 0, 0xe4, PQ, SSE1) \
+    SSE(PMULHUW, "pmulhuw", 0, 1, 0xe4, VW, SSE2) \
+    SSE(PMULHW_P, "pmulhw", 0, 0, 0xe5, PQ, MMX) \
+    SSE(PMULHW, "pmulhw", 0, 1, 0xe5, VW, SSE2) \
+    SSE(PSUBSB_P, "psubsb", 0, 0, 0xe8, PQ, MMX) \
+    SSE(PSUBSB, "psubsb", 0, 1, 0xe8, VW, SSE2) \
+    SSE(PSUBSW_P, "psubsw", 0, 0, 0xe9, PQ, MMX) \
+    SSE(PSUBSW, "psubsw", 0, 1, 0xe9, VW, SSE2) \
+    SSE(PMINSW_P, "pminsw", 0, 0, 0xea, PQ, SSE1) \
+    SSE(PMINSW, "pminsw", 0, 1, 0xea, VW, SSE2) \
+    SSE(POR_P, "por", 0, 0, 0xeb, PQ, MMX) \
+    SSE(POR, "por", 0, 1, 0xeb, VW, SSE2) \
+    SSE(PADDSB_P, "paddsb", 0, 0, 0xec, PQ, MMX) \
+    SSE(PADDSB, "paddsb", 0, 1, 0xec, VW, SSE2) \
+    SSE(PADDSW_P, "paddsw", 0, 0, 0xed, PQ, MMX) \
+    SSE(PADDSW, "paddsw", 0, 1, 0xed, VW, SSE2) \
+    SSE(PMAXSW_P, "pmaxsw", 0, 0, 0xee, PQ, SSE1) \
+    SSE(PMAXSW, "pmaxsw", 0, 1, 0xee, VW, SSE2) \
+    SSE(PXOR_P, "pxor", 0, 0, 0xef, PQ, MMX) \
+    SSE(PXOR, "pxor", 0, 1, 0xef, VW, SSE2) \
+    SSE(PSLLW_P, "psllw", 0, 0, 0xf1, PQ, MMX) \
+    SSE(PSLLW, "psllw", 0, 1, 0xf1, VW, SSE2) \
+    SSE(PSLLD_P, "pslld", 0, 0, 0xf2, PQ, MMX) \
+    SSE(PSLLD, "pslld", 0, 1, 0xf2, VW, SSE2) \
+    SSE(PSLLQ_P, "psllq", 0, 0, 0xf3, PQ, MMX) \
+    SSE(PSLLQ, "psllq", 0, 1, 0xf3, VW, SSE2) \
+    SSE(PMULUDQ_P, "pmuludq", 0, 0, 0xf4, PQ, SSE2) \
+    SSE(PMULUDQ, "pmuludq", 0, 1, 0xf4, VW, SSE2) \
+    SSE(PMADDWD_P, "pmaddwd", 0, 0, 0xf5, PQ, MMX) \
+    SSE(PMADDWD, "pmaddwd", 0, 1, 0xf5, VW, SSE2) \
+    SSE(PSADBW_P, "psadbw", 0, 0, 0xf6, PQ, SSE1) \
+    SSE(PSADBW, "psadbw", 0, 1, 0xf6, VW, SSE2) \
+    SSE(PSUBB_P, "psubb", 0, 0, 0xf8, PQ, MMX) \
+    SSE(PSUBB, "psubb", 0, 1, 0xf8, VW, SSE2) \
+    SSE(PSUBW_P, "psubw", 0, 0, 0xf9, PQ, MMX) \
+    SSE(PSUBW, "psubw", 0, 1, 0xf9, VW, SSE2) \
+    SSE(PSUBD_P, "psubd", 0, 0, 0xfa, PQ, MMX) \
+    SSE(PSUBD, "psubd", 0, 1, 0xfa, VW, SSE2) \
+    SSE(PSUBQ_P, "psubq", 0, 0, 0xfb, PQ, SSE2) \
+    SSE(PSUBQ, "psubq", 0, 1, 0xfb, VW, SSE2) \
+    SSE(PADDB_P, "paddb", 0, 0, 0xfc, PQ, MMX) \
+    SSE(PADDB, "paddb", 0, 1, 0xfc, VW, SSE2) \
+    SSE(PADDW_P, "paddw", 0, 0, 0xfd, PQ, MMX) \
+    SSE(PADDW, "paddw", 0, 1, 0xfd, VW, SSE2) \
+    SSE(PADDD_P, "paddd", 0, 0, 0xfe, PQ, MMX) \
+    SSE(PADDD, "paddd", 0, 1, 0xfe, VW, SSE2) \
+    SSE(PSHUFB_P, "pshufb", 1, 0, 0x00, PQ, SSSE3) \
+    SSE(PSHUFB, "pshufb", 1, 1, 0x00, VW, SSSE3) \
+    SSE(PHADDW_P, "phaddw", 1, 0, 0x01, PQ, SSSE3) \
+    SSE(PHADDW, "phaddw", 1, 1, 0x01, VW, SSSE3) \
+    SSE(PHADDD_P, "phaddd", 1, 0, 0x02, PQ, SSSE3) \
+    SSE(PHADDD, "phaddd", 1, 1, 0x02, VW, SSSE3) \
+    SSE(PHADDSW_P, "phaddsw", 1, 0, 0x03, PQ, SSSE3) \
+    SSE(PHADDSW, "phaddsw", 1, 1, 0x03, VW, SSSE3) \
+    SSE(PMADDUBSW_P, "pmaddubsw", 1, 0, 0x04, PQ, SSSE3) \
+    SSE(PMADDUBSW, "pmaddubsw", 1, 1, 0x04, VW, SSSE3) \
+    SSE(PHSUBW_P, "phsubw", 1, 0, 0x05, PQ, SSSE3) \
+    SSE(PHSUBW, "phsubw", 1, 1, 0x05, VW, SSSE3) \
+    SSE(PHSUBD_P, "phsubd", 1, 0, 0x06, PQ, SSSE3) \
+    SSE(PHSUBD, "phsubd", 1, 1, 0x06, VW, SSSE3) \
+    SSE(PHSUBSW_P, "phsubsw", 1, 0, 0x07, PQ, SSSE3) \
+    SSE(PHSUBSW, "phsubsw", 1, 1, 0x07, VW, SSSE3) \
+    SSE(PSIGNB_P, "psignb", 1, 0, 0x08, PQ, SSSE3) \
+    SSE(PSIGNB, "psignb", 1, 1, 0x08, VW, SSSE3) \
+    SSE(PSIGNW_P, "psignw", 1, 0, 0x09, PQ, SSSE3) \
+    SSE(PSIGNW, "psignw", 1, 1, 0x09, VW, SSSE3) \
+    SSE(PSIGND_P, "psignd", 1, 0, 0x0a, PQ, SSSE3) \
+    SSE(PSIGND, "psignd", 1, 1, 0x0a, VW, SSSE3) \
+    SSE(PMULHRSW_P, "pmulhrsw", 1, 0, 0x0b, PQ, SSSE3) \
+    SSE(PMULHRSW, "pmulhrsw", 1, 1, 0x0b, VW, SSSE3) \
+    SSE(PABSB_P, "pabsb", 1, 0, 0x1c, PQ, SSSE3) \
+    SSE(PABSB, "pabsb", 1, 1, 0x1c, VW, SSSE3) \
+    SSE(PABSW_P, "pabsw", 1, 0, 0x1d, PQ, SSSE3) \
+    SSE(PABSW, "pabsw", 1, 1, 0x1d, VW, SSSE3) \
+    SSE(PABSD_P, "pabsd", 1, 0, 0x1e, PQ, SSSE3) \
+    SSE(PABSD, "pabsd", 1, 1, 0x1e, VW, SSSE3) \
+    SSE(PUNPCKLQDQ, "punpcklqdq", 0, 1, 0x6c, VW, SSE2) \
+    SSE(PUNPCKHQDQ, "punpckhqdq", 0, 1, 0x6d, VW, SSE2) \
+    SSE(PALIGNR_P, "palignr", 2, 0, 0x0f, PQI, SSSE3) \
+    SSE(PALIGNR, "palignr", 2, 1, 0x0f, VWI, SSSE3) \
+    SSE(PBLENDVB, "pblendvb", 1, 1, 0x10, VW0, SSE41) \
+    SSE(BLENDVPS, "blendvps", 1, 1, 0x14, VW0, SSE41) \
+    SSE(BLENDVPD, "blendvpd", 1, 1, 0x15, VW0, SSE41) \
+    SSE(PMOVSXBW, "pmovsxbw", 1, 1, 0x20, V8, SSE41) \
+    SSE(PMOVSXBD, "pmovsxbd", 1, 1, 0x21, V4, SSE41) \
+    SSE(PMOVSXBQ, "pmovsxbq", 1, 1, 0x22, V2, SSE41) \
+    SSE(PMOVSXWD, "pmovsxwd", 1, 1, 0x23, V8, SSE41) \
+    SSE(PMOVSXWQ, "pmovsxwq", 1, 1, 0x24, V4, SSE41) \
+    SSE(PMOVSXDQ, "pmovsxdq", 1, 1, 0x25, V8, SSE41) \
+    SSE(PMULDQ, "pmuldq", 1, 1, 0x28, VW, SSE41) \
+    SSE(PCMPEQQ, "pcmpeqq", 1, 1, 0x29, VW, SSE41) \
+    SSE(PACKUSDW, "packusdw", 1, 1, 0x2b, VW, SSE41) \
+    SSE(PMOVZXBW, "pmovzxbw", 1, 1, 0x30, V8, SSE41) \
+    SSE(PMOVZXBD, "pmovzxbd", 1, 1, 0x31, V4, SSE41) \
+    SSE(PMOVZXBQ, "pmovzxbq", 1, 1, 0x32, V2, SSE41) \
+    SSE(PMOVZXWD, "pmovzxwd", 1, 1, 0x33, V8, SSE41) \
+    SSE(PMOVZXWQ, "pmovzxwq", 1, 1, 0x34, V4, SSE41) \
+    SSE(PMOVZXDQ, "pmovzxdq", 1, 1, 0x35, V8, SSE41) \
+    SSE(PCMPGTQ, "pcmpgtq", 1, 1, 0x37, VW, SSE42) \
+    SSE(PMINSB, "pminsb", 1, 1, 0x38, VW, SSE41) \
+    SSE(PMINSD, "pminsd", 1, 1, 0x39, VW, SSE41) \
+    SSE(PMINUW, "pminuw", 1, 1, 0x3a, VW, SSE41) \
+    SSE(PMINUD, "pminud", 1, 1, 0x3b, VW, SSE41) \
+    SSE(PMAXSB, "pmaxsb", 1, 1, 0x3c, VW, SSE41) \
+    SSE(PMAXSD, "pmaxsd", 1, 1, 0x3d, VW, SSE41) \
+    SSE(PMAXUW, "pmaxuw", 1, 1, 0x3e, VW, SSE41) \
+    SSE(PMAXUD, "pmaxud", 1, 1, 0x3f, VW, SSE41) \
+    SSE(PMULLD, "pmulld", 1, 1, 0x40, VW, SSE41) \
+    SSE(PHMINPOSUW, "phminposuw", 1, 1, 0x41, VW, SSE41) \
+    SSE(PTEST, "ptest", 1, 1, 0x17, X_VW, SSE41) \
+    SSE(MOVNTDQA, "movntdqa", 1, 1, 0x2a, X_VM, SSE41) \
+    SSE(ROUNDPS, "roundps", 2, 1, 0x08, VWIF, SSE41) \
+    SSE(ROUNDPD, "roundpd", 2, 1, 0x09, VWIF, SSE41) \
+    SSE(ROUNDSS, "roundss", 2, 1, 0x0a, V4IF, SSE41) \
+    SSE(ROUNDSD, "roundsd", 2, 1, 0x0b, V8IF, SSE41) \
+    SSE(BLENDPS, "blendps", 2, 1, 0x0c, VWI, SSE41) \
+    SSE(BLENDPD, "blendpd", 2, 1, 0x0d, VWI, SSE41) \
+    SSE(PBLENDW, "pblendw", 2, 1, 0x0e, VWI, SSE41) \
+    SSE(DPPS, "dpps", 2, 1, 0x40, VWIF, SSE41) \
+    SSE(DPPD, "dppd", 2, 1, 0x41, VWIF, SSE41) \
+    SSE(MPSADBW, "mpsadbw", 2, 1, 0x42, VWI, SSE41) \
+    SSE(PEXTRB, "pextrb", 2, 1, 0x14, X_EVI, SSE41) \
+    SSE(PEXTRW_E, "pextrw", 2, 1, 0x15, X_EVI, SSE41) \
+    SSE(PEXTRD, "pextrd", 2, 1, 0x16, X_EVI, SSE41) \
+    SSE(EXTRACTPS, "extractps", 2, 1, 0x17, X_EVI, SSE41) \
+    SSE(PINSRB, "pinsrb", 2, 1, 0x20, X_VEI, SSE41) \
+    SSE(INSERTPS, "insertps", 2, 1, 0x21, X_VWI, SSE41) \
+    SSE(PINSRD, "pinsrd", 2, 1, 0x22, X_VEI, SSE41) \
+    SSE(PCMPESTRM, "pcmpestrm", 2, 1, 0x60, X_VWI, SSE42) \
+    SSE(PCMPESTRI, "pcmpestri", 2, 1, 0x61, X_VWI, SSE42) \
+    SSE(PCMPISTRM, "pcmpistrm", 2, 1, 0x62, X_VWI, SSE42) \
+    SSE(PCMPISTRI, "pcmpistri", 2, 1, 0x63, X_VWI, SSE42) \
+    SSE(SQRTPS, "sqrtps", 0, 0, 0x51, VWF, SSE1) \
+    SSE(SQRTPD, "sqrtpd", 0, 1, 0x51, VWF, SSE2) \
+    SSE(SQRTSS, "sqrtss", 0, 2, 0x51, V4F, SSE1) \
+    SSE(SQRTSD, "sqrtsd", 0, 3, 0x51, V8F, SSE2) \
+    SSE(ADDPS, "addps", 0, 0, 0x58, VWF, SSE1) \
+    SSE(ADDPD, "addpd", 0, 1, 0x58, VWF, SSE2) \
+    SSE(ADDSS, "addss", 0, 2, 0x58, V4F, SSE1) \
+    SSE(ADDSD, "addsd", 0, 3, 0x58, V8F, SSE2) \
+    SSE(MULPS, "mulps", 0, 0, 0x59, VWF, SSE1) \
+    SSE(MULPD, "mulpd", 0, 1, 0x59, VWF, SSE2) \
+    SSE(MULSS, "mulss", 0, 2, 0x59, V4F, SSE1) \
+    SSE(MULSD, "mulsd", 0, 3, 0x59, V8F, SSE2) \
+    SSE(SUBPS, "subps", 0, 0, 0x5c, VWF, SSE1) \
+    SSE(SUBPD, "subpd", 0, 1, 0x5c, VWF, SSE2) \
+    SSE(SUBSS, "subss", 0, 2, 0x5c, V4F, SSE1) \
+    SSE(SUBSD, "subsd", 0, 3, 0x5c, V8F, SSE2) \
+    SSE(MINPS, "minps", 0, 0, 0x5d, VWF, SSE1) \
+    SSE(MINPD, "minpd", 0, 1, 0x5d, VWF, SSE2) \
+    SSE(MINSS, "minss", 0, 2, 0x5d, V4F, SSE1) \
+    SSE(MINSD, "minsd", 0, 3, 0x5d, V8F, SSE2) \
+    SSE(DIVPS, "divps", 0, 0, 0x5e, VWF, SSE1) \
+    SSE(DIVPD, "divpd", 0, 1, 0x5e, VWF, SSE2) \
+    SSE(DIVSS, "divss", 0, 2, 0x5e, V4F, SSE1) \
+    SSE(DIVSD, "divsd", 0, 3, 0x5e, V8F, SSE2) \
+    SSE(MAXPS, "maxps", 0, 0, 0x5f, VWF, SSE1) \
+    SSE(MAXPD, "maxpd", 0, 1, 0x5f, VWF, SSE2) \
+    SSE(MAXSS, "maxss", 0, 2, 0x5f, V4F, SSE1) \
+    SSE(MAXSD, "maxsd", 0, 3, 0x5f, V8F, SSE2) \
+    SSE(CMPPS, "cmpps", 0, 0, 0xc2, VWIF, SSE1) \
+    SSE(CMPPD, "cmppd", 0, 1, 0xc2, VWIF, SSE2) \
+    SSE(CMPSS, "cmpss", 0, 2, 0xc2, V4IF, SSE1) \
+    SSE(CMPSD, "cmpsd", 0, 3, 0xc2, V8IF, SSE2) \
+    SSE(ANDPS, "andps", 0, 0, 0x54, VW, SSE1) \
+    SSE(ANDPD, "andpd", 0, 1, 0x54, VW, SSE2) \
+    SSE(ANDNPS, "andnps", 0, 0, 0x55, VW, SSE1) \
+    SSE(ANDNPD, "andnpd", 0, 1, 0x55, VW, SSE2) \
+    SSE(ORPS, "orps", 0, 0, 0x56, VW, SSE1) \
+    SSE(ORPD, "orpd", 0, 1, 0x56, VW, SSE2) \
+    SSE(XORPS, "xorps", 0, 0, 0x57, VW, SSE1) \
+    SSE(XORPD, "xorpd", 0, 1, 0x57, VW, SSE2) \
+    SSE(UNPCKLPS, "unpcklps", 0, 0, 0x14, VW, SSE1) \
+    SSE(UNPCKLPD, "unpcklpd", 0, 1, 0x14, VW, SSE2) \
+    SSE(UNPCKHPS, "unpckhps", 0, 0, 0x15, VW, SSE1) \
+    SSE(UNPCKHPD, "unpckhpd", 0, 1, 0x15, VW, SSE2) \
+    SSE(RSQRTPS, "rsqrtps", 0, 0, 0x52, VW, SSE1) \
+    SSE(RSQRTSS, "rsqrtss", 0, 2, 0x52, V4, SSE1) \
+    SSE(RCPPS, "rcpps", 0, 0, 0x53, VW, SSE1) \
+    SSE(RCPSS, "rcpss", 0, 2, 0x53, V4, SSE1) \
+    SSE(HADDPS, "haddps", 0, 3, 0x7c, VWF, SSE3) \
+    SSE(HADDPD, "haddpd", 0, 1, 0x7c, VWF, SSE3) \
+    SSE(HSUBPS, "hsubps", 0, 3, 0x7d, VWF, SSE3) \
+    SSE(HSUBPD, "hsubpd", 0, 1, 0x7d, VWF, SSE3) \
+    SSE(ADDSUBPS, "addsubps", 0, 3, 0xd0, VWF, SSE3) \
+    SSE(ADDSUBPD, "addsubpd", 0, 1, 0xd0, VWF, SSE3) \
+    SSE(CVTPS2PD, "cvtps2pd", 0, 0, 0x5a, V8F, SSE2) \
+    SSE(CVTPD2PS, "cvtpd2ps", 0, 1, 0x5a, VWF, SSE2) \
+    SSE(CVTSS2SD, "cvtss2sd", 0, 2, 0x5a, V4F, SSE2) \
+    SSE(CVTSD2SS, "cvtsd2ss", 0, 3, 0x5a, V8F, SSE2) \
+    SSE(CVTDQ2PS, "cvtdq2ps", 0, 0, 0x5b, VWF, SSE2) \
+    SSE(CVTPS2DQ, "cvtps2dq", 0, 1, 0x5b, VWF, SSE2) \
+    SSE(CVTTPS2DQ, "cvttps2dq", 0, 2, 0x5b, VWF, SSE2) \
+    SSE(CVTDQ2PD, "cvtdq2pd", 0, 2, 0xe6, V8, SSE2) \
+    SSE(CVTTPD2DQ, "cvttpd2dq", 0, 1, 0xe6, VWF, SSE2) \
+    SSE(CVTPD2DQ, "cvtpd2dq", 0, 3, 0xe6, VWF, SSE2) \
+    SSE(SHUFPS, "shufps", 0, 0, 0xc6, VWI, SSE1) \
+    SSE(SHUFPD, "shufpd", 0, 1, 0xc6, VWI, SSE2) \
+    SSE(PSHUFD, "pshufd", 0, 1, 0x70, VWI, SSE2) \
+    SSE(PSHUFHW, "pshufhw", 0, 2, 0x70, VWI, SSE2) \
+    SSE(PSHUFLW, "pshuflw", 0, 3, 0x70, VWI, SSE2) \
+    SSE(PSHUFW, "pshufw", 0, 0, 0x70, PQI, SSE1) \
+    SSE(MOVDDUP, "movddup", 0, 3, 0x12, V8, SSE3) \
+    SSE(MOVSLDUP, "movsldup", 0, 2, 0x12, VW, SSE3) \
+    SSE(MOVSHDUP, "movshdup", 0, 2, 0x16, VW, SSE3) \
+    SSE(MOVUPS_LOAD, "movups", 0, 0, 0x10, X_VW, SSE1) \
+    SSE(MOVUPD_LOAD, "movupd", 0, 1, 0x10, X_VW, SSE2) \
+    SSE(MOVSS_LOAD, "movss", 0, 2, 0x10, X_VW, SSE1) \
+    SSE(MOVSD_LOAD, "movsd", 0, 3, 0x10, X_VW, SSE2) \
+    SSE(MOVUPS_STORE, "movups", 0, 0, 0x11, X_WV, SSE1) \
+    SSE(MOVUPD_STORE, "movupd", 0, 1, 0x11, X_WV, SSE2) \
+    SSE(MOVSS_STORE, "movss", 0, 2, 0x11, X_WV, SSE1) \
+    SSE(MOVSD_STORE, "movsd", 0, 3, 0x11, X_WV, SSE2) \
+    SSE(MOVLPS_LOAD, "movlps", 0, 0, 0x12, X_VW, SSE1) \
+    SSE(MOVLPD_LOAD, "movlpd", 0, 1, 0x12, X_VM, SSE2) \
+    SSE(MOVLPS_STORE, "movlps", 0, 0, 0x13, X_MV, SSE1) \
+    SSE(MOVLPD_STORE, "movlpd", 0, 1, 0x13, X_MV, SSE2) \
+    SSE(MOVHPS_LOAD, "movhps", 0, 0, 0x16, X_VW, SSE1) \
+    SSE(MOVHPD_LOAD, "movhpd", 0, 1, 0x16, X_VM, SSE2) \
+    SSE(MOVHPS_STORE, "movhps", 0, 0, 0x17, X_MV, SSE1) \
+    SSE(MOVHPD_STORE, "movhpd", 0, 1, 0x17, X_MV, SSE2) \
+    SSE(MOVAPS_LOAD, "movaps", 0, 0, 0x28, X_VW, SSE1) \
+    SSE(MOVAPD_LOAD, "movapd", 0, 1, 0x28, X_VW, SSE2) \
+    SSE(MOVAPS_STORE, "movaps", 0, 0, 0x29, X_WV, SSE1) \
+    SSE(MOVAPD_STORE, "movapd", 0, 1, 0x29, X_WV, SSE2) \
+    SSE(CVTPI2PS, "cvtpi2ps", 0, 0, 0x2a, X_VQ, SSE1) \
+    SSE(CVTPI2PD, "cvtpi2pd", 0, 1, 0x2a, X_VQ, SSE2) \
+    SSE(CVTSI2SS, "cvtsi2ss", 0, 2, 0x2a, X_VE, SSE1) \
+    SSE(CVTSI2SD, "cvtsi2sd", 0, 3, 0x2a, X_VE, SSE2) \
+    SSE(MOVNTPS, "movntps", 0, 0, 0x2b, X_MV, SSE1) \
+    SSE(MOVNTPD, "movntpd", 0, 1, 0x2b, X_MV, SSE2) \
+    SSE(CVTTPS2PI, "cvttps2pi", 0, 0, 0x2c, X_PW, SSE1) \
+    SSE(CVTTPD2PI, "cvttpd2pi", 0, 1, 0x2c, X_PW, SSE2) \
+    SSE(CVTTSS2SI, "cvttss2si", 0, 2, 0x2c, X_GW, SSE1) \
+    SSE(CVTTSD2SI, "cvttsd2si", 0, 3, 0x2c, X_GW, SSE2) \
+    SSE(CVTPS2PI, "cvtps2pi", 0, 0, 0x2d, X_PW, SSE1) \
+    SSE(CVTPD2PI, "cvtpd2pi", 0, 1, 0x2d, X_PW, SSE2) \
+    SSE(CVTSS2SI, "cvtss2si", 0, 2, 0x2d, X_GW, SSE1) \
+    SSE(CVTSD2SI, "cvtsd2si", 0, 3, 0x2d, X_GW, SSE2) \
+    SSE(UCOMISS, "ucomiss", 0, 0, 0x2e, X_VWC, SSE1) \
+    SSE(UCOMISD, "ucomisd", 0, 1, 0x2e, X_VWC, SSE2) \
+    SSE(COMISS, "comiss", 0, 0, 0x2f, X_VWC, SSE1) \
+    SSE(COMISD, "comisd", 0, 1, 0x2f, X_VWC, SSE2) \
+    SSE(MOVMSKPS, "movmskps", 0, 0, 0x50, X_GU, SSE1) \
+    SSE(MOVMSKPD, "movmskpd", 0, 1, 0x50, X_GU, SSE2) \
+    SSE(MOVD_PE, "movd", 0, 0, 0x6e, X_PE, MMX) \
+    SSE(MOVD_VE, "movd", 0, 1, 0x6e, X_VE, SSE2) \
+    SSE(MOVQ_PQ, "movq", 0, 0, 0x6f, X_PQ, MMX) \
+    SSE(MOVDQA_LOAD, "movdqa", 0, 1, 0x6f, X_VW, SSE2) \
+    SSE(MOVDQU_LOAD, "movdqu", 0, 2, 0x6f, X_VW, SSE2) \
+    SSE(MOVD_EP, "movd", 0, 0, 0x7e, X_EP, MMX) \
+    SSE(MOVD_EV, "movd", 0, 1, 0x7e, X_EV, SSE2) \
+    SSE(MOVQ_VW, "movq", 0, 2, 0x7e, X_VW, SSE2) \
+    SSE(MOVQ_QP, "movq", 0, 0, 0x7f, X_QP, MMX) \
+    SSE(MOVDQA_STORE, "movdqa", 0, 1, 0x7f, X_WV, SSE2) \
+    SSE(MOVDQU_STORE, "movdqu", 0, 2, 0x7f, X_WV, SSE2) \
+    SSE(PINSRW_P, "pinsrw", 0, 0, 0xc4, X_PEI, SSE1) \
+    SSE(PINSRW, "pinsrw", 0, 1, 0xc4, X_VEI, SSE2) \
+    SSE(PEXTRW_P, "pextrw", 0, 0, 0xc5, X_GNI, SSE1) \
+    SSE(PEXTRW, "pextrw", 0, 1, 0xc5, X_GUI, SSE2) \
+    SSE(MOVQ_WV, "movq", 0, 1, 0xd6, X_WV, SSE2) \
+    SSE(MOVQ2DQ, "movq2dq", 0, 2, 0xd6, X_VN, SSE2) \
+    SSE(MOVDQ2Q, "movdq2q", 0, 3, 0xd6, X_PU, SSE2) \
+    SSE(PMOVMSKB_P, "pmovmskb", 0, 0, 0xd7, X_GN, SSE1) \
+    SSE(PMOVMSKB, "pmovmskb", 0, 1, 0xd7, X_GU, SSE2) \
+    SSE(MOVNTQ, "movntq", 0, 0, 0xe7, X_MP, SSE1) \
+    SSE(MOVNTDQ, "movntdq", 0, 1, 0xe7, X_MV, SSE2) \
+    SSE(LDDQU, "lddqu", 0, 3, 0xf0, X_VM, SSE3) \
+    SSE(MASKMOVQ, "maskmovq", 0, 0, 0xf7, X_PN, SSE1) \
+    SSE(MASKMOVDQU, "maskmovdqu", 0, 1, 0xf7, X_VU, SSE2)
 
 /* The shifts by an immediate, opcode groups 12-14: SHIFT(id, mnemonic, opcode, ModRM.reg, mmx too) */
 #define SSE_SHIFT_OPS(SHIFT) \

@@ -162,12 +162,12 @@ static const struct sse special[OP_COUNT] = {
 #define KIND_X_PN  KIND_NONE
 
 static const struct sse by_kind[OP_COUNT] = {
-#define SSE(id, name, map, prefix, opcode, kind) [OP_##id] = KIND_##kind,
+#define SSE(id, name, map, prefix, opcode, kind, feature) [OP_##id] = KIND_##kind,
     SSE_TABLE_OPS(SSE)
 #undef SSE
 };
 static const uint16_t encodings[OP_COUNT] = {
-#define SSE(id, name, map, prefix, opcode, kind) [OP_##id] = ENC(map + 1, prefix, opcode),
+#define SSE(id, name, map, prefix, opcode, kind, feature) [OP_##id] = ENC(map + 1, prefix, opcode),
     SSE_TABLE_OPS(SSE)
 #undef SSE
 };

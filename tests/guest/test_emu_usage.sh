@@ -24,6 +24,11 @@ head -c 70000 /dev/zero >"$tmp/not-an-image"
 head -c 1000 /dev/zero >"$tmp/small"
 printf 'no kernel' >"$tmp/text"
 
+timeout 60 "$emu" --cpu-model help >"$tmp/out" && grep -q "^  pentium3 " "$tmp/out" || {
+    echo "--cpu-model help does not tell what there is"
+    failed=1
+}
+
 expect 2 --nonsense --nonsense
 expect 2 "disk.vhd" disk.vhd
 expect 2 512Q --memory 512Q
@@ -37,6 +42,9 @@ expect 2 "--cpus 1000" --cpus 1000
 expect 2 "--cpus two" --cpus two
 expect 2 "--engine warp" --engine warp
 expect 2 "--cpu-model z80" --cpu-model z80
+expect 2 "486 pentium3 x86-64-v1" --cpu-model z80
+expect 2 "CPU feature +warp" --cpu-model x86-64-v2,+warp
+expect 2 "CPU feature sse" --cpu-model x86-64-v2,sse
 expect 2 "--serial telnet" --serial telnet
 expect 2 "--serial unix:" --serial unix:
 expect 2 "bus \"scsi\"" --disk file=x,bus=scsi
