@@ -148,6 +148,28 @@ void cpu_state_changed(struct cpu *cpu)
 
 /* ---- derived state --------------------------------------------------------------------------- */
 
+/* Data that can be written, 4 GiB from the base on. */
+static bool is_whole(const struct segment *s)
+{
+    unsigned rights = SEG_P | SEG_CODE | SEG_EXPAND | SEG_WRITABLE;
+    return s->limit == UINT32_MAX && (s->attributes & rights) == (SEG_P | SEG_WRITABLE);
+}
+
+/* What 32-bit code may leave unchecked. */
+static uint32_t flat_mode(const struct cpu *cpu)
+{
+    const struct segment *seg = cpu->s.seg;
+    static const uint8_t data[] = {SEG_SS, SEG_DS, SEG_ES};
+    bool flat = cpu_protected(cpu) && !cpu_vm86(cpu) && !seg[SEG_CS].base &&
+                seg[SEG_CS].limit == UINT32_MAX;
+    for (unsigned i = 0; i < G_N_ELEMENTS(data); i++)
+        flat &= !seg[data[i]].base && is_whole(&seg[data[i]]);
+    if (!flat)
+        return 0;
+    return MODE_FLAT | (is_whole(&seg[SEG_FS]) ? MODE_FLAT_FS : 0) |
+           (is_whole(&seg[SEG_GS]) ? MODE_FLAT_GS : 0);
+}
+
 void cpu_update_mode(struct cpu *cpu)
 {
     const struct cpu_state *s = &cpu->s;
@@ -169,6 +191,8 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_OUTER;
     if ((s->mxcsr & ~0x3fu) != 0x1f80)
         mode |= MODE_MXCSR;
+    if ((mode & (MODE_CODE32 | MODE_STACK32)) == (MODE_CODE32 | MODE_STACK32))
+        mode |= flat_mode(cpu);
 
     enum tlb_kind kind = s->cpl == 3 ? TLB_USER : TLB_KERNEL;
     if (kind == TLB_KERNEL && s->cr4 & CR4_SMAP && !(s->rflags & FLAG_AC))

@@ -30,7 +30,7 @@ HANDLER(mov_to_seg)
         atomic_store(&cpu->attention, 1);
         LEAVE_BLOCK();
     }
-    NEXT();
+    NEXT_OF_MODE();
 }
 
 static void load_far_pointer(struct cpu *cpu, const struct insn *insn, unsigned segment)
@@ -46,22 +46,22 @@ static void load_far_pointer(struct cpu *cpu, const struct insn *insn, unsigned 
 HANDLER(les)
 {
     load_far_pointer(cpu, insn, SEG_ES);
-    NEXT();
+    NEXT_OF_MODE();
 }
 HANDLER(lds)
 {
     load_far_pointer(cpu, insn, SEG_DS);
-    NEXT();
+    NEXT_OF_MODE();
 }
 HANDLER(lfs)
 {
     load_far_pointer(cpu, insn, SEG_FS);
-    NEXT();
+    NEXT_OF_MODE();
 }
 HANDLER(lgs)
 {
     load_far_pointer(cpu, insn, SEG_GS);
-    NEXT();
+    NEXT_OF_MODE();
 }
 HANDLER(lss)
 {

@@ -119,7 +119,7 @@ HANDLER(pop_seg)
         atomic_store(&cpu->attention, 1);
         LEAVE_BLOCK();
     }
-    NEXT();
+    NEXT_OF_MODE();
 }
 
 /* Eight registers: all or nothing, so the whole range is checked first. */

@@ -50,6 +50,10 @@ enum cpu_mode {
     MODE_OUTER = 128, /* CPL 1 or 2 */
     MODE_SMAP = 256,  /* user pages are off limits: CR4.SMAP without RFLAGS.AC */
     MODE_MXCSR = 512, /* MXCSR's control bits are not the default ones */
+    /* 32-bit code and stack, with CS, SS, DS and ES all of base 0 and 4 GiB. */
+    MODE_FLAT = 1 << 16,
+    MODE_FLAT_FS = 1 << 17, /* besides, FS is data of 4 GiB from its base */
+    MODE_FLAT_GS = 1 << 18,
 };
 
 /* Requests from other threads (struct cpu.requests). */
@@ -216,7 +220,7 @@ void debug_deliver(struct cpu *cpu, uint64_t bits);
 
 /* ---- derived state --------------------------------------------------------------------------- */
 
-/* Recomputes mode and TLB kind from CPL, CS, SS, CR0, CR4, EFER and RFLAGS. */
+/* Recomputes mode and TLB kind from CPL, the segments, CR0, CR4, EFER and RFLAGS. */
 void cpu_update_mode(struct cpu *cpu);
 /* RFLAGS as a whole, with the lazily kept arithmetic flags. */
 static inline uint64_t cpu_get_rflags(const struct cpu *cpu)

@@ -72,6 +72,15 @@ const struct insn *interp_resync(struct cpu *cpu, const struct insn *insn)
     return NULL;
 }
 
+const struct insn *interp_leave_early(struct cpu *cpu, const struct insn *insn)
+{
+    const struct block *block = cpu->block;
+    cpu->s.rip = interp_mask_ip(cpu, next_rip(cpu, insn));
+    if (insn >= block->insns && insn < block->insns + block->count) /* not for translated code */
+        cpu_count(cpu, (insn + 1 - block->insns) - block->count);
+    return NULL;
+}
+
 /* ---- handlers -------------------------------------------------------------------------------- */
 
 const struct insn *interp_undefined(struct cpu *cpu, const struct insn *insn)

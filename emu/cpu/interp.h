@@ -35,9 +35,19 @@
         return NULL;                                                                               \
     } while (0)
 
+/* The same after a segment register was loaded: the block holds for its mode only. */
+#define NEXT_OF_MODE()                                                                             \
+    do {                                                                                           \
+        if (unlikely((cpu->mode ^ cpu->block->mode) & ~(unsigned)MODE_SINGLE))                     \
+            return interp_leave_early(cpu, insn);                                                  \
+        NEXT();                                                                                    \
+    } while (0)
+
 insn_handler *interp_jcc_handler(unsigned code);
 
 insn_handler interp_resync, interp_block_end;
+/* Ends the block after an instruction that is not its last. */
+insn_handler interp_leave_early;
 /* For what is no instruction, and for units that are switched off. */
 insn_handler interp_undefined, interp_unavailable;
 /* The pieces of the interpreter's loop, for engines that interpret what they do not translate: one

@@ -127,6 +127,7 @@ void system_load_segment(struct cpu *cpu, unsigned index, uint16_t selector)
     }
     if (is_null(selector)) {
         cpu->s.seg[index] = (struct segment){.selector = selector};
+        cpu_update_mode(cpu);
         return;
     }
     uint16_t error = selector & 0xfffc;
@@ -141,6 +142,7 @@ void system_load_segment(struct cpu *cpu, unsigned index, uint16_t selector)
         cpu_raise_error(cpu, VEC_NP, error);
     segment_mark_accessed(cpu, &d);
     cpu->s.seg[index] = segment_unpack(selector, &d);
+    cpu_update_mode(cpu);
 }
 
 void system_set_cpl(struct cpu *cpu, unsigned cpl)
@@ -164,6 +166,7 @@ void segment_drop_privileged(struct cpu *cpu)
                 s->base = 0;
         }
     }
+    cpu_update_mode(cpu);
 }
 
 void segment_tss_stack(struct cpu *cpu, unsigned level, uint16_t *ret_ss, uint64_t *ret_sp)

@@ -39,7 +39,7 @@ static bool accesses_memory(const struct insn *insn)
 /* Instructions that neither fault nor leave without touching memory. */
 static bool is_plain(const struct insn *insn)
 {
-    if (insn->op == OP_DIV || insn->op == OP_IDIV)
+    if (insn->op == OP_DIV || insn->op == OP_IDIV || insn->op == OP_AAM)
         return false;
     bool integer = insn->op >= OP_ADD && insn->op <= OP_NOP_E;
     return integer || insn->op == OP_JCC || insn->op == OP_JMP || insn_uses_xmm(insn) ||

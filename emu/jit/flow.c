@@ -8,12 +8,12 @@ bool is_direct_branch(const struct insn *insn)
     case OP_JCC:
     case OP_JMP:
     case OP_CALL:
-        return insn->size == SIZE_64;
+        return insn->size >= SIZE_32;
     case OP_LOOP:
     case OP_LOOPE:
     case OP_LOOPNE:
     case OP_JCXZ:
-        return insn->size == SIZE_64 && insn->addr_size != SIZE_16;
+        return insn->size >= SIZE_32 && insn->addr_size != SIZE_16;
     default:
         return false;
     }
@@ -205,16 +205,17 @@ static bool loop(struct translator *t, const struct insn *insn)
 static void push_return(struct translator *t, const struct insn *insn, uint64_t next)
 {
     struct emitter *e = &t->e;
-    uint64_t back = insn_rip(t, insn) + insn->length;
-    access_stack(t, insn, RSP, -8, ACCESS_STORE);
-    if ((int64_t)back == (int32_t)back) {
-        emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, host_memory(t));
+    uint64_t back = code_address(t, insn_rip(t, insn) + insn->length);
+    int32_t bytes = 1 << t->word;
+    access_stack(t, insn, RSP, -bytes, ACCESS_STORE);
+    if (t->word == SIZE_32 || (int64_t)back == (int32_t)back) {
+        emit_op(e, ENC(0, 0, 0xc7) | enc_word(t), 0, host_memory(t));
         emit32(e, (uint32_t)back);
     } else {
         emit_store_imm32(e, op_mem(T0, t->at), (uint32_t)back);
         emit_store_imm32(e, op_mem(T0, t->at + 4), (uint32_t)(back >> 32));
     }
-    emit_op(e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RSP), -8));
+    emit_op(e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RSP), -bytes));
     stored_at(t, next);
 }
 
@@ -254,17 +255,17 @@ static struct host_operand found_code(const struct translator *t)
 static void load_target(struct translator *t, const struct insn *insn)
 {
     if (insn_has_memory(insn)) {
-        access_memory(t, insn, 8, ACCESS_LOAD);
-        emit_load(&t->e, T0, host_memory(t));
+        access_memory(t, insn, 1u << t->word, ACCESS_LOAD);
+        emit_op(&t->e, ENC(0, 0, 0x8b) | enc_word(t), T0, host_memory(t));
     } else {
         flags_keep(t, FL_ALL);
-        emit_op(&t->e, ENC(0, 0, 0x8b) | ENC_W, T0, guest(t, guest_number(insn->rm)));
+        emit_op(&t->e, ENC(0, 0, 0x8b) | enc_word(t), T0, guest(t, guest_number(insn->rm)));
     }
 }
 
 static bool jmp_indirect(struct translator *t, const struct insn *insn)
 {
-    if (insn->size != SIZE_64)
+    if (insn->size != t->word)
         return false;
     load_target(t, insn);
     find_jump(t, insn);
@@ -276,7 +277,7 @@ static bool call_indirect(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     uint64_t *target = &t->jit->scratch[1], *code = &t->jit->scratch[2];
-    if (insn->size != SIZE_64)
+    if (insn->size != t->word)
         return false;
     load_target(t, insn);
     emit_store(e, op_abs(target), T0);
@@ -291,13 +292,13 @@ static bool call_indirect(struct translator *t, const struct insn *insn)
 static bool ret(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    if (insn->size != SIZE_64)
+    if (insn->size != t->word)
         return false;
     access_stack(t, insn, RSP, 0, ACCESS_LOAD);
-    emit_load(e, T0, host_memory(t));
+    emit_op(e, ENC(0, 0, 0x8b) | enc_word(t), T0, host_memory(t));
     find_jump(t, insn);
-    int32_t release = 8 + (insn->op == OP_RETI ? (int32_t)(insn->imm & 0xffff) : 0);
-    emit_op(e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RSP), release));
+    int32_t release = (1 << t->word) + (insn->op == OP_RETI ? (int32_t)(insn->imm & 0xffff) : 0);
+    emit_op(e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RSP), release));
     emit_op(e, ENC(0, 0, 0xff), 4, found_code(t));
     return true;
 }
@@ -309,5 +310,9 @@ bool translate_branch(struct translator *t, const struct insn *insn)
         [OP_LOOP] = loop, [OP_JCXZ] = loop, [OP_CALL_E] = call_indirect, [OP_RET] = ret,
         [OP_RETI] = ret,
     };
+    bool direct = insn->op == OP_JCC || insn->op == OP_JMP || insn->op == OP_CALL ||
+                  insn->op == OP_LOOP || insn->op == OP_JCXZ;
+    if (direct && !is_direct_branch(insn))
+        return false; /* to 16 bits */
     return table[insn->op] && table[insn->op](t, insn);
 }

@@ -555,43 +555,66 @@ static bool xchg(struct translator *t, const struct insn *insn)
     return true;
 }
 
+/* The accumulator and an address in the instruction. */
+static bool mov_absolute(struct translator *t, const struct insn *insn)
+{
+    bool load = insn->op == OP_MOV_LOAD;
+    access_memory(t, insn, 1u << insn->size, load ? ACCESS_LOAD : ACCESS_STORE);
+    emit_op(&t->e, enc_sized(ENC(0, 0, load ? 0x8b : 0x89), insn->size), host_of(RAX),
+            host_memory(t));
+    if (!load)
+        stored(t, insn);
+    return true;
+}
+
 /* ---- the stack ------------------------------------------------------------------------------- */
 
 static void push_access(struct translator *t, const struct insn *insn)
 {
-    access_stack(t, insn, RSP, -8, ACCESS_STORE);
+    access_stack(t, insn, RSP, -(1 << t->word), ACCESS_STORE);
 }
+/* By so many words. */
 static void move_sp(struct translator *t, int32_t by)
 {
-    emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RSP), by));
+    emit_op(&t->e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP),
+            op_mem(host_of(RSP), by * (1 << t->word)));
+}
+/* A word from or to the stack. */
+static void stack_load(struct translator *t, unsigned host)
+{
+    emit_op(&t->e, ENC(0, 0, 0x8b) | enc_word(t), host, host_memory(t));
+}
+static void stack_store(struct translator *t, unsigned host)
+{
+    emit_op(&t->e, ENC(0, 0, 0x89) | enc_word(t), host, host_memory(t));
 }
 
 static bool push(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    if (insn->size != SIZE_64)
+    if (insn->size != t->word)
         return false;
     if (insn_has_memory(insn)) {
-        access_memory(t, insn, 8, ACCESS_LOAD);
-        emit_load(e, T1, host_memory(t));
+        access_memory(t, insn, 1u << t->word, ACCESS_LOAD);
+        stack_load(t, T1);
         emit_store(e, op_abs(&t->jit->scratch[1]), T1);
         push_access(t, insn);
         emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
         emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
-        emit_store(e, host_memory(t), H_RCX);
+        stack_store(t, H_RCX);
         emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
     } else {
         push_access(t, insn);
         if (insn->op == OP_PUSHI) {
-            emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, host_memory(t));
+            emit_op(e, ENC(0, 0, 0xc7) | enc_word(t), 0, host_memory(t));
             emit32(e, (uint32_t)insn->imm);
         } else {
             unsigned number = guest_number(insn->rm);
-            emit_store(e, host_memory(t), borrow(t, number));
+            stack_store(t, borrow(t, number));
             give_back(t, number);
         }
     }
-    move_sp(t, -8);
+    move_sp(t, -1);
     stored(t, insn);
     return true;
 }
@@ -603,24 +626,24 @@ static void pop_access(struct translator *t, const struct insn *insn)
 
 static bool pop(struct translator *t, const struct insn *insn)
 {
-    if (insn->size != SIZE_64 || insn_has_memory(insn))
+    if (insn->size != t->word || insn_has_memory(insn))
         return false;
     unsigned number = guest_number(insn->rm);
     pop_access(t, insn);
-    move_sp(t, 8);
-    unsigned host = result_begin(t, number, SIZE_64, false);
-    emit_load(&t->e, host, host_memory(t));
-    result_end(t, number, host, SIZE_64);
+    move_sp(t, 1);
+    unsigned host = result_begin(t, number, t->word, false);
+    stack_load(t, host);
+    result_end(t, number, host, t->word);
     return true;
 }
 
 static bool leave(struct translator *t, const struct insn *insn)
 {
-    if (insn->size != SIZE_64)
+    if (insn->size != t->word)
         return false;
     access_stack(t, insn, RBP, 0, ACCESS_LOAD);
-    emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, host_of(RSP), op_mem(host_of(RBP), 8));
-    emit_load(&t->e, host_of(RBP), host_memory(t));
+    emit_op(&t->e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RBP), 1 << t->word));
+    stack_load(t, host_of(RBP));
     return true;
 }
 
@@ -629,7 +652,7 @@ static bool pushf(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     const uint8_t *flags = (const uint8_t *)&t->cpu->flags;
-    if (insn->size != SIZE_64)
+    if (insn->size != t->word)
         return false;
     flags_keep(t, FL_ALL);
     emit_op(e, ENC(1, 0, 0xb6), T1, op_abs(flags + 1));
@@ -646,9 +669,9 @@ static bool pushf(struct translator *t, const struct insn *insn)
     push_access(t, insn);
     emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
     emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
-    emit_store(e, host_memory(t), H_RCX);
+    stack_store(t, H_RCX);
     emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
-    move_sp(t, -8);
+    move_sp(t, -1);
     stored(t, insn);
     return true;
 }
@@ -729,18 +752,43 @@ static bool fence(struct translator *t, const struct insn *insn)
 bool translate_integer(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
-        [OP_ADD... OP_CMP] = alu, [OP_TEST] = test,     [OP_INC] = unary,
-        [OP_DEC] = unary,         [OP_NOT] = unary,     [OP_NEG] = unary,
-        [OP_MOV] = mov,           [OP_MOVNTI] = movnti, [OP_MOVZX8] = extend,
-        [OP_MOVZX16] = extend,    [OP_MOVSX8] = extend, [OP_MOVSX16] = extend,
-        [OP_MOVSXD] = extend,     [OP_LEA] = lea,       [OP_CMOVCC] = cmov,
-        [OP_SETCC] = setcc,       [OP_CBW] = widen,     [OP_CWD] = widen,
-        [OP_XCHG] = xchg,         [OP_PUSH] = push,     [OP_PUSHI] = push,
-        [OP_POP] = pop,           [OP_LEAVE] = leave,   [OP_PUSHF] = pushf,
-        [OP_CLI] = cli,           [OP_STI] = sti,       [OP_SWAPGS] = swapgs,
-        [OP_CLC] = carry,         [OP_STC] = carry,     [OP_CMC] = carry,
-        [OP_CLD] = direction,     [OP_STD] = direction, [OP_NOP] = nothing,
-        [OP_NOP_E] = nothing,     [OP_FENCE] = fence,
+        [OP_ADD... OP_CMP] = alu,
+        [OP_TEST] = test,
+        [OP_INC] = unary,
+        [OP_DEC] = unary,
+        [OP_NOT] = unary,
+        [OP_NEG] = unary,
+        [OP_MOV] = mov,
+        [OP_MOVNTI] = movnti,
+        [OP_MOVZX8] = extend,
+        [OP_MOVZX16] = extend,
+        [OP_MOVSX8] = extend,
+        [OP_MOVSX16] = extend,
+        [OP_MOVSXD] = extend,
+        [OP_LEA] = lea,
+        [OP_CMOVCC] = cmov,
+        [OP_SETCC] = setcc,
+        [OP_CBW] = widen,
+        [OP_CWD] = widen,
+        [OP_XCHG] = xchg,
+        [OP_PUSH] = push,
+        [OP_PUSHI] = push,
+        [OP_POP] = pop,
+        [OP_LEAVE] = leave,
+        [OP_PUSHF] = pushf,
+        [OP_CLI] = cli,
+        [OP_STI] = sti,
+        [OP_SWAPGS] = swapgs,
+        [OP_CLC] = carry,
+        [OP_STC] = carry,
+        [OP_CMC] = carry,
+        [OP_CLD] = direction,
+        [OP_STD] = direction,
+        [OP_NOP] = nothing,
+        [OP_NOP_E] = nothing,
+        [OP_FENCE] = fence,
+        [OP_MOV_LOAD] = mov_absolute,
+        [OP_MOV_STORE] = mov_absolute,
     };
     return table[insn->op] && table[insn->op](t, insn);
 }

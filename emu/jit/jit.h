@@ -1,5 +1,5 @@
 /*
- * The translator: x86-64 guests on x86-64 hosts.
+ * The translator: x86 guests on x86-64 hosts.
  *
  * Guest and host speak the same language, so most instructions translate into themselves. What does
  * not carry over is where memory is, and that the host's program counter is not the guest's. The
@@ -53,6 +53,13 @@
  *     jb   1f                   cmp   ecx, edx               made again
  *                               jb    ...
  *     add  eax, 5               add   r14d, 5                new ones
+ *
+ * 32-bit code is translated when all its segments but FS and GS are flat (MODE_FLAT), as every
+ * 32-bit system since the 1990s has them: an address is then a 32-bit LEA away from being linear.
+ * FS and GS add their base where they have 4 GiB from there on. Operands that wrap around at 4 GiB,
+ * where the limit strikes, lie in two pages: the slow ways see them and let the interpreter begin
+ * the instruction anew. A load of a segment register that makes it not flat changes the mode, and
+ * with it ends the region. 16-bit code, and segments with limits, are the interpreter's.
  *
  * Faults are precise because an instruction changes nothing before all its looks have succeeded.
  * Cold paths carry RIP and the instruction's length; all registers are spilled before C runs, so C
@@ -249,6 +256,7 @@ struct jit {
     uint64_t code_pages[MAPPING_COUNT][64];
 
     bool interpret_next; /* a region could not run as it is */
+    bool restart;        /* a slow way was left for it: see jit_slow_load() */
     struct block dummy;  /* what handlers called from translated code take for the running block */
 
     /* Pages that were written, by whoever: page numbers, or everything when it overflowed. */
@@ -324,6 +332,12 @@ static inline uint64_t jit_rip_of(uint64_t site)
 /* For tests: translates a block after so many runs in the interpreter; 0 is at once. Nothing under
  * other engines. */
 void jit_set_hot(struct cpu *cpu, unsigned runs);
+
+/* Code that is translated at all: 64-bit, and 32-bit whose segments are flat. */
+static inline bool jit_translatable(const struct cpu *cpu)
+{
+    return cpu->mode & (MODE_LONG | MODE_FLAT);
+}
 
 /* ---- translate.c ----------------------------------------------------------------------------- */
 

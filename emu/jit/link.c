@@ -91,13 +91,25 @@ static enum jit_mapping jump_mapping(const struct jit *jit)
     return global ? MAPPING_GLOBAL : MAPPING_LOCAL;
 }
 
+/* The mode's, or one to be taken for it: mostly the first looked at. */
+static struct jit_salt *salt_of(struct jit *jit, uint32_t mode)
+{
+    unsigned at = mode * 0x9e3779b1u >> 27;
+    for (unsigned i = 0; i < JIT_SALTS; i++) {
+        struct jit_salt *salt = &jit->salts[(at + i) % JIT_SALTS];
+        if (!salt->id || salt->mode == mode)
+            return salt;
+    }
+    return &jit->salts[at];
+}
+
 /* Salts set apart the modes, and the generations of one mode: a number in the upper sixteen bits,
  * that is not given out again before the cache is emptied. */
 void jit_set_salt(struct jit *jit)
 {
     uint32_t mode = jit->cpu->mode;
     uint32_t generation = jit->generation[jump_mapping(jit)];
-    struct jit_salt *salt = &jit->salts[(mode ^ mode >> 4) % JIT_SALTS];
+    struct jit_salt *salt = salt_of(jit, mode);
     if (unlikely(!salt->id || salt->mode != mode || salt->generation != generation)) {
         if (jit->salt_last == 0x7fff) {
             jit_flush_jumps(jit);

@@ -56,7 +56,7 @@ void give_back(struct translator *t, unsigned number)
 
 uint64_t insn_rip(const struct translator *t, const struct insn *insn)
 {
-    return t->part->rip + insn->offset;
+    return code_address(t, t->part->rip + insn->offset);
 }
 
 struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
@@ -81,10 +81,11 @@ struct host_operand host_memory(const struct translator *t)
 
 static struct address address_in(const struct translator *t, const struct insn *insn)
 {
+    /* What is translated of 32-bit code has flat segments but for FS and GS. */
     return (struct address){.base = guest_number(insn->base),
                             .index = guest_number(insn->index),
                             .scale = insn->scale,
-                            .segment = insn->seg,
+                            .segment = insn->seg < SEG_FS ? SEG_NONE : insn->seg,
                             .size = insn->addr_size,
                             .code = t->part->rip,
                             .disp = insn->disp};
@@ -119,7 +120,7 @@ void emit_address(struct translator *t, const struct address *a)
 {
     load_offset(t, a);
     if (a->segment == SEG_FS || a->segment == SEG_GS) /* they have bases in 64-bit code, too */
-        emit_op(&t->e, ENC(0, 0, 0x03) | ENC_W, T0, op_abs(&t->cpu->s.seg[a->segment].base));
+        emit_op(&t->e, ENC(0, 0, 0x03) | enc_word(t), T0, op_abs(&t->cpu->s.seg[a->segment].base));
 }
 
 void address_of(struct translator *t, const struct insn *insn)
@@ -182,11 +183,27 @@ static void probe(struct translator *t, const struct insn *insn, unsigned bytes,
     t->window = NULL;
 }
 
+/* 32-bit code's FS and GS: an operand that wraps around at 4 GiB is past the limit. Where base is 0
+ * it lies in two pages, and the slow ways see it. */
+static void check_limit(struct translator *t, const struct insn *insn, const struct address *a,
+                        unsigned bytes)
+{
+    bool constant = a->base == GPR_NONE && a->index == GPR_NONE;
+    if (t->word == SIZE_64 || a->segment == SEG_NONE ||
+        (constant && (uint32_t)a->disp <= UINT32_MAX - bytes + 1))
+        return;
+    load_offset(t, a);
+    emit_alu_imm(&t->e, 7, SIZE_32, op_reg(T0), -(int32_t)bytes);
+    struct cold *cold = add_cold(t, COLD_INTERPRET, emit_jcc(&t->e, CC_A, NULL));
+    cold->site = insn_rip(t, insn);
+}
+
 void access_memory(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access)
 {
     struct address a = address_in(t, insn);
     flags_keep(t, FL_ALL);
+    check_limit(t, insn, &a, bytes);
     if (window_access(t, insn, 0, &a, bytes, access))
         return;
     emit_address(t, &a);
@@ -197,12 +214,13 @@ void access_stack(struct translator *t, const struct insn *insn, unsigned base, 
                   enum access access)
 {
     struct address a = {
-        .base = base, .index = GPR_NONE, .segment = SEG_NONE, .size = SIZE_64, .disp = disp};
+        .base = base, .index = GPR_NONE, .segment = SEG_NONE, .size = t->word, .disp = disp};
+    unsigned bytes = 1u << t->word;
     flags_keep(t, FL_ALL);
-    if (window_access(t, insn, 1, &a, 8, access))
+    if (window_access(t, insn, 1, &a, bytes, access))
         return;
     emit_address(t, &a);
-    probe(t, insn, 8, access);
+    probe(t, insn, bytes, access);
 }
 
 /* TEST of T0 or T1's low four bits; the interpreter faults. Returns the number of the cold path. */
@@ -220,6 +238,7 @@ int access_aligned(struct translator *t, const struct insn *insn, enum access ac
 {
     struct address a = address_in(t, insn);
     flags_keep(t, FL_ALL);
+    check_limit(t, insn, &a, 16);
     if (window_access(t, insn, 0, &a, 16, access)) {
         emit_op(&t->e, ENC(0, 0, 0x8d), T1, op_mem(T0, t->at));
         return check_alignment(t, insn, T1);

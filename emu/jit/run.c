@@ -67,7 +67,7 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
     uint64_t rip = cpu->s.rip;
 
     cpu->insn = NULL;
-    if (cpu->mode & MODE_LONG && !jit->interpret_next) {
+    if (jit_translatable(cpu) && !jit->interpret_next) {
         uint64_t phys = mmu_translate_code(cpu, rip);
         struct jit_region *region = jit_cache_find(jit, rip, phys);
         if (region && second_page_holds(cpu, region))
@@ -151,7 +151,10 @@ static enum cpu_exit run(struct cpu *cpu)
         if (jit->x87_loaded)
             jit_save_x87(cpu);
         jit->exit_cell = 0;
-        cpu_deliver_fault(cpu);
+        if (jit->restart)
+            jit->restart = false;
+        else
+            cpu_deliver_fault(cpu);
     }
     for (;;) {
         if (unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed))) {

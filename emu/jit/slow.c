@@ -9,9 +9,20 @@ static void set_site(struct cpu *cpu, uint64_t site)
     cpu->s.rip = jit_rip_of(site);
 }
 
+/* Outside 64-bit code an operand that wraps around is past its segment's limit; which fault that
+ * is, the interpreter knows. It begins the instruction anew. */
+static void check_wrap(struct cpu *cpu, uint64_t address, unsigned size)
+{
+    if (likely(cpu->mode & MODE_LONG) || address + size <= UINT64_C(1) << 32)
+        return;
+    cpu->jit->interpret_next = cpu->jit->restart = true;
+    __builtin_longjmp(cpu->unwind, 1);
+}
+
 void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
 {
     set_site(cpu, site);
+    check_wrap(cpu, address, size);
     cpu->jit->stats.slow_loads++;
     return (void *)mmu_read_begin(cpu, address, size);
 }
@@ -31,12 +42,14 @@ static void *note_store(struct cpu *cpu, void *host, uint64_t address, unsigned 
 void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
 {
     set_site(cpu, site);
+    check_wrap(cpu, address, size);
     return note_store(cpu, mmu_write_begin(cpu, address, size), address, size);
 }
 
 void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
 {
     set_site(cpu, site);
+    check_wrap(cpu, address, size);
     return note_store(cpu, mmu_rmw_slow(cpu, address, size), address, size);
 }
 
@@ -48,7 +61,10 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
     const struct jit_opening *o = jit->opening;
     uint64_t address = low + o->offset;
 
+    if (!(cpu->mode & MODE_LONG))
+        address = (uint32_t)address;
     set_site(cpu, site);
+    check_wrap(cpu, address, o->bytes);
     jit->stats.windows++;
     if (o->writes)
         mmu_write_begin(cpu, address, o->bytes);
@@ -102,7 +118,8 @@ bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t si
     if (running->state == REGION_LIVE && site != JIT_SITE_TARGET)
         return false;
     jit->exit_cell = 0;
-    cpu->s.rip = site == JIT_SITE_TARGET ? jit->scratch[1] : cpu->s.rip + (site >> 56);
+    cpu->s.rip =
+        site == JIT_SITE_TARGET ? jit->scratch[1] : interp_mask_ip(cpu, cpu->s.rip + (site >> 56));
     return true;
 }
 

@@ -30,13 +30,13 @@ static int add_part(struct translator *t, struct block *block, uint64_t rip)
 }
 
 /* The ways a part goes on: 0 taken, 1 not taken. */
-static void find_ways(struct part *part)
+static void find_ways(const struct translator *t, struct part *part)
 {
     const struct insn *last = last_insn(part->block);
-    uint64_t behind = part->rip + part->block->bytes;
+    uint64_t behind = code_address(t, part->rip + part->block->bytes);
     if (is_direct_branch(last)) {
         part->goes[0] = true;
-        part->target[0] = part->rip + last->imm;
+        part->target[0] = code_address(t, part->rip + last->imm);
         part->goes[1] = last->op != OP_JMP && last->op != OP_CALL;
         part->target[1] = behind;
     } else if (part->block->open) {
@@ -67,7 +67,7 @@ static void discover(struct translator *t, struct block *block, uint64_t rip)
     t->parts[0].loop_head = true;
     for (unsigned i = 0; i < t->part_count; i++) {
         struct part *part = &t->parts[i];
-        find_ways(part);
+        find_ways(t, part);
         for (unsigned way = 2; way-- > 0;) {
             if (!part->goes[way])
                 continue;
@@ -106,9 +106,21 @@ static void arrange(const struct translator *t, int *order)
 
 /* ---- instructions ---------------------------------------------------------------------------- */
 
+/* Of 32-bit code: an operand whose segment is not known to be flat, or of 16-bit addressing. */
+static bool needs_care(const struct translator *t, const struct insn *insn)
+{
+    bool operand = insn_has_memory(insn) || insn->op == OP_MOV_LOAD || insn->op == OP_MOV_STORE;
+    if (t->word == SIZE_64 || !operand)
+        return false;
+    return insn->addr_size == SIZE_16 || insn->seg == SEG_CS ||
+           (insn->seg == SEG_FS && !(t->mode & MODE_FLAT_FS)) ||
+           (insn->seg == SEG_GS && !(t->mode & MODE_FLAT_GS));
+}
+
 static bool translate_one(struct translator *t, const struct insn *insn, bool last)
 {
-    if (insn->handler == interp_undefined || insn->handler == interp_unavailable)
+    if (insn->handler == interp_undefined || insn->handler == interp_unavailable ||
+        needs_care(t, insn))
         return false;
     struct translator_mark {
         uint8_t *at;
@@ -188,7 +200,9 @@ static void translate_part(struct translator *t, struct part *part)
     if (block->open)
         go_on(t, 1);
     else
-        leave_to(t, part->rip + block->bytes); /* after instructions that change what is derived */
+        leave_to(t, code_address(
+                        t, part->rip +
+                               block->bytes)); /* after instructions that change what is derived */
 }
 
 /* ---- behind the hot code --------------------------------------------------------------------- */
@@ -234,6 +248,12 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         flow_edge(t, cold);
         return;
     case COLD_LEAVE:
+        leave_to(t, cold->site);
+        return;
+    case COLD_INTERPRET:
+        if (cold->recipe.length)
+            flags_cold(t, &cold->recipe);
+        emit_store_imm8(e, op_abs(&t->jit->interpret_next), 1);
         leave_to(t, cold->site);
         return;
     case COLD_HANDLER:
@@ -351,7 +371,8 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     struct cpu *cpu = jit->cpu;
     struct translator *t = jit->translator;
 
-    if (!(cpu->mode & MODE_LONG) || cpu->mode & MODE_SINGLE)
+    bool wraps = block->crossing && (uint32_t)rip >= 0xfffff000;
+    if (!jit_translatable(cpu) || cpu->mode & MODE_SINGLE || (wraps && !(cpu->mode & MODE_LONG)))
         return NULL;
     jit_cache_reserve(jit);
     memset(t, 0, offsetof(struct translator, parts));
@@ -360,6 +381,7 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     t->jit = jit;
     t->cpu = cpu;
     t->mode = cpu->mode;
+    t->word = cpu->mode & MODE_LONG ? SIZE_64 : SIZE_32;
     t->tlb = tlb_of(cpu);
     t->no_windows = block->no_windows;
     t->shared = memory_is_shared(cpu->board->memory);

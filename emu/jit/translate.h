@@ -60,14 +60,15 @@ struct windows {
 };
 
 enum cold_kind {
-    COLD_ACCESS,  /* the TLB has it not */
-    COLD_WINDOW,  /* nor a window */
-    COLD_STORED,  /* the page is marked, or the store went aside */
-    COLD_EDGE,    /* a branch is taken that wants the flags in memory */
-    COLD_LEAVE,   /* to the run loop, at `site` */
-    COLD_HANDLER, /* the interpreter does the instruction */
-    COLD_XMM,     /* the guest's XMM registers are in memory */
-    COLD_X87,     /* its x87 stack is */
+    COLD_ACCESS,    /* the TLB has it not */
+    COLD_WINDOW,    /* nor a window */
+    COLD_STORED,    /* the page is marked, or the store went aside */
+    COLD_EDGE,      /* a branch is taken that wants the flags in memory */
+    COLD_LEAVE,     /* to the run loop, at `site` */
+    COLD_INTERPRET, /* the same, for the interpreter to go on from there */
+    COLD_HANDLER,   /* the interpreter does the instruction */
+    COLD_XMM,       /* the guest's XMM registers are in memory */
+    COLD_X87,       /* its x87 stack is */
 };
 
 struct cold {
@@ -97,6 +98,7 @@ struct translator {
     struct emitter e;
     struct jit_region *region;
     uint32_t mode;
+    unsigned word;         /* enum operand_size of addresses, the stack and near branches */
     struct tlb_entry *tlb; /* of the mode's kind */
     bool uses_xmm, uses_x87;
 
@@ -182,12 +184,22 @@ unsigned borrow(struct translator *t, unsigned number);
 void give_back(struct translator *t, unsigned number);
 
 uint64_t insn_rip(const struct translator *t, const struct insn *insn);
+/* An address in the code as the mode has it: 32 bits outside 64-bit code. */
+static inline uint64_t code_address(const struct translator *t, uint64_t rip)
+{
+    return t->word == SIZE_64 ? rip : (uint32_t)rip;
+}
+/* REX.W where addresses and the stack have 64 bits. */
+static inline unsigned enc_word(const struct translator *t)
+{
+    return t->word == SIZE_64 ? ENC_W : 0;
+}
 
 enum access { ACCESS_LOAD, ACCESS_STORE, ACCESS_RMW };
 /* The memory operand's offset into T0, for LEA. */
 void address_of(struct translator *t, const struct insn *insn);
 /*
- * Makes T0 the host address of the memory operand, or of eight bytes of the stack, less t->at:
+ * Makes T0 the host address of the memory operand, or of a word of the stack, less t->at:
  * host_memory() is the operand. T1 is the TLB entry's offset for stored(). Host flags are
  * clobbered, having been kept.
  */

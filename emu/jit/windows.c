@@ -34,11 +34,12 @@ static struct guest_access access_of(unsigned bytes, bool writes)
 }
 
 /* Of the ModRM operand. */
-static struct guest_access operand_access(const struct insn *insn)
+static struct guest_access operand_access(const struct translator *t, const struct insn *insn)
 {
     unsigned size = 1u << insn->size;
     bool destination = insn->shape == SHAPE_M || insn->shape == SHAPE_MI;
-    if (!insn_has_memory(insn) || insn->addr_size != SIZE_64)
+    bool segment = t->word != SIZE_64 && (insn->seg == SEG_FS || insn->seg == SEG_GS);
+    if (!insn_has_memory(insn) || insn->addr_size != t->word || segment)
         return access_of(0, false);
     switch (insn->op) {
     case OP_ADD ... OP_AND:
@@ -90,12 +91,13 @@ static struct guest_access operand_access(const struct insn *insn)
 }
 
 /* Of the stack, at *ret_disp from its register. */
-static struct guest_access stack_access(const struct insn *insn, unsigned *ret_base,
-                                        int32_t *ret_disp)
+static struct guest_access stack_access(const struct translator *t, const struct insn *insn,
+                                        unsigned *ret_base, int32_t *ret_disp)
 {
+    unsigned bytes = 1u << t->word;
     *ret_base = RSP;
     *ret_disp = 0;
-    if (insn->size != SIZE_64)
+    if (insn->size != t->word)
         return access_of(0, false);
     switch (insn->op) {
     case OP_PUSH:
@@ -103,15 +105,15 @@ static struct guest_access stack_access(const struct insn *insn, unsigned *ret_b
     case OP_PUSHF:
     case OP_CALL:
     case OP_CALL_E:
-        *ret_disp = -8;
-        return access_of(8, true);
+        *ret_disp = -(int32_t)bytes;
+        return access_of(bytes, true);
     case OP_POP:
     case OP_RET:
     case OP_RETI:
-        return access_of(insn_has_memory(insn) ? 0 : 8, false);
+        return access_of(insn_has_memory(insn) ? 0 : bytes, false);
     case OP_LEAVE:
         *ret_base = RBP;
-        return access_of(8, false);
+        return access_of(bytes, false);
     default:
         return access_of(0, false);
     }
@@ -130,9 +132,10 @@ struct walk {
 };
 
 /* r += imm and its like. */
-static bool adds_constant(const struct insn *insn, unsigned *ret_register, int64_t *ret_by)
+static bool adds_constant(const struct insn *insn, unsigned word, unsigned *ret_register,
+                          int64_t *ret_by)
 {
-    bool immediate = insn->shape == SHAPE_RI && insn->size == SIZE_64;
+    bool immediate = insn->shape == SHAPE_RI && insn->size == word;
     *ret_register = guest_number(insn->rm);
     switch (insn->op) {
     case OP_ADD:
@@ -144,33 +147,33 @@ static bool adds_constant(const struct insn *insn, unsigned *ret_register, int64
     case OP_INC:
     case OP_DEC:
         *ret_by = insn->op == OP_INC ? 1 : -1;
-        return insn->shape == SHAPE_R && insn->size == SIZE_64;
+        return insn->shape == SHAPE_R && insn->size == word;
     case OP_LEA:
         *ret_register = guest_number(insn->reg);
         *ret_by = insn->disp;
-        return insn->size == SIZE_64 && insn->addr_size == SIZE_64 && insn->base == insn->reg &&
+        return insn->size == word && insn->addr_size == word && insn->base == insn->reg &&
                insn->index == GPR_NONE * 8;
     case OP_PUSH:
     case OP_PUSHI:
     case OP_PUSHF:
         *ret_register = RSP;
-        *ret_by = -8;
-        return insn->size == SIZE_64;
+        *ret_by = -(1 << word);
+        return insn->size == word;
     default:
         return false;
     }
 }
 
-static void step(struct walk *walk, const struct insn *insn)
+static void step(struct walk *walk, unsigned word, const struct insn *insn)
 {
     unsigned reg;
     int64_t by;
-    if (adds_constant(insn, &reg, &by) && by > -65536 && by < 65536) {
+    if (adds_constant(insn, word, &reg, &by) && by > -65536 && by < 65536) {
         walk->values[reg].delta += (int32_t)by;
         return;
     }
-    if (insn->op == OP_POP && insn->size == SIZE_64 && !insn_has_memory(insn)) {
-        walk->values[RSP].delta += 8;
+    if (insn->op == OP_POP && insn->size == word && !insn_has_memory(insn)) {
+        walk->values[RSP].delta += 1 << word;
         walk->values[guest_number(insn->rm)] = (struct value){walk->next_version++, 0};
         return;
     }
@@ -226,7 +229,7 @@ static void plan_access(struct translator *t, struct planned *planned, struct wi
 static void plan_operand(struct translator *t, const struct walk *walk, const struct insn *insn,
                          struct planned *planned)
 {
-    struct guest_access access = operand_access(insn);
+    struct guest_access access = operand_access(t, insn);
     unsigned base = guest_number(insn->base), index = guest_number(insn->index);
     planned->window = -1;
     if (!access.bytes)
@@ -234,7 +237,7 @@ static void plan_operand(struct translator *t, const struct walk *walk, const st
     struct window key = {.base = base,
                          .index = index,
                          .scale = insn->scale,
-                         .segment = insn->seg,
+                         .segment = insn->seg < SEG_FS ? SEG_NONE : insn->seg,
                          .base_version = walk->values[base].version,
                          .index_version = walk->values[index].version};
     int64_t offset =
@@ -247,7 +250,7 @@ static void plan_stack(struct translator *t, const struct walk *walk, const stru
 {
     unsigned base;
     int32_t disp;
-    struct guest_access access = stack_access(insn, &base, &disp);
+    struct guest_access access = stack_access(t, insn, &base, &disp);
     planned->window = -1;
     if (!access.bytes)
         return;
@@ -274,7 +277,7 @@ void windows_plan(struct translator *t)
             continue;
         plan_operand(t, &walk, insn, &ws->planned[i][0]);
         plan_stack(t, &walk, insn, &ws->planned[i][1]);
-        step(&walk, insn);
+        step(&walk, t->word, insn);
     }
 }
 

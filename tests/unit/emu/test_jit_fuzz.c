@@ -26,6 +26,7 @@
 #define DATA_SIZE 0x10000u
 #define STACK     0x60000u
 #define RAM       (1u << 20)
+#define GDT       (TABLES + 0x8000u)
 
 static uint64_t seed;
 static uint32_t any(uint32_t limit)
@@ -54,12 +55,29 @@ static void word(struct program *p, uint32_t value)
     p->at += 4;
 }
 
-/* Bases point into the data, R12 is a small index, R13 counts loops; the others are free. */
+/* 64-bit code, or 32-bit code: flat, and sometimes not. */
+static bool narrow;
+
+/* Bases point into the data, one register is a small index, one counts loops; the others are free.
+ */
 static const uint8_t bases[] = {RBX, RSI, RDI, RBP};
 static const uint8_t free_registers[] = {RAX, RCX, RDX, R8, R9, R10, R11, R14, R15};
 static unsigned free_register(void)
 {
-    return free_registers[any(G_N_ELEMENTS(free_registers))];
+    return free_registers[any(narrow ? 3 : G_N_ELEMENTS(free_registers))];
+}
+static unsigned any_base(void)
+{
+    return bases[any(narrow ? 2 : G_N_ELEMENTS(bases))];
+}
+static unsigned index_register(void)
+{
+    return narrow ? RDI : R12;
+}
+static void rex(struct program *p, unsigned value)
+{
+    if (!narrow)
+        byte(p, value);
 }
 
 struct form {
@@ -67,20 +85,35 @@ struct form {
     bool memory;
     unsigned rm, base, index, scale;
     int32_t disp;
-    bool indexed;
+    bool indexed, absolute;
 };
 
 static struct form random_form(bool may_be_memory)
 {
     struct form f = {.reg = free_register(), .rm = free_register()};
     f.memory = may_be_memory && any(3) != 0;
-    f.base = bases[any(G_N_ELEMENTS(bases))];
+    f.base = any_base();
     f.indexed = any(4) == 0;
     f.scale = any(4);
     f.disp = any(3) == 0 ? (int32_t)any(4096) - 2048 : (int32_t)any(128) - 64;
     if (any(8) == 0)
         f.disp = 0x1000 - 4 + (int32_t)any(8); /* near a page's end */
+    f.absolute = narrow && !f.indexed && any(8) == 0;
+    if (f.absolute)
+        f.disp = DATA + 0x4000 + (int32_t)any(0x2000);
     return f;
+}
+
+/* 32-bit code: FS has 4 GiB from a base near either end, GS a limit. FS:[near 4 GiB] wraps around,
+ * or is past the limit. */
+static void segment(struct program *p, struct form *f)
+{
+    if (!narrow || !f->memory || any(6))
+        return;
+    bool fs = any(3) != 0;
+    byte(p, fs ? 0x64 : 0x65);
+    if (fs && f->absolute)
+        f->disp = -(int32_t)any(64);
 }
 
 static unsigned rex_of(const struct form *f, bool wide)
@@ -98,7 +131,10 @@ static void modrm(struct program *p, const struct form *f, unsigned reg)
         byte(p, 0xc0 | reg | (f->rm & 7));
     } else if (f->indexed) {
         byte(p, 0x84 | reg);
-        byte(p, f->scale << 6 | (R12 & 7) << 3 | (f->base & 7));
+        byte(p, f->scale << 6 | (index_register() & 7) << 3 | (f->base & 7));
+        word(p, (uint32_t)f->disp);
+    } else if (f->absolute) {
+        byte(p, 0x05 | reg);
         word(p, (uint32_t)f->disp);
     } else {
         byte(p, 0x80 | reg | (f->base & 7));
@@ -110,11 +146,12 @@ static void modrm(struct program *p, const struct form *f, unsigned reg)
 static void sized(struct program *p, struct form f, unsigned map, unsigned opcode, int extension,
                   unsigned size)
 {
+    segment(p, &f);
     if (size == 1)
         byte(p, 0x66);
     if (extension >= 0)
         f.reg = (unsigned)extension;
-    byte(p, rex_of(&f, size == 3));
+    rex(p, rex_of(&f, size == 3));
     if (map)
         byte(p, 0x0f);
     byte(p, size == 0 ? opcode & ~1u : opcode);
@@ -163,16 +200,17 @@ static void vector(struct program *p)
     };
     unsigned i = any(G_N_ELEMENTS(ops));
     struct form f = random_form(true);
-    f.reg = any(16);
-    f.rm = any(16);
+    f.reg = any(narrow ? 8 : 16);
+    f.rm = f.memory ? f.rm : any(narrow ? 8 : 16);
     if (ops[i].aligned) { /* the bases are multiples of 16 while they do not move */
         f.indexed = false;
         f.disp &= ~15;
         f.memory = f.memory && p->moved == 0;
     }
+    segment(p, &f);
     if (ops[i].prefix)
         byte(p, ops[i].prefix);
-    byte(p, rex_of(&f, false));
+    rex(p, rex_of(&f, false));
     byte(p, 0x0f);
     byte(p, ops[i].opcode);
     modrm(p, &f, f.reg);
@@ -181,9 +219,9 @@ static void vector(struct program *p)
 static void move_base(struct program *p)
 {
     int by = (int)any(65) - 32;
-    unsigned reg = bases[any(G_N_ELEMENTS(bases))];
+    unsigned reg = any_base();
     p->moved += by < 0 ? -by : by;
-    byte(p, 0x48);
+    rex(p, 0x48);
     if (any(2)) {
         byte(p, 0x83); /* ADD reg, by */
         byte(p, 0xc0 | reg);
@@ -194,10 +232,36 @@ static void move_base(struct program *p)
     byte(p, (unsigned)by);
 }
 
+/* What only 32-bit code has: 16-bit addresses, the accumulator and an address, ES loaded with a
+ * flat segment and with one that is not. */
+static void narrow_instruction(struct program *p)
+{
+    switch (any(4)) {
+    case 0: /* MOV reg, [SI] */
+        byte(p, 0x67);
+        byte(p, 0x8b);
+        byte(p, 0x04 | free_register() << 3);
+        break;
+    case 1:
+    case 2:
+        if (any(4) == 0)
+            byte(p, 0x64);
+        byte(p, 0xa0 + any(4));
+        word(p, DATA + 0x4000 + any(0x2000));
+        break;
+    default:
+        byte(p, 0x6a); /* PUSH selector; POP ES */
+        byte(p, any(3) ? 0x10 : 0x18);
+        byte(p, 0x07);
+    }
+}
+
 static void instruction(struct program *p)
 {
-    unsigned size = any(4), which = any(27);
+    unsigned size = any(narrow ? 3 : 4), which = any(27);
     struct form f = random_form(true);
+    if (narrow && any(12) == 0)
+        narrow_instruction(p);
     switch (which) {
     case 0 ... 4:
         sized(p, f, 0, any(8) * 8 + (any(2) ? 1 : 3), -1, size);
@@ -220,7 +284,7 @@ static void instruction(struct program *p)
         break;
     case 12:
         f.memory = true;
-        sized(p, f, 0, 0x8d, -1, 2 + any(2));
+        sized(p, f, 0, 0x8d, -1, 2 + (narrow ? 0 : any(2)));
         break;
     case 13:
         if (any(2))
@@ -236,26 +300,27 @@ static void instruction(struct program *p)
         sized(p, f, 0, 0xd3, (int[]){0, 1, 4, 5, 7, 2, 3}[any(7)], size);
         break;
     case 16:
-        sized(p, f, 1, 0xaf, -1, 1 + any(3));
+        sized(p, f, 1, 0xaf, -1, 1 + any(narrow ? 2 : 3));
         break;
     case 17:
         f.memory = false;
-        sized(p, f, 0, 0xf7, 4 + (int)any(2), 2 + any(2));
+        sized(p, f, 0, 0xf7, 4 + (int)any(2), 2 + (narrow ? 0 : any(2)));
         break;
     case 18:
-        sized(p, f, 1, 0xba, 4 + (int)any(4), 1 + any(3));
+        sized(p, f, 1, 0xba, 4 + (int)any(4), 1 + any(narrow ? 2 : 3));
         byte(p, any(64));
         break;
     case 19:
-        sized(p, f, 1, (unsigned[]){0xbc, 0xbd}[any(2)], -1, 2 + any(2));
+        sized(p, f, 1, (unsigned[]){0xbc, 0xbd}[any(2)], -1, 2 + (narrow ? 0 : any(2)));
         break;
     case 20:
-        sized(p, f, 1, 0x40 + any(16), -1, 1 + any(3));
+        sized(p, f, 1, 0x40 + any(16), -1, 1 + any(narrow ? 2 : 3));
         break;
     case 21: {
         unsigned condition = any(16);
         f.reg = 0;
-        byte(p, rex_of(&f, false));
+        segment(p, &f);
+        rex(p, rex_of(&f, false));
         byte(p, 0x0f);
         byte(p, 0x90 | condition);
         modrm(p, &f, 0);
@@ -278,20 +343,20 @@ static void instruction(struct program *p)
             move_base(p);
         } else { /* PUSH one, POP another */
             unsigned a = free_register(), b = free_register();
-            byte(p, 0x40 | (a & 8 ? 1 : 0));
+            rex(p, 0x40 | (a & 8 ? 1 : 0));
             byte(p, 0x50 | (a & 7));
             if (any(2)) {
-                byte(p, 0x48); /* MOV RAX, [RSP] */
+                rex(p, 0x48); /* MOV RAX, [RSP] */
                 byte(p, 0x8b);
                 byte(p, 0x04);
                 byte(p, 0x24);
             }
-            byte(p, 0x40 | (b & 8 ? 1 : 0));
+            rex(p, 0x40 | (b & 8 ? 1 : 0));
             byte(p, 0x58 | (b & 7));
         }
     }
     if (which >= 14 && which <= 19) { /* they leave some flags undefined: CMP R9, R8 */
-        byte(p, 0x4d);
+        rex(p, 0x4d);
         byte(p, 0x39);
         byte(p, 0xc1);
     }
@@ -329,7 +394,7 @@ static void build(struct program *p)
         int moved = p->moved;
         bool loop = any(3) == 0 && moved == 0;
         if (loop) {
-            byte(p, 0x49); /* MOV R13, count */
+            rex(p, 0x49); /* MOV R13 or EBP, count */
             byte(p, 0xc7);
             byte(p, 0xc5);
             word(p, 1 + any(20));
@@ -339,7 +404,7 @@ static void build(struct program *p)
         for (unsigned i = 0; i < count; i++)
             instruction(p);
         if (loop) {
-            byte(p, 0x49); /* DEC R13 */
+            rex(p, 0x49); /* DEC R13 */
             byte(p, 0xff);
             byte(p, 0xcd);
             jump(p, 5, head);
@@ -357,7 +422,7 @@ static void build(struct program *p)
         } else if (any(4) == 0) { /* MOV EAX, imm further on, rewritten from here */
             byte(p, 0xc7);
             byte(p, 0x05);
-            word(p, 5);
+            word(p, narrow ? CODE + p->at + 4 + 4 + 4 + 1 : 5);
             word(p, any(UINT32_MAX)); /* MOV dword [RIP + 5 + ...], imm: the immediate below */
             byte(p, 0x0f);
             byte(p, 0x1f);
@@ -417,7 +482,9 @@ static void set_registers(struct cpu_state *s, uint64_t from)
         s->gpr[i] = (uint64_t)any(UINT32_MAX) << 32 | any(UINT32_MAX);
     for (unsigned i = 0; i < G_N_ELEMENTS(bases); i++)
         s->gpr[bases[i]] = DATA + 0x4000 + i * 0x1000 + any(200) * 16;
-    s->gpr[R12] = any(64);
+    s->gpr[index_register()] = any(64);
+    for (unsigned i = 0; i < 16 && narrow; i++)
+        s->gpr[i] = i < 8 ? (uint32_t)s->gpr[i] : 0;
     s->gpr[RSP] = STACK + 0x8000 - any(2) * 0xffc;
     for (unsigned i = 0; i < 16; i++) /* small numbers, so that no two NaNs meet */
         for (unsigned k = 0; k < 2; k++) {
@@ -426,6 +493,23 @@ static void set_registers(struct cpu_state *s, uint64_t from)
         }
     s->rflags = 2;
     seed = kept;
+}
+
+/* 32-bit code: without paging, or in long mode's compatibility mode. */
+static void set_narrow(struct cpu_state *s, uint64_t from)
+{
+    unsigned data = SEG_P | SEG_S | SEG_WRITABLE | SEG_DB | SEG_G | SEG_ACCESSED;
+    if (from & 1) {
+        s->cr0 &= ~CR0_PG;
+        s->efer = 0;
+    }
+    s->seg[SEG_CS].attributes = data | SEG_CODE;
+    for (unsigned i = 0; i <= SEG_GS; i++)
+        if (i != SEG_CS)
+            s->seg[i] = (struct segment){.limit = UINT32_MAX, .selector = 0x10, .attributes = data};
+    s->seg[SEG_FS].base = from & 2 ? 0xffffff00 : 16;
+    s->seg[SEG_GS].limit = 0x7ffff;
+    s->gdtr = (struct descriptor_table){GDT, 31};
 }
 
 static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct result *result)
@@ -442,6 +526,7 @@ static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct 
     }
     seed = kept;
     memset(ram + STACK, 0, 0x10000);
+    memset(ram, 0, 128);
     s->cr0 = CR0_PE | CR0_PG | CR0_MP | CR0_NE | CR0_ET;
     s->cr3 = TABLES;
     s->cr4 = CR4_PAE | CR4_OSFXSR;
@@ -450,6 +535,8 @@ static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct 
         (struct segment){.limit = UINT32_MAX,
                          .selector = 8,
                          .attributes = SEG_P | SEG_S | SEG_CODE | SEG_WRITABLE | SEG_L};
+    if (narrow)
+        set_narrow(s, from);
     set_registers(s, from);
     s->rip = CODE + (uint32_t)(p->bytes[CODE_SIZE - 2] | p->bytes[CODE_SIZE - 1] << 8);
     cpu_state_changed(cpu);
@@ -471,6 +558,9 @@ static void set_up_memory(void)
     put64(TABLES + 0x2000, (TABLES + 0x3000) | 3);
     for (unsigned i = 0; i < 512; i++) /* one page each; above RAM there is nothing */
         put64(TABLES + 0x3000 + i * 8, (i * 0x1000) | 3);
+    put64(GDT + 0x08, 0x00cf9b000000ffff);
+    put64(GDT + 0x10, 0x00cf93000000ffff);
+    put64(GDT + 0x18, 0x004f93000000ffff); /* 1 MiB */
 }
 
 static bool same(const struct result *a, const struct result *b, uint64_t case_seed)
@@ -502,6 +592,14 @@ static bool same(const struct result *a, const struct result *b, uint64_t case_s
             break;
         }
     return false;
+}
+
+static void test_programs(void **state);
+static void test_narrow_programs(void **state)
+{
+    narrow = true;
+    test_programs(state);
+    narrow = false;
 }
 
 static void test_programs(void **state)
@@ -542,6 +640,7 @@ static void test_programs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_programs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_programs),
+                                       cmocka_unit_test(test_narrow_programs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
