@@ -8,7 +8,7 @@
 #define GIB (INT64_C(1) << 30)
 
 static const char *const run_strategies[] = {"Always", "RerunOnFailure", "Manual", "Halted", NULL};
-static const char *const cpu_models[] = {"x86-64-v1", "x86-64-v2", NULL};
+static const char *const cpu_models[] = {"486", "pentium3", "x86-64-v1", "x86-64-v2", NULL};
 static const char *const disk_buses[] = {"ide", NULL};
 static const char *const disk_types[] = {"dynamic", "fixed", NULL};
 

@@ -31,6 +31,7 @@ struct board {
     struct memory_map *memory;
     struct port_map *ports;
     struct guest_clock *clock;
+    unsigned cpus;        /* cores of the one package, for CPUID; 0 counts as 1 */
     pthread_mutex_t lock; /* recursive: a device's DMA may reach another device's MMIO */
 
     /* Requests a device makes of the whole machine. Called with the lock held, from any thread;

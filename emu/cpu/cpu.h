@@ -50,6 +50,9 @@ void cpu_free(struct cpu *cpu);
 void cpu_reset(struct cpu *cpu); /* as the RESET# pin; index 0 is the boot processor */
 /* A model's name, with features added or left out: "x86-64-v2,-sse4.2,+aes". */
 bool cpu_check_model(const char *model, GError **error);
+/* What the CPU's model comes to, for comparing a saved machine's with another's; 0 where unused. */
+#define CPU_MODEL_WORDS 16
+void cpu_describe_model(const struct cpu *cpu, uint32_t ret_words[CPU_MODEL_WORDS]);
 char *cpu_model_help(void);           /* what models and features there are; free it */
 const char *const *cpu_engines(void); /* NULL-ended names */
 

@@ -164,6 +164,14 @@ bool cpu_check_model(const char *text, GError **error)
     return cpu_model_parse(text, &model, error);
 }
 
+void cpu_describe_model(const struct cpu *cpu, uint32_t ret_words[CPU_MODEL_WORDS])
+{
+    G_STATIC_ASSERT(WORD_COUNT < CPU_MODEL_WORDS);
+    memset(ret_words, 0, CPU_MODEL_WORDS * sizeof(uint32_t));
+    memcpy(ret_words, cpu->model->features.word, sizeof(cpu->model->features.word));
+    ret_words[CPU_MODEL_WORDS - 1] = cpu->model->signature;
+}
+
 /* ---- CPUID ----------------------------------------------------------------------------------- */
 
 static void set(uint32_t out[4], uint32_t a, uint32_t b, uint32_t c, uint32_t d)
@@ -180,6 +188,18 @@ static void set_brand(uint32_t out[4], unsigned part)
     memcpy(out, brand + 16 * part, 16);
 }
 
+/* The cores of the one package, and the bits of the APIC id that tell them apart. */
+static unsigned core_count(const struct cpu *cpu)
+{
+    return MAX(cpu->board->cpus, 1);
+}
+
+static unsigned core_bits(const struct cpu *cpu)
+{
+    unsigned cores = core_count(cpu);
+    return cores > 1 ? 32 - __builtin_clz(cores - 1) : 0;
+}
+
 static void version_leaf(struct cpu *cpu, uint32_t out[4])
 {
     const struct cpu_model *m = cpu->model;
@@ -189,19 +209,35 @@ static void version_leaf(struct cpu *cpu, uint32_t out[4])
         edx &= ~(UINT32_C(1) << FEATURE_APIC % 32);
     if (has_feature(&m->features, FEATURE_XSAVE) && cpu->s.cr4 & CR4_OSXSAVE)
         ecx |= BIT(27);
-    uint32_t flush = has_feature(&m->features, FEATURE_CLFLUSH) ? 8 << 8 : 0;
-    set(out, m->signature, cpu->index << 24 | 1 << 16 | flush, ecx, edx);
+    uint32_t flush = has_feature(&m->features, FEATURE_CLFLUSH) ? 8 << 8 : 0,
+             cores = core_count(cpu);
+    if (cores > 1)
+        edx |= BIT(28); /* the count of logical processors is valid */
+    set(out, m->signature, cpu->index << 24 | cores << 16 | flush, ecx, edx);
 }
 
-/* One level of data, instruction and unified cache each. */
-static void cache_leaf(uint32_t subleaf, uint32_t out[4])
+/* One level of data and instruction cache for each core, one unified cache for all. Counts are of
+ * ids, so powers of two. */
+static void cache_leaf(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
+{
+    uint32_t ids = UINT32_C(1) << core_bits(cpu), package = (ids - 1) << 26;
+    if (subleaf == 0)
+        set(out, 0x00000121 | package, 7 << 22 | 63, 63, 0);
+    else if (subleaf == 1)
+        set(out, 0x00000122 | package, 7 << 22 | 63, 63, 0);
+    else if (subleaf == 2)
+        set(out, 0x00000143 | package | (ids - 1) << 14, 15 << 22 | 63, 1023, 0);
+}
+
+/* Leaf 0xb: threads (one for each core), then cores. */
+static void topology_leaf(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
 {
     if (subleaf == 0)
-        set(out, 0x00000121, 7 << 22 | 63, 63, 0);
+        set(out, 0, 1, 1 << 8, cpu->index);
     else if (subleaf == 1)
-        set(out, 0x00000122, 7 << 22 | 63, 63, 0);
-    else if (subleaf == 2)
-        set(out, 0x00000143, 15 << 22 | 63, 1023, 0);
+        set(out, core_bits(cpu), core_count(cpu), 2 << 8 | 1, cpu->index);
+    else
+        set(out, 0, 0, subleaf & 0xff, cpu->index);
 }
 
 static void extended_leaf(const struct cpu_model *m, uint32_t leaf, uint32_t out[4])
@@ -253,12 +289,15 @@ void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out
         set(out, 0x00000001, 0, 0, 0);
         break;
     case 4:
-        cache_leaf(subleaf, out);
+        cache_leaf(cpu, subleaf, out);
         break;
     case 7:
         if (subleaf == 0)
             set(out, 0, m->features.word[WORD_7_EBX], m->features.word[WORD_7_ECX],
                 m->features.word[WORD_7_EDX]);
+        break;
+    case 0xb:
+        topology_leaf(cpu, subleaf, out);
         break;
     case 0x15: /* TSC = crystal; the local APIC's timer counts the same crystal */
         set(out, 1, 1, TSC_HZ, 0);

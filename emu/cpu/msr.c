@@ -95,6 +95,38 @@ static uint64_t *plain(struct cpu *cpu, uint32_t index, bool *ret_address)
     return fixed_mtrr(cpu, index);
 }
 
+/* Registers that came with a feature; all of them with RDMSR itself. */
+static bool exists(const struct cpu *cpu, uint32_t index)
+{
+    static const struct {
+        uint32_t first, last;
+        uint16_t feature;
+    } rows[] = {
+        {MSR_TSC, MSR_TSC, FEATURE_TSC},
+        {MSR_APIC_BASE, MSR_APIC_BASE, FEATURE_APIC},
+        {MSR_TSC_ADJUST, MSR_TSC_ADJUST, FEATURE_TSC_ADJUST},
+        {MSR_MTRR_CAP, MSR_MTRR_CAP, FEATURE_MTRR},
+        {MSR_PAT, MSR_PAT, FEATURE_PAT}, /* among the MTRRs */
+        {MSR_SYSENTER_CS, MSR_SYSENTER_EIP, FEATURE_SEP},
+        {MSR_MCG_CAP, MSR_MCG_STATUS, FEATURE_MCA},
+        {MSR_MTRR_BASE0, MSR_MTRR_FIX4 + 7, FEATURE_MTRR},
+        {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, FEATURE_MTRR},
+        {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, FEATURE_TSC_DEADLINE},
+        {0x800, 0x8ff, FEATURE_X2APIC},
+        {MSR_STAR, MSR_FMASK, FEATURE_SYSCALL},
+        {MSR_FS_BASE, MSR_KERNEL_GS_BASE, FEATURE_LM},
+        {MSR_TSC_AUX, MSR_TSC_AUX, FEATURE_RDTSCP},
+    };
+    const struct feature_set *set = &cpu->model->features;
+    /* Long mode, SYSCALL and NX share EFER. */
+    if (index == MSR_EFER)
+        return cpu->model->efer_bits;
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (index >= rows[i].first && index <= rows[i].last)
+            return has_feature(set, rows[i].feature);
+    return true;
+}
+
 static bool is_apic(uint32_t index)
 {
     return index == MSR_APIC_BASE || index == MSR_TSC_DEADLINE || (index >= 0x800 && index < 0x900);
@@ -103,6 +135,8 @@ static bool is_apic(uint32_t index)
 bool system_read_msr(struct cpu *cpu, uint32_t index, uint64_t *ret_value)
 {
     bool address;
+    if (!exists(cpu, index))
+        return false;
     if (is_apic(index))
         return cpu->ops->read_msr(cpu->opaque, index, ret_value);
     uint64_t *value = plain(cpu, index, &address);
@@ -168,6 +202,8 @@ static bool valid_pat(uint64_t value)
 bool system_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
 {
     bool address;
+    if (!exists(cpu, index))
+        return false;
     if (is_apic(index))
         return cpu->ops->write_msr(cpu->opaque, index, value);
     uint64_t *at = plain(cpu, index, &address);

@@ -12,6 +12,7 @@
  */
 #include "emu/core/bytes.h"
 #include "emu/core/memory.h"
+#include "emu/cpu/cpu.h"
 #include "emu/device/cmos.h"
 #include "emu/machine/machine_internal.h"
 #include <errno.h>
@@ -38,15 +39,14 @@
 struct description {
     uint64_t memory;
     uint32_t cpus;
-    char cpu_model[32];
+    char cpu_model[32]; /* as it was asked for; what decides is cpu_words */
+    uint32_t cpu_words[CPU_MODEL_WORDS];
     int64_t real_time; /* ns since 1970, when the guest's clock stood still */
 };
 static const struct state_field description_fields[] = {
-    STATE_UINT(struct description, memory),
-    STATE_UINT(struct description, cpus),
-    STATE_BYTES(struct description, cpu_model),
-    STATE_UINT(struct description, real_time),
-    STATE_END,
+    STATE_UINT(struct description, memory),     STATE_UINT(struct description, cpus),
+    STATE_BYTES(struct description, cpu_model), STATE_UINTS(struct description, cpu_words),
+    STATE_UINT(struct description, real_time),  STATE_END,
 };
 
 static int64_t real_now(void)
@@ -61,6 +61,7 @@ static struct description describe(const struct machine *machine)
     struct description d = {
         .memory = machine->config->memory, .cpus = machine->config->cpus, .real_time = real_now()};
     g_strlcpy(d.cpu_model, machine->config->cpu_model, sizeof(d.cpu_model));
+    cpu_describe_model(machine->vcpus[0].cpu, d.cpu_words);
     return d;
 }
 
@@ -257,9 +258,17 @@ static bool check_description(const struct stream *s, const struct machine *mach
                        "is of a machine with %u CPUs; this one has %u; start it with the "
                        "same options",
                        found->cpus, ours.cpus);
-    if (memcmp(found->cpu_model, ours.cpu_model, sizeof(ours.cpu_model)) != 0)
-        return damaged(s, error, "is of a machine with the CPU model %.31s; this one has %s",
-                       found->cpu_model, ours.cpu_model);
+    /* Files from before the words were kept have the name only. */
+    static const uint32_t none[CPU_MODEL_WORDS];
+    bool same = memcmp(found->cpu_words, none, sizeof(none)) != 0
+                    ? memcmp(found->cpu_words, ours.cpu_words, sizeof(none)) == 0
+                    : memcmp(found->cpu_model, ours.cpu_model, sizeof(ours.cpu_model)) == 0;
+    if (!same)
+        return damaged(s, error, "is of a machine with the CPU model %.31s; this one has %s%s",
+                       found->cpu_model, ours.cpu_model,
+                       strcmp(found->cpu_model, ours.cpu_model) == 0
+                           ? ", which has come to mean other features"
+                           : "");
     return true;
 }
 

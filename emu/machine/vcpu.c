@@ -105,6 +105,7 @@ static size_t code_cache_of(const struct machine_config *config)
 bool vcpus_new(struct machine *machine, GError **error)
 {
     const struct machine_config *config = machine->config;
+    machine->board.cpus = config->cpus;
     for (unsigned i = 0; i < config->cpus; i++) {
         struct vcpu *vcpu = &machine->vcpus[i];
         vcpu->machine = machine;

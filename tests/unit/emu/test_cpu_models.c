@@ -211,6 +211,27 @@ static void test_cpuid(void **state)
     assert_int_equal(r[3], 1 << 0 | 1 << 3);
     assert_int_equal(cpu_state(cpu)->gpr[RDX], r[0]);
     cpu_free(cpu);
+    /* Six cores of one package: three bits of the APIC id. */
+    board.cpus = 6;
+    cpu = cpu_new(&board, 5, "interp", "x86-64-v2", &ops, NULL, NULL);
+    system_cpuid(cpu, 1, 0, r);
+    assert_int_equal(r[1] >> 16, 5 << 8 | 6);
+    assert_true(r[3] & 1 << 28);
+    system_cpuid(cpu, 4, 0, r);
+    assert_int_equal(r[0] >> 26, 7);
+    assert_int_equal(r[0] >> 14 & 0xfff, 0);
+    system_cpuid(cpu, 4, 2, r);
+    assert_int_equal(r[0] >> 14 & 0xfff, 7);
+    system_cpuid(cpu, 0xb, 0, r);
+    assert_int_equal(r[0] | r[1] << 8 | r[2] << 16 | r[3] << 28, 1 << 8 | 1 << 24 | 5u << 28);
+    system_cpuid(cpu, 0xb, 1, r);
+    assert_int_equal(r[0], 3);
+    assert_int_equal(r[1], 6);
+    assert_int_equal(r[2], 0x201);
+    system_cpuid(cpu, 0xb, 2, r);
+    assert_int_equal(r[2], 2);
+    cpu_free(cpu);
+    board.cpus = 1;
     cpu = cpu_new(&board, 0, "interp", "x86-64-v2,-syscall", &ops, NULL, NULL);
     system_cpuid(cpu, 0x80000001, 0, r);
     assert_int_equal(r[3] & 1 << 11, 0);
