@@ -187,6 +187,10 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_NO_FPU | MODE_NO_SSE;
     if (!(s->cr4 & CR4_OSFXSR))
         mode |= MODE_NO_SSE;
+    if (cpu_real_or_vm86(cpu))
+        mode |= MODE_NO_VEX | MODE_NO_AVX;
+    if (s->cr0 & CR0_TS || !(s->cr4 & CR4_OSXSAVE) || (s->xcr0 & XCR0_AVX) != XCR0_AVX)
+        mode |= MODE_NO_AVX;
     if (s->cpl == 1 || s->cpl == 2)
         mode |= MODE_OUTER;
     if ((s->mxcsr & ~0x3fu) != 0x1f80)

@@ -1,6 +1,7 @@
 /* The instruction decoder. */
 #include "emu/cpu/decode.h"
 #include "emu/cpu/opcodes.h"
+#include <glib.h>
 #include <string.h>
 
 struct cursor {
@@ -11,6 +12,8 @@ struct cursor {
     uint8_t prefix, rex, mandatory; /* mandatory: 0 none, 1 66, 2 F3, 3 F2 */
     int segment;                    /* the override, or -1 */
     bool has_rex;
+    bool vex, vex_l, vex_w;
+    uint8_t vvvv; /* not inverted */
 };
 
 static uint8_t fetch8(struct cursor *c)
@@ -197,7 +200,7 @@ static unsigned resolve_size(const struct cursor *c, enum size_class class)
 
 static bool needs_modrm(const struct opcode *e)
 {
-    for (int i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < G_N_ELEMENTS(e->operand); i++) {
         switch (e->operand[i]) {
         case O_E:
         case O_M:
@@ -213,6 +216,7 @@ static bool needs_modrm(const struct opcode *e)
         case O_Q:
         case O_N:
         case O_F:
+        case O_XM:
             return true;
         }
     }
@@ -254,7 +258,10 @@ static void read_operand(struct cursor *c, struct insn *insn, unsigned kind, uin
         insn->imm = fetch_signed(c, 1);
         break;
     case O_IU:
+    case O_L:
         insn->imm = fetch(c, 1);
+        if (kind == O_L && c->mode != DECODE_64)
+            insn->imm &= 0x7f;
         break;
     case O_IW:
         insn->imm = fetch(c, 2);
@@ -293,7 +300,8 @@ static bool is_immediate(unsigned kind)
 
 static enum shape find_shape(const struct opcode *e, bool memory)
 {
-    bool immediate = is_immediate(e->operand[1]) || is_immediate(e->operand[2]);
+    bool immediate =
+        is_immediate(e->operand[1]) || is_immediate(e->operand[2]) || is_immediate(e->operand[3]);
     if (immediate)
         return memory ? SHAPE_MI : SHAPE_RI;
     if (!memory)
@@ -310,9 +318,20 @@ static const struct opcode *pick_by_hand(struct cursor *c, const struct opcode *
     static const struct opcode rdtscp = {OP_RDTSCP, {O_F}, S_B, 0};
     static const struct opcode clac = {OP_CLAC, {O_F}, S_B, 0};
     static const struct opcode stac = {OP_STAC, {O_F}, S_B, 0};
+    static const struct opcode xgetbv = {OP_XGETBV, {O_F}, S_B, A_NOPREFIX};
+    static const struct opcode xsetbv = {OP_XSETBV, {O_F}, S_B, A_NOPREFIX};
+    static const struct opcode rdrand = {OP_RDRAND, {O_R}, S_V, 0};
+    static const struct opcode rdseed = {OP_RDSEED, {O_R}, S_V, 0};
+    static const struct opcode rdpid = {OP_RDPID, {O_R}, S_N, 0};
 
     if (modrm < 0xc0)
         return e;
+    if (group == GROUP_9 && modrm >= 0xf0) {
+        bool seed = modrm >= 0xf8;
+        if (seed && c->mandatory == 2)
+            return &rdpid;
+        return c->mandatory > 1 ? NULL : seed ? &rdseed : &rdrand;
+    }
     if (group == GROUP_15)
         return c->mandatory == 0 && modrm >= 0xe8 ? &fence : NULL;
     if (group == GROUP_7) {
@@ -321,6 +340,10 @@ static const struct opcode *pick_by_hand(struct cursor *c, const struct opcode *
             return &clac;
         case 0xcb:
             return &stac;
+        case 0xd0:
+            return &xgetbv;
+        case 0xd1:
+            return &xsetbv;
         case 0xf8:
             return &swapgs;
         case 0xf9:
@@ -332,6 +355,81 @@ static const struct opcode *pick_by_hand(struct cursor *c, const struct opcode *
     return e;
 }
 
+/* ---- VEX (SDM volume 2, 2.3) ----------------------------------------------------------------- */
+
+/* C4 and C5 outside 64-bit mode are LES and LDS unless what follows would be a register form. */
+static bool is_vex(struct cursor *c, uint8_t byte)
+{
+    if (byte != 0xc4 && byte != 0xc5)
+        return false;
+    if (c->mode == DECODE_64)
+        return true;
+    uint8_t next = fetch8(c);
+    c->at--;
+    return next >= 0xc0;
+}
+
+/* The row of a VEX encoding, behind its first byte; NULL when there is none. */
+static const struct opcode *find_vex(struct cursor *c, uint8_t first, uint8_t *ret_opcode)
+{
+    bool refused = c->mandatory || c->has_rex || c->prefix & PREFIX_LOCK;
+    uint8_t byte = fetch8(c);
+    unsigned map = 1, rex = byte & 0x80 ? 0 : 4;
+    if (first == 0xc4) {
+        map = byte & 0x1f;
+        rex = (~byte >> 5) & 7;
+        byte = fetch8(c);
+        c->vex_w = byte & 0x80;
+    }
+    c->vex = true;
+    c->vex_l = byte & 4;
+    c->vvvv = ~byte >> 3 & 15;
+    c->prefix &= ~PREFIX_REX_W;
+    c->rex = c->mode == DECODE_64 ? rex | (c->vex_w ? 8 : 0) : 0;
+    c->has_rex = true;
+    *ret_opcode = fetch8(c);
+    if (refused || map < 1 || map > MAP_COUNT)
+        return NULL;
+    /* Where W is the size of a general register, it does not count outside 64-bit mode; both rows
+     * are the same there. */
+    return &opcode_vex[map - 1][*ret_opcode][byte & 3][c->vex_w];
+}
+
+/* The rules on L and on a register field that is not used. */
+static bool vex_is_valid(const struct cursor *c, const struct opcode *e, bool memory)
+{
+    bool used = false;
+    for (unsigned i = 0; i < G_N_ELEMENTS(e->operand); i++)
+        used |= e->operand[i] == O_H || e->operand[i] == O_B || (e->operand[i] == O_HR && !memory);
+    return (used || !c->vvvv) && !(e->attributes & A_L0 && c->vex_l) &&
+           !(e->attributes & A_L1 && !c->vex_l);
+}
+
+/* Memory by a vector of indices: the destination, the mask and the indices must differ. */
+static bool fix_gather(const struct cursor *c, struct insn *insn, uint8_t sib)
+{
+    if (insn->addr_size == SIZE_16)
+        return false;
+    insn->rm = (sib >> 3 & 7) | (c->rex & 2) << 2;
+    insn->scale = sib >> 6;
+    insn->index = GPR_NONE * 8;
+    return insn->rm != insn->reg && insn->rm != insn->vvvv && insn->reg != insn->vvvv;
+}
+
+static bool finish_vex(const struct cursor *c, const struct opcode *e, struct insn *insn,
+                       bool memory, uint8_t sib)
+{
+    bool gather = e->operand[1] == O_XM;
+    bool general = insn->op >= OP_VEX_GENERAL_FIRST && insn->op <= OP_VEX_GENERAL_LAST;
+    unsigned vvvv = c->mode == DECODE_64 ? c->vvvv : c->vvvv & 7, rm = insn->modrm & 7;
+
+    if (!vex_is_valid(c, e, memory))
+        return false;
+    insn->vvvv = general ? vvvv * 8 : vvvv; /* from here on there is no modrm */
+    insn->prefix |= PREFIX_VEX | (c->vex_l ? PREFIX_VEX_L : 0) | (c->rex & 8 ? PREFIX_REX_W : 0);
+    return !gather || (rm == 4 && fix_gather(c, insn, sib));
+}
+
 static const struct opcode *find_opcode(struct cursor *c, uint8_t *ret_opcode)
 {
     static const struct opcode movsxd = {OP_MOVSXD, {O_G, O_E}, S_V, 0};
@@ -341,6 +439,11 @@ static const struct opcode *find_opcode(struct cursor *c, uint8_t *ret_opcode)
     const struct opcode *e;
     uint8_t byte = fetch8(c);
 
+    if (is_vex(c, byte)) {
+        if (c->error != DECODE_OK)
+            return &nop;
+        return find_vex(c, byte, ret_opcode);
+    }
     if (byte != 0x0f) {
         e = &opcode_one[byte];
         if (byte == 0x63)
@@ -370,7 +473,7 @@ enum decode_result decode(struct insn *ret_insn, const uint8_t *bytes, size_t av
     struct cursor c = {.bytes = bytes, .available = available, .mode = mode};
     struct insn insn = {.base = GPR_NONE * 8, .index = GPR_NONE * 8, .seg = SEG_NONE};
     bool memory = false, modrm_read = false;
-    uint8_t opcode = 0;
+    uint8_t opcode = 0, sib = 0;
 
     read_prefixes(&c, &insn);
     if (c.error != DECODE_OK)
@@ -378,6 +481,8 @@ enum decode_result decode(struct insn *ret_insn, const uint8_t *bytes, size_t av
     const struct opcode *e = find_opcode(&c, &opcode);
     if (c.error != DECODE_OK)
         goto out;
+    if (!e)
+        goto invalid;
     if (e->attributes & A_NO64 && mode == DECODE_64)
         goto invalid;
     if (e->attributes & A_GROUP) {
@@ -406,6 +511,7 @@ enum decode_result decode(struct insn *ret_insn, const uint8_t *bytes, size_t av
         bool control = e->op >= OP_MOV_FROM_CR && e->op <= OP_MOV_TO_DR;
         memory = insn.modrm < 0xc0 && !control;
         if (memory) {
+            sib = c.at < available ? bytes[c.at] : 0;
             set_segment(&c, &insn,
                         insn.addr_size == SIZE_16 ? read_memory16(&c, &insn)
                                                   : read_memory(&c, &insn));
@@ -413,7 +519,7 @@ enum decode_result decode(struct insn *ret_insn, const uint8_t *bytes, size_t av
             unsigned number = (insn.modrm & 7) | (c.rex & 1) << 3;
             bool byte = insn.size == SIZE_8 || e->attributes & A_E8;
             insn.rm = gpr_offset(&c, number, byte);
-            for (int i = 0; i < 2; i++) {
+            for (unsigned i = 0; i < G_N_ELEMENTS(e->operand); i++) {
                 if (e->operand[i] == O_W || e->operand[i] == O_U)
                     insn.rm = number;
                 else if (e->operand[i] == O_Q || e->operand[i] == O_N)
@@ -421,9 +527,10 @@ enum decode_result decode(struct insn *ret_insn, const uint8_t *bytes, size_t av
             }
         }
     }
-    for (int i = 0; i < 3; i++) {
+    for (unsigned i = 0; i < G_N_ELEMENTS(e->operand); i++) {
         unsigned kind = e->operand[i];
-        if ((kind == O_M && !memory) || ((kind == O_R || kind == O_U || kind == O_N) && memory))
+        if (((kind == O_M || kind == O_XM) && !memory) ||
+            ((kind == O_R || kind == O_U || kind == O_N) && memory))
             goto invalid;
         read_operand(&c, &insn, kind, opcode);
     }
@@ -444,6 +551,8 @@ enum decode_result decode(struct insn *ret_insn, const uint8_t *bytes, size_t av
     if (e->attributes & A_COND)
         insn.modrm = opcode & 15;
     insn.prefix = c.prefix;
+    if (c.vex && !finish_vex(&c, e, &insn, memory, sib))
+        goto invalid;
     if (c.prefix & PREFIX_LOCK && (!(e->attributes & A_LOCK) || !memory))
         goto invalid;
     insn.length = c.at;

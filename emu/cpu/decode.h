@@ -39,7 +39,9 @@ enum insn_prefix {
     PREFIX_REP = 2,
     PREFIX_REPNE = 4,
     PREFIX_OPSIZE = 8,
-    PREFIX_REX_W = 16,
+    PREFIX_REX_W = 16, /* or VEX.W, in 64-bit mode */
+    PREFIX_VEX = 32,
+    PREFIX_VEX_L = 64,
 };
 
 /*
@@ -48,6 +50,9 @@ enum insn_prefix {
  * debug registers are plain numbers. An absent base or index is 8 * GPR_NONE, which reads 0.
  * RIP-relative operands have base 8 * GPR_CODE and a displacement from the first byte of the
  * code given to decode_relocate().
+ *
+ * With VEX: a register in an immediate's high bits is imm >> 4. A memory operand by a vector of
+ * indices has no `index`, and the vector's number in `rm`.
  */
 struct insn {
     insn_handler *handler;
@@ -64,7 +69,10 @@ struct insn {
     uint8_t addr_size; /* enum operand_size, SIZE_16 to SIZE_64 */
     uint8_t prefix;    /* enum insn_prefix bits */
     uint8_t shape;     /* enum shape */
-    uint8_t modrm;     /* for opcode extensions; condition code of Jcc, SETcc, CMOVcc */
+    union {
+        uint8_t modrm; /* for opcode extensions; condition code of Jcc, SETcc, CMOVcc */
+        uint8_t vvvv;  /* with PREFIX_VEX: the register of that field, like `reg` */
+    };
 };
 
 enum decode_mode { DECODE_16, DECODE_32, DECODE_64, DECODE_MODE_COUNT };

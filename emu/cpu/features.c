@@ -127,6 +127,13 @@ struct need {
  * an instruction, the feature is one that appeared with the same processors: RDPMC, the hint space
  * of NOPs (0F 18 to 0F 1F) and UD1 came with CMOV.
  */
+#define NARROW_AVX        FEATURE_AVX
+#define NARROW_AVXI       FEATURE_AVX
+#define NARROW_AVX2       FEATURE_AVX2
+#define NARROW_FMA        FEATURE_FMA
+#define NARROW_F16C       FEATURE_F16C
+#define NARROW_VAES       FEATURE_AES
+#define NARROW_VPCLMULQDQ FEATURE_PCLMULQDQ
 static const struct need needs[OP_COUNT] = {
 #define SSE(id, name, map, prefix, opcode, kind, feature) [OP_##id] = {FEATURE_##feature, 0},
     SSE_TABLE_OPS(SSE)
@@ -134,7 +141,48 @@ static const struct need needs[OP_COUNT] = {
 #define SHIFT(id, name, opcode, reg, mmx) [OP_##id] = {FEATURE_SSE2, 0},
         SSE_SHIFT_OPS(SHIFT)
 #undef SHIFT
-            [OP_CMOVCC] = {FEATURE_CMOV, 0},
+#define VEX(id, name, map, prefix, opcode, w, l, operands, bytes, kind, feature)                   \
+    [OP_##id] = {NARROW_##feature, 0},
+            VEX_TABLE_OPS(VEX)
+#undef VEX
+#define VEX_SHIFT(id, ...) [OP_##id] = {FEATURE_AVX, 0},
+                VEX_SHIFT_OPS(VEX_SHIFT)
+#undef VEX_SHIFT
+                    [OP_VLDMXCSR] = {FEATURE_AVX, 0},
+    [OP_VSTMXCSR] = {FEATURE_AVX, 0},
+    [OP_TZCNT] = {FEATURE_BMI1, OP_BSF},
+    [OP_LZCNT] = {FEATURE_LZCNT, OP_BSR},
+    [OP_MOVBE_LOAD] = {FEATURE_MOVBE, 0},
+    [OP_MOVBE_STORE] = {FEATURE_MOVBE, 0},
+    [OP_ADCX] = {FEATURE_ADX, 0},
+    [OP_ADOX] = {FEATURE_ADX, 0},
+    [OP_RDRAND] = {FEATURE_RDRAND, 0},
+    [OP_RDSEED] = {FEATURE_RDSEED, 0},
+    [OP_RDPID] = {FEATURE_RDPID, 0},
+    [OP_CLFLUSHOPT] = {FEATURE_CLFLUSHOPT, OP_CLFLUSH},
+    [OP_CLWB] = {FEATURE_CLWB, 0},
+    [OP_XGETBV] = {FEATURE_XSAVE, 0},
+    [OP_XSETBV] = {FEATURE_XSAVE, 0},
+    [OP_XSAVE] = {FEATURE_XSAVE, 0},
+    [OP_XRSTOR] = {FEATURE_XSAVE, 0},
+    [OP_XSAVEOPT] = {FEATURE_XSAVEOPT, 0},
+    [OP_XSAVEC] = {FEATURE_XSAVEC, 0},
+    [OP_XSAVES] = {FEATURE_XSAVES, 0},
+    [OP_XRSTORS] = {FEATURE_XSAVES, 0},
+    [OP_ANDN] = {FEATURE_BMI1, 0},
+    [OP_BLSR] = {FEATURE_BMI1, 0},
+    [OP_BLSMSK] = {FEATURE_BMI1, 0},
+    [OP_BLSI] = {FEATURE_BMI1, 0},
+    [OP_BEXTR] = {FEATURE_BMI1, 0},
+    [OP_BZHI] = {FEATURE_BMI2, 0},
+    [OP_PEXT] = {FEATURE_BMI2, 0},
+    [OP_PDEP] = {FEATURE_BMI2, 0},
+    [OP_MULX] = {FEATURE_BMI2, 0},
+    [OP_SHLX] = {FEATURE_BMI2, 0},
+    [OP_SARX] = {FEATURE_BMI2, 0},
+    [OP_SHRX] = {FEATURE_BMI2, 0},
+    [OP_RORX] = {FEATURE_BMI2, 0},
+    [OP_CMOVCC] = {FEATURE_CMOV, 0},
     [OP_NOP_E] = {FEATURE_CMOV, 0},
     [OP_RDPMC] = {FEATURE_CMOV, 0},
     [OP_CMPXCHG8B] = {FEATURE_CX8, 0},
@@ -165,6 +213,24 @@ static const struct need needs[OP_COUNT] = {
     [OP_EMMS] = {FEATURE_MMX, 0},
 };
 
+/* What the 256-bit forms need; 0: the same as the others. */
+#define WIDE_AVX        0
+#define WIDE_AVXI       FEATURE_AVX2
+#define WIDE_AVX2       0
+#define WIDE_FMA        0
+#define WIDE_F16C       0
+#define WIDE_VAES       FEATURE_VAES
+#define WIDE_VPCLMULQDQ FEATURE_VPCLMULQDQ
+static const uint16_t wide_needs[OP_COUNT] = {
+#define VEX(id, name, map, prefix, opcode, w, l, operands, bytes, kind, feature)                   \
+    [OP_##id] = WIDE_##feature,
+    VEX_TABLE_OPS(VEX)
+#undef VEX
+#define VEX_SHIFT(id, ...) [OP_##id] = FEATURE_AVX2,
+        VEX_SHIFT_OPS(VEX_SHIFT)
+#undef VEX_SHIFT
+};
+
 /* Forms of one operation that need more than the others. */
 static enum feature need_of_form(const struct insn *insn, bool code64)
 {
@@ -190,8 +256,12 @@ static enum feature need_of_form(const struct insn *insn, bool code64)
         if (memory)
             return reg == 1 ? FEATURE_SSE3 : FEATURE_NONE;
         return reg == 5 || reg == 6 ? FEATURE_CMOV : FEATURE_NONE;
+    case OP_VBROADCASTSS:
+    case OP_VBROADCASTSD:
+        return insn_has_memory(insn) ? FEATURE_NONE : FEATURE_AVX2;
     default:
-        return FEATURE_NONE;
+        return insn->prefix & PREFIX_VEX_L && wide_needs[insn->op] ? wide_needs[insn->op]
+                                                                   : FEATURE_NONE;
     }
 }
 

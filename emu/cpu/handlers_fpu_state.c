@@ -119,7 +119,8 @@ HANDLER(emms)
 }
 
 const struct handler_row handlers_fpu_state[] = {
-    {OP_FXSAVE, ALL_SHAPES(fxsave)},   {OP_FXRSTOR, ALL_SHAPES(fxrstor)},
-    {OP_LDMXCSR, ALL_SHAPES(ldmxcsr)}, {OP_STMXCSR, ALL_SHAPES(stmxcsr)},
-    {OP_EMMS, ALL_SHAPES(emms)},       {0},
+    {OP_FXSAVE, ALL_SHAPES(fxsave)},    {OP_FXRSTOR, ALL_SHAPES(fxrstor)},
+    {OP_LDMXCSR, ALL_SHAPES(ldmxcsr)},  {OP_STMXCSR, ALL_SHAPES(stmxcsr)},
+    {OP_VLDMXCSR, ALL_SHAPES(ldmxcsr)}, {OP_VSTMXCSR, ALL_SHAPES(stmxcsr)},
+    {OP_EMMS, ALL_SHAPES(emms)},        {0},
 };

@@ -233,10 +233,13 @@ static void compare_text(struct cpu *cpu, const struct insn *insn, const uint8_t
                  : [stub] "r"(stub), "x"(xmm1), "d"(d)
                  : "cc", "memory");
     cpu->flags = a;
-    if (index)
+    if (index) {
         SET_REG_32(RCX * 8, position);
-    else
-        set_xmm(cpu, 0, xmm0);
+        return;
+    }
+    set_xmm(cpu, 0, xmm0);
+    if (insn->prefix & PREFIX_VEX)
+        cpu->s.vec[0].q[2] = cpu->s.vec[0].q[3] = 0;
 }
 HANDLER(pcmpestri)
 {
@@ -265,15 +268,55 @@ HANDLER(pcmpistrm)
     }
 
 const struct handler_row handlers_sse_misc[] = {
-    ROW(CVTSI2SS, cvtsi2ss),   ROW(CVTSI2SD, cvtsi2sd),   ROW(CVTSS2SI, cvtss2si),
-    ROW(CVTSD2SI, cvtsd2si),   ROW(CVTTSS2SI, cvttss2si), ROW(CVTTSD2SI, cvttsd2si),
-    ROW(CVTPI2PS, cvtpi2ps),   ROW(CVTPI2PD, cvtpi2pd),   ROW(CVTPS2PI, cvtps2pi),
-    ROW(CVTTPS2PI, cvttps2pi), ROW(CVTPD2PI, cvtpd2pi),   ROW(CVTTPD2PI, cvttpd2pi),
-    ROW(UCOMISS, ucomiss),     ROW(UCOMISD, ucomisd),     ROW(COMISS, comiss),
-    ROW(COMISD, comisd),       ROW(PTEST, ptest),         ROW(PEXTRB, pextrb),
-    ROW(PEXTRW_E, pextrw_e),   ROW(PEXTRW, pextrw),       ROW(PEXTRW_P, pextrw_p),
-    ROW(PEXTRD, pextrd),       ROW(EXTRACTPS, extractps), ROW(PINSRB, pinsrb),
-    ROW(PINSRW, pinsrw),       ROW(PINSRW_P, pinsrw_p),   ROW(PINSRD, pinsrd),
-    ROW(INSERTPS, insertps),   ROW(PCMPESTRI, pcmpestri), ROW(PCMPISTRI, pcmpistri),
-    ROW(PCMPESTRM, pcmpestrm), ROW(PCMPISTRM, pcmpistrm), {0},
+    ROW(CVTSI2SS, cvtsi2ss),
+    ROW(CVTSI2SD, cvtsi2sd),
+    ROW(CVTSS2SI, cvtss2si),
+    ROW(CVTSD2SI, cvtsd2si),
+    ROW(CVTTSS2SI, cvttss2si),
+    ROW(CVTTSD2SI, cvttsd2si),
+    ROW(CVTPI2PS, cvtpi2ps),
+    ROW(CVTPI2PD, cvtpi2pd),
+    ROW(CVTPS2PI, cvtps2pi),
+    ROW(CVTTPS2PI, cvttps2pi),
+    ROW(CVTPD2PI, cvtpd2pi),
+    ROW(CVTTPD2PI, cvttpd2pi),
+    ROW(UCOMISS, ucomiss),
+    ROW(UCOMISD, ucomisd),
+    ROW(COMISS, comiss),
+    ROW(COMISD, comisd),
+    ROW(PTEST, ptest),
+    ROW(PEXTRB, pextrb),
+    ROW(PEXTRW_E, pextrw_e),
+    ROW(PEXTRW, pextrw),
+    ROW(PEXTRW_P, pextrw_p),
+    ROW(PEXTRD, pextrd),
+    ROW(EXTRACTPS, extractps),
+    ROW(PINSRB, pinsrb),
+    ROW(PINSRW, pinsrw),
+    ROW(PINSRW_P, pinsrw_p),
+    ROW(PINSRD, pinsrd),
+    ROW(INSERTPS, insertps),
+    ROW(PCMPESTRI, pcmpestri),
+    ROW(PCMPISTRI, pcmpistri),
+    ROW(PCMPESTRM, pcmpestrm),
+    ROW(PCMPISTRM, pcmpistrm),
+    /* The forms with VEX that write no vector do the same. */
+    ROW(VCVTSS2SI, cvtss2si),
+    ROW(VCVTSD2SI, cvtsd2si),
+    ROW(VCVTTSS2SI, cvttss2si),
+    ROW(VCVTTSD2SI, cvttsd2si),
+    ROW(VUCOMISS, ucomiss),
+    ROW(VUCOMISD, ucomisd),
+    ROW(VCOMISS, comiss),
+    ROW(VCOMISD, comisd),
+    ROW(VPEXTRB, pextrb),
+    ROW(VPEXTRW_E, pextrw_e),
+    ROW(VPEXTRW, pextrw),
+    ROW(VPEXTRD, pextrd),
+    ROW(VEXTRACTPS, extractps),
+    ROW(VPCMPESTRI, pcmpestri),
+    ROW(VPCMPISTRI, pcmpistri),
+    ROW(VPCMPESTRM, pcmpestrm),
+    ROW(VPCMPISTRM, pcmpistrm),
+    {0},
 };

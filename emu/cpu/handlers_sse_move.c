@@ -272,6 +272,7 @@ const struct handler_row handlers_sse_move[] = {
     ROW(MOVQ2DQ, movq2dq),
     ROW(MOVDQ2Q, movdq2q),
     ROW(MASKMOVDQU, maskmovdqu),
+    ROW(VMASKMOVDQU, maskmovdqu),
     ROW(MASKMOVQ, maskmovq),
     {0},
 };

@@ -97,6 +97,11 @@ const struct insn *interp_unavailable(struct cpu *cpu, const struct insn *insn)
     bool x87 = insn->op >= OP_X87_D8 && insn->op <= OP_FXRSTOR;
     bool sse = insn->op > OP_EMMS || insn->op == OP_LDMXCSR || insn->op == OP_STMXCSR;
     cpu->insn = insn;
+    if (insn->prefix & PREFIX_VEX)
+        cpu_raise(cpu, cpu->mode & MODE_NO_VEX || !(cpu->s.cr4 & CR4_OSXSAVE) ||
+                               (cpu->s.xcr0 & XCR0_AVX) != XCR0_AVX
+                           ? VEC_UD
+                           : VEC_NM);
     if (!x87 && (cpu->s.cr0 & CR0_EM || (sse && !(cpu->s.cr4 & CR4_OSFXSR))))
         cpu_raise(cpu, VEC_UD);
     cpu_raise(cpu, VEC_NM);
@@ -106,7 +111,7 @@ static const struct handler_row *const all_rows[] = {
     handlers_alu,  handlers_move,     handlers_shift,    handlers_multiply, handlers_bits,
     handlers_misc, handlers_stack,    handlers_flow,     handlers_string,   handlers_io,
     handlers_far,  handlers_segment,  handlers_system,   handlers_x87,      handlers_fpu_state,
-    handlers_sse,  handlers_sse_move, handlers_sse_misc,
+    handlers_sse,  handlers_sse_move, handlers_sse_misc, handlers_vex,      handlers_vex_move,
 };
 
 /* Instructions after which what was decoded or looked up may no longer hold. */
@@ -132,7 +137,11 @@ static bool ends_block(const struct insn *insn)
     case OP_RSM:
     case OP_LTR:
     case OP_LDMXCSR: /* MODE_MXCSR */
+    case OP_VLDMXCSR:
     case OP_FXRSTOR:
+    case OP_XRSTOR:
+    case OP_XRSTORS:
+    case OP_XSETBV:
     case OP_CLAC: /* MODE_SMAP */
     case OP_STAC:
         return true;
@@ -200,6 +209,9 @@ static bool is_mmx(const struct insn *insn)
 
 static bool is_unavailable(const struct cpu *cpu, const struct insn *insn)
 {
+    if (insn->prefix & PREFIX_VEX)
+        return cpu->mode &
+               (insn->op >= OP_VEX_FIRST && insn->op <= OP_VEX_LAST ? MODE_NO_AVX : MODE_NO_VEX);
     if (insn->op < OP_X87_D8 || insn->op == OP_FWAIT || insn->op >= OP_BLOCK_END)
         return false;
     if (insn->op <= OP_FXRSTOR || insn->op == OP_EMMS || is_mmx(insn))

@@ -162,12 +162,64 @@ const struct opcode opcode_0f[256] = {
 const struct opcode opcode_prefixed[MAP_COUNT][256][4] = {
     SSE_TABLE_OPS(SSE)
     [MAP_0F][0xb8][2] = R2(POPCNT, G, E, V, 0),
-    /* Without BMI the F3 prefix of these is ignored. */
-    [MAP_0F][0xbc][2] = R2(BSF, G, E, V, 0), [MAP_0F][0xbd][2] = R2(BSR, G, E, V, 0),
-    [MAP_0F][0xae][2] = GRP(15_F3),
+    /* Without BMI the F3 prefix of these is ignored: features.c. */
+    [MAP_0F][0xbc][2] = R2(TZCNT, G, E, V, 0), [MAP_0F][0xbd][2] = R2(LZCNT, G, E, V, 0),
+    [MAP_0F][0xae][1] = GRP(15_66), [MAP_0F][0xae][2] = GRP(15_F3),
     [MAP_0F][0x71][0] = GRP(12_P), [MAP_0F][0x71][1] = GRP(12), [MAP_0F][0x72][0] = GRP(13_P),
     [MAP_0F][0x72][1] = GRP(13), [MAP_0F][0x73][0] = GRP(14_P), [MAP_0F][0x73][1] = GRP(14),
     [MAP_0F38][0xf0][3] = R2(CRC32_8, G, E, Y, A_E8), [MAP_0F38][0xf1][3] = R2(CRC32, G, E, V, 0),
+    [MAP_0F38][0xf0][0] = R2(MOVBE_LOAD, G, M, V, 0), [MAP_0F38][0xf0][1] = R2(MOVBE_LOAD, G, M, V, 0),
+    [MAP_0F38][0xf1][0] = R2(MOVBE_STORE, M, G, V, 0), [MAP_0F38][0xf1][1] = R2(MOVBE_STORE, M, G, V, 0),
+    [MAP_0F38][0xf6][1] = R2(ADCX, G, E, Y, 0), [MAP_0F38][0xf6][2] = R2(ADOX, G, E, Y, 0),
+};
+
+/* VEX: what the columns of vex_ops.h mean. */
+#define OPERANDS_NONE {0}
+#define OPERANDS_VHW  {O_V, O_H, O_W}
+#define OPERANDS_VW   {O_V, O_W}
+#define OPERANDS_VHWI {O_V, O_H, O_W, O_IU}
+#define OPERANDS_VWI  {O_V, O_W, O_IU}
+#define OPERANDS_VHWL {O_V, O_H, O_W, O_L}
+#define OPERANDS_VHRW {O_V, O_HR, O_W}
+#define OPERANDS_WHRV {O_W, O_HR, O_V}
+#define OPERANDS_VHM  {O_V, O_H, O_M}
+#define OPERANDS_MHV  {O_M, O_H, O_V}
+#define OPERANDS_VM   {O_V, O_M}
+#define OPERANDS_MV   {O_M, O_V}
+#define OPERANDS_WV   {O_W, O_V}
+#define OPERANDS_WVI  {O_W, O_V, O_IU}
+#define OPERANDS_VU   {O_V, O_U}
+#define OPERANDS_GU   {O_G, O_U}
+#define OPERANDS_GW   {O_G, O_W}
+#define OPERANDS_GUI  {O_G, O_U, O_IU}
+#define OPERANDS_VE   {O_V, O_E}
+#define OPERANDS_EV   {O_E, O_V}
+#define OPERANDS_EVI  {O_E, O_V, O_IU}
+#define OPERANDS_VHE  {O_V, O_H, O_E}
+#define OPERANDS_VHEI {O_V, O_H, O_E, O_IU}
+#define OPERANDS_VXH  {O_V, O_XM, O_H}
+#define OPERANDS_HUI  {O_H, O_U, O_IU}
+#define W_W0  0
+#define W_W1  1
+#define W_WIG 0 ... 1
+#define L_L0  A_L0
+#define L_L1  A_L1
+#define L_LX  0
+#define L_LIG 0
+#define VEX(id, name, map, prefix, opcode, w, l, operands, bytes, kind, feature)                   \
+    [map][opcode][prefix][W_##w] = {OP_##id, OPERANDS_##operands, S_Y, L_##l},
+#define VEX_ROW(map, opcode, prefix, ...) [map][opcode][prefix][0 ... 1] = __VA_ARGS__
+
+const struct opcode opcode_vex[MAP_COUNT][256][4][2] = {
+    VEX_TABLE_OPS(VEX)
+    VEX_ROW(MAP_0F, 0x71, 1, GRP(VEX_12)), VEX_ROW(MAP_0F, 0x72, 1, GRP(VEX_13)),
+    VEX_ROW(MAP_0F, 0x73, 1, GRP(VEX_14)), VEX_ROW(MAP_0F, 0xae, 0, GRP(VEX_15)),
+    VEX_ROW(MAP_0F38, 0xf2, 0, R3(ANDN, G, B, E, Y, A_L0)), VEX_ROW(MAP_0F38, 0xf3, 0, GRP(VEX_17)),
+    VEX_ROW(MAP_0F38, 0xf5, 0, R3(BZHI, G, E, B, Y, A_L0)), VEX_ROW(MAP_0F38, 0xf5, 2, R3(PEXT, G, B, E, Y, A_L0)),
+    VEX_ROW(MAP_0F38, 0xf5, 3, R3(PDEP, G, B, E, Y, A_L0)), VEX_ROW(MAP_0F38, 0xf6, 3, R3(MULX, G, B, E, Y, A_L0)),
+    VEX_ROW(MAP_0F38, 0xf7, 0, R3(BEXTR, G, E, B, Y, A_L0)), VEX_ROW(MAP_0F38, 0xf7, 1, R3(SHLX, G, E, B, Y, A_L0)),
+    VEX_ROW(MAP_0F38, 0xf7, 2, R3(SARX, G, E, B, Y, A_L0)), VEX_ROW(MAP_0F38, 0xf7, 3, R3(SHRX, G, E, B, Y, A_L0)),
+    VEX_ROW(MAP_0F3A, 0xf0, 3, R3(RORX, G, E, IU, Y, A_L0)),
 };
 
 #define GROUP_1(imm, size, attr)                                                                   \
@@ -201,12 +253,24 @@ const struct opcode opcode_groups[GROUP_COUNT][8] = {
                  R1(SMSW, E, V, A_REGW), {0}, R1(LMSW, E, W, 0), R1(INVLPG, M, B, 0)},
     [GROUP_8] = {[4] = R2(BT, E, IU, V, 0), R2(BTS, E, IU, V, A_LOCK), R2(BTR, E, IU, V, A_LOCK),
                  R2(BTC, E, IU, V, A_LOCK)},
-    [GROUP_9] = {[1] = R1(CMPXCHG8B, M, Y, A_LOCK)},
+    /* Register forms of 6 and 7 are picked by hand. */
+    [GROUP_9] = {[1] = R1(CMPXCHG8B, M, Y, A_LOCK), [3] = R1(XRSTORS, M, Y, A_NOPREFIX),
+                 [4] = R1(XSAVEC, M, Y, A_NOPREFIX), [5] = R1(XSAVES, M, Y, A_NOPREFIX)},
     [GROUP_11B] = {R2(MOV, E, I, B, 0)}, [GROUP_11V] = {R2(MOV, E, I, V, 0)},
     /* Register forms of 5-7 are fences, picked by hand. */
     [GROUP_15] = {R1(FXSAVE, M, Y, A_NOPREFIX), R1(FXRSTOR, M, Y, A_NOPREFIX),
                   R1(LDMXCSR, M, D, A_NOPREFIX), R1(STMXCSR, M, D, A_NOPREFIX),
-                  [7] = R1(CLFLUSH, M, B, 0)},
+                  R1(XSAVE, M, Y, A_NOPREFIX), R1(XRSTOR, M, Y, A_NOPREFIX),
+                  R1(XSAVEOPT, M, Y, A_NOPREFIX), R1(CLFLUSH, M, B, 0)},
+    [GROUP_15_66] = {[6] = R1(CLWB, M, B, 0), R1(CLFLUSHOPT, M, B, 0)},
+    [GROUP_VEX_12] = {[2] = R3(VPSRLW_I, H, U, IU, Y, 0), [4] = R3(VPSRAW_I, H, U, IU, Y, 0),
+                      [6] = R3(VPSLLW_I, H, U, IU, Y, 0)},
+    [GROUP_VEX_13] = {[2] = R3(VPSRLD_I, H, U, IU, Y, 0), [4] = R3(VPSRAD_I, H, U, IU, Y, 0),
+                      [6] = R3(VPSLLD_I, H, U, IU, Y, 0)},
+    [GROUP_VEX_14] = {[2] = R3(VPSRLQ_I, H, U, IU, Y, 0), R3(VPSRLDQ_I, H, U, IU, Y, 0),
+                      [6] = R3(VPSLLQ_I, H, U, IU, Y, 0), R3(VPSLLDQ_I, H, U, IU, Y, 0)},
+    [GROUP_VEX_15] = {[2] = R1(VLDMXCSR, M, D, A_L0), R1(VSTMXCSR, M, D, A_L0)},
+    [GROUP_VEX_17] = {[1] = R2(BLSR, B, E, Y, A_L0), R2(BLSMSK, B, E, Y, A_L0), R2(BLSI, B, E, Y, A_L0)},
     [GROUP_15_F3] = {R1(RDFSBASE, R, Y, A_ONLY64), R1(RDGSBASE, R, Y, A_ONLY64),
                      R1(WRFSBASE, R, Y, A_ONLY64), R1(WRGSBASE, R, Y, A_ONLY64)},
     [GROUP_12] = {[2] = R2(PSRLW_I, U, IU, V, 0), [4] = R2(PSRAW_I, U, IU, V, 0), [6] = R2(PSLLW_I, U, IU, V, 0)},
@@ -225,11 +289,14 @@ const struct opcode opcode_groups[GROUP_COUNT][8] = {
 const struct op_info op_table[OP_COUNT] = {
     [OP_INVALID] = {"(invalid)", 0, 0, 0},
 #define OP(id, name, read, written, undefined) [OP_##id] = {name, read, written, undefined},
-    INTEGER_OPS(OP) STACK_OPS(OP) FLOW_OPS(OP) STRING_OPS(OP) SYSTEM_OPS(OP) X87_OPS(OP)
+    INTEGER_OPS(OP) STACK_OPS(OP) FLOW_OPS(OP) STRING_OPS(OP) SYSTEM_OPS(OP) EXTENDED_OPS(OP) X87_OPS(OP)
 #undef OP
 #undef SSE
 #define SSE(id, name, ...) [OP_##id] = {name, 0, 0, 0},
     SSE_ALL_OPS(SSE)
+#undef VEX
+#define VEX(id, name, ...) [OP_##id] = {name, 0, 0, 0},
+    VEX_ALL_OPS(VEX)
     [OP_BLOCK_END] = {"(block end)", 0, 0, 0},
     [OP_UNAVAILABLE] = {"(unavailable)", 0, 0, 0},
 };

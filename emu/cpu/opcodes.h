@@ -44,6 +44,11 @@ enum operand {
     O_Q,   /* MMX or memory: ModRM.rm */
     O_N,   /* MMX only: ModRM.rm */
     O_F,   /* x87: the whole ModRM byte */
+    O_H,   /* vector: VEX.vvvv */
+    O_HR,  /* the same in register forms; memory forms have no such operand */
+    O_L,   /* vector: the high four bits of an immediate byte */
+    O_B,   /* general register: VEX.vvvv */
+    O_XM,  /* memory by a vector of indices */
     O_COUNT,
 };
 
@@ -71,11 +76,13 @@ enum opcode_attribute {
     A_SPECIAL = 128,  /* decoded by hand */
     A_NOPREFIX = 256, /* 66, F3 and F2 are invalid */
     A_REGW = 512,     /* memory operand is a word, the register has the operand size */
+    A_L0 = 1024,      /* VEX.L must be 0 */
+    A_L1 = 2048,      /* VEX.L must be 1 */
 };
 
 struct opcode {
     uint16_t op; /* enum op, OP_INVALID for none */
-    uint8_t operand[3];
+    uint8_t operand[4];
     uint8_t size; /* enum size_class */
     uint16_t attributes;
 };
@@ -109,6 +116,12 @@ enum opcode_group {
     GROUP_13_P,
     GROUP_14,
     GROUP_14_P,
+    GROUP_15_66,
+    GROUP_VEX_12,
+    GROUP_VEX_13,
+    GROUP_VEX_14,
+    GROUP_VEX_15,
+    GROUP_VEX_17,
     GROUP_PREFETCH,
     GROUP_PREFETCHW,
     GROUP_COUNT,
@@ -119,4 +132,5 @@ enum opcode_map { MAP_0F, MAP_0F38, MAP_0F3A, MAP_COUNT };
 extern const struct opcode opcode_one[256];
 extern const struct opcode opcode_0f[256];                     /* without mandatory prefix */
 extern const struct opcode opcode_prefixed[MAP_COUNT][256][4]; /* by none, 66, F3, F2 */
+extern const struct opcode opcode_vex[MAP_COUNT][256][4][2];   /* by VEX.pp and VEX.W */
 extern const struct opcode opcode_groups[GROUP_COUNT][8];

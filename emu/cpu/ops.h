@@ -7,6 +7,7 @@
 #pragma once
 
 #include "emu/cpu/sse_ops.h"
+#include "emu/cpu/vex_ops.h"
 #include <stdint.h>
 
 #define FL_0   0
@@ -100,6 +101,23 @@
     OP(CPUID, "cpuid", 0, 0, 0) OP(RSM, "rsm", 0, 0, 0)                                            \
     OP(RDFSBASE, "rdfsbase", 0, 0, 0) OP(RDGSBASE, "rdgsbase", 0, 0, 0)                            \
     OP(WRFSBASE, "wrfsbase", 0, 0, 0) OP(WRGSBASE, "wrgsbase", 0, 0, 0)
+/* Extensions of the integer set that came later. Those that BMI encodes with VEX come last. */
+#define EXTENDED_OPS(OP)                                                                           \
+    OP(TZCNT, "tzcnt", 0, FL_ALL, FL_O | FL_S | FL_A | FL_P)                                       \
+    OP(LZCNT, "lzcnt", 0, FL_ALL, FL_O | FL_S | FL_A | FL_P)                                       \
+    OP(MOVBE_LOAD, "movbe", 0, 0, 0) OP(MOVBE_STORE, "movbe", 0, 0, 0)                             \
+    OP(ADCX, "adcx", FL_C, FL_C, 0) OP(ADOX, "adox", FL_O, FL_O, 0)                                \
+    OP(RDRAND, "rdrand", 0, FL_ALL, 0) OP(RDSEED, "rdseed", 0, FL_ALL, 0)                          \
+    OP(RDPID, "rdpid", 0, 0, 0) OP(CLFLUSHOPT, "clflushopt", 0, 0, 0) OP(CLWB, "clwb", 0, 0, 0)    \
+    OP(XGETBV, "xgetbv", 0, 0, 0) OP(XSETBV, "xsetbv", 0, 0, 0)                                    \
+    OP(XSAVE, "xsave", 0, 0, 0) OP(XSAVEOPT, "xsaveopt", 0, 0, 0) OP(XSAVEC, "xsavec", 0, 0, 0)    \
+    OP(XSAVES, "xsaves", 0, 0, 0) OP(XRSTOR, "xrstor", 0, 0, 0) OP(XRSTORS, "xrstors", 0, 0, 0)    \
+    OP(ANDN, "andn", 0, FL_ALL, FL_A | FL_P) OP(BLSR, "blsr", 0, FL_ALL, FL_A | FL_P)              \
+    OP(BLSMSK, "blsmsk", 0, FL_ALL, FL_A | FL_P) OP(BLSI, "blsi", 0, FL_ALL, FL_A | FL_P)          \
+    OP(BEXTR, "bextr", 0, FL_ALL, FL_A | FL_S | FL_P) OP(BZHI, "bzhi", 0, FL_ALL, FL_A | FL_P)     \
+    OP(PEXT, "pext", 0, 0, 0) OP(PDEP, "pdep", 0, 0, 0) OP(MULX, "mulx", 0, 0, 0)                  \
+    OP(SHLX, "shlx", 0, 0, 0) OP(SARX, "sarx", 0, 0, 0) OP(SHRX, "shrx", 0, 0, 0)                  \
+    OP(RORX, "rorx", 0, 0, 0)
 #define X87_OPS(OP)                                                                                \
     OP(X87_D8, "x87 d8", 0, 0, 0) OP(X87_D9, "x87 d9", 0, 0, 0) OP(X87_DA, "x87 da", FL_ALL, 0, 0) \
     OP(X87_DB, "x87 db", FL_ALL, FL_ALL, 0) OP(X87_DC, "x87 dc", 0, 0, 0)                          \
@@ -112,13 +130,17 @@
 enum op {
     OP_INVALID,
 #define OP(id, name, read, written, undefined) OP_##id,
-    INTEGER_OPS(OP) STACK_OPS(OP) FLOW_OPS(OP) STRING_OPS(OP) SYSTEM_OPS(OP) X87_OPS(OP)
+    INTEGER_OPS(OP) STACK_OPS(OP) FLOW_OPS(OP) STRING_OPS(OP) SYSTEM_OPS(OP) EXTENDED_OPS(OP)
+        X87_OPS(OP)
 #undef OP
 #define SSE(id, ...) OP_##id,
-        SSE_ALL_OPS(SSE)
+            SSE_ALL_OPS(SSE)
 #undef SSE
-            OP_BLOCK_END, /* the engine's: falls out of a block */
-    OP_UNAVAILABLE,       /* the engine's: a unit that is switched off */
+#define VEX(id, ...) OP_##id,
+                VEX_ALL_OPS(VEX)
+#undef VEX
+                    OP_BLOCK_END, /* the engine's: falls out of a block */
+    OP_UNAVAILABLE,               /* the engine's: a unit that is switched off */
     OP_COUNT,
 };
 
@@ -128,3 +150,10 @@ struct op_info {
 };
 
 extern const struct op_info op_table[OP_COUNT];
+
+/* Encoded with VEX: on general registers, and on vectors. */
+#define OP_VEX_GENERAL_FIRST OP_ANDN
+#define OP_VEX_GENERAL_LAST  OP_RORX
+#define OP_VEX_FIRST         OP_VMOVUPS_LOAD
+#define OP_VEX_LAST          OP_VSTMXCSR
+#define OP_VEX_COUNT         (OP_VEX_LAST - OP_VEX_FIRST + 1)

@@ -348,7 +348,21 @@
     SSE(MOVNTDQ, "movntdq", 0, 1, 0xe7, X_MV, SSE2) \
     SSE(LDDQU, "lddqu", 0, 3, 0xf0, X_VM, SSE3) \
     SSE(MASKMOVQ, "maskmovq", 0, 0, 0xf7, X_PN, SSE1) \
-    SSE(MASKMOVDQU, "maskmovdqu", 0, 1, 0xf7, X_VU, SSE2)
+    SSE(MASKMOVDQU, "maskmovdqu", 0, 1, 0xf7, X_VU, SSE2) \
+    SSE(AESIMC, "aesimc", 1, 1, 0xdb, VW, AES) \
+    SSE(AESENC, "aesenc", 1, 1, 0xdc, VW, AES) \
+    SSE(AESENCLAST, "aesenclast", 1, 1, 0xdd, VW, AES) \
+    SSE(AESDEC, "aesdec", 1, 1, 0xde, VW, AES) \
+    SSE(AESDECLAST, "aesdeclast", 1, 1, 0xdf, VW, AES) \
+    SSE(AESKEYGENASSIST, "aeskeygenassist", 2, 1, 0xdf, VWI, AES) \
+    SSE(PCLMULQDQ, "pclmulqdq", 2, 1, 0x44, VWI, PCLMULQDQ) \
+    SSE(SHA1NEXTE, "sha1nexte", 1, 0, 0xc8, VW, SHA) \
+    SSE(SHA1MSG1, "sha1msg1", 1, 0, 0xc9, VW, SHA) \
+    SSE(SHA1MSG2, "sha1msg2", 1, 0, 0xca, VW, SHA) \
+    SSE(SHA256RNDS2, "sha256rnds2", 1, 0, 0xcb, VW0, SHA) \
+    SSE(SHA256MSG1, "sha256msg1", 1, 0, 0xcc, VW, SHA) \
+    SSE(SHA256MSG2, "sha256msg2", 1, 0, 0xcd, VW, SHA) \
+    SSE(SHA1RNDS4, "sha1rnds4", 2, 0, 0xcc, VWI, SHA)
 
 /* The shifts by an immediate, opcode groups 12-14: SHIFT(id, mnemonic, opcode, ModRM.reg, mmx too) */
 #define SSE_SHIFT_OPS(SHIFT) \

@@ -110,6 +110,12 @@ struct descriptor_table {
 #define CR4_SMEP       UINT64_C(0x100000)
 #define CR4_SMAP       UINT64_C(0x200000)
 
+/* State components (SDM volume 1, 13.1); the vectors' upper halves count only with the lower. */
+#define XCR0_X87 UINT64_C(1)
+#define XCR0_SSE UINT64_C(2)
+#define XCR0_YMM UINT64_C(4)
+#define XCR0_AVX (XCR0_SSE | XCR0_YMM)
+
 #define EFER_SCE UINT64_C(0x001)
 #define EFER_LME UINT64_C(0x100)
 #define EFER_LMA UINT64_C(0x400)

@@ -86,26 +86,13 @@ static void test_too_long(void **state)
     assert_int_equal(decode(&insn, code, sizeof(code), DECODE_64), DECODE_TOO_LONG);
 }
 
-/* What Zydis knows and the models do not offer, or the two see differently with good reason. */
-static bool exempt(const ZydisDecodedInstruction *z)
-{
-    switch (z->mnemonic) {
-    case ZYDIS_MNEMONIC_TZCNT:
-    case ZYDIS_MNEMONIC_LZCNT:
-        return true;
-    default:
-        break;
-    }
-    return false;
-}
-
 static bool compare_one(const uint8_t *code, unsigned mode, ZydisDecoder *decoder, unsigned *both)
 {
     ZydisDecodedInstruction z;
     struct insn insn;
     enum decode_result result = decode(&insn, code, 15, mode);
     bool known = ZYAN_SUCCESS(ZydisDecoderDecodeInstruction(decoder, NULL, code, 15, &z));
-    if (result != DECODE_OK || !known || exempt(&z))
+    if (result != DECODE_OK || !known)
         return true;
     ++*both;
     if (insn.length == z.length)
@@ -139,6 +126,160 @@ static void test_lengths(void **state)
     assert_true(both > 500000);
 }
 
+/* ---- VEX ------------------------------------------------------------------------------------- */
+
+static unsigned random_vex(uint8_t *code, unsigned mode)
+{
+    unsigned n = 0;
+    for (unsigned j = 0; j < 15; j++)
+        code[j] = (uint8_t)(random64() >> 40);
+    if (random64() >> 60 == 0)
+        code[n++] = random64() & 1 ? 0x67 : 0x64;
+    if (random64() >> 58 == 0)
+        code[n++] = "\xf0\x66\xf2\xf3\x48"[random64() % 5];
+    bool unused = random64() & 1; /* VEX.vvvv is 1111b, as it must be where it is not used */
+    if (random64() >> 62 == 0) {
+        code[n++] = 0xc5;
+    } else {
+        code[n++] = 0xc4;
+        code[n] = (code[n] & 0xe0) | (1 + random64() % 3);
+        n++;
+    }
+    if (unused)
+        code[n] |= 0x78;
+    if (mode != DECODE_64)
+        code[code[n - 1] == 0xc5 ? n : n - 1] |= 0xc0;
+    return n;
+}
+
+static bool is_ours(const ZydisDecodedInstruction *z)
+{
+    switch (z->meta.isa_set) {
+    case ZYDIS_ISA_SET_AVX:
+    case ZYDIS_ISA_SET_AVX2:
+    case ZYDIS_ISA_SET_AVX2GATHER:
+    case ZYDIS_ISA_SET_AVXAES:
+    case ZYDIS_ISA_SET_VAES:
+    case ZYDIS_ISA_SET_VPCLMULQDQ:
+    case ZYDIS_ISA_SET_FMA:
+    case ZYDIS_ISA_SET_F16C:
+    case ZYDIS_ISA_SET_BMI1:
+    case ZYDIS_ISA_SET_BMI2:
+        return true;
+    default:
+        return false;
+    }
+}
+
+static bool same_name(const struct insn *insn, ZydisMnemonic mnemonic)
+{
+    const char *name = ZydisMnemonicGetString(mnemonic), *ours = op_table[insn->op].name;
+    if (insn->op == OP_VZERO)
+        return !strcmp(name, insn->prefix & PREFIX_VEX_L ? "vzeroall" : "vzeroupper");
+    if (insn->op == OP_VMOVLPS_LOAD && insn->shape == SHAPE_R)
+        return !strcmp(name, "vmovhlps");
+    if (insn->op == OP_VMOVHPS_LOAD && insn->shape == SHAPE_R)
+        return !strcmp(name, "vmovlhps");
+    /* These are one operation of two sizes. */
+    if (insn->op == OP_VMOVD_VE || insn->op == OP_VMOVD_EV || insn->op == OP_VPEXTRD ||
+        insn->op == OP_VPINSRD)
+        return !strncmp(name, ours, strlen(ours) - 1) &&
+               (name[strlen(name) - 1] == 'q') == (insn->size == SIZE_64);
+    return !strcmp(name, ours);
+}
+
+/* The registers, by the field that names them. */
+static bool same_operands(const struct insn *insn, const ZydisDecodedInstruction *z,
+                          const ZydisDecodedOperand *operands)
+{
+    for (unsigned i = 0; i < z->operand_count_visible; i++) {
+        const ZydisDecodedOperand *o = &operands[i];
+        unsigned field;
+        if (o->type == ZYDIS_OPERAND_TYPE_MEMORY) {
+            bool vector = o->mem.type == ZYDIS_MEMOP_TYPE_VSIB;
+            if (vector != (insn->op >= OP_VPGATHERDD && insn->op <= OP_VGATHERQPD) ||
+                (vector && insn->rm != ZydisRegisterGetId(o->mem.index)) ||
+                (vector && insn->scale != __builtin_ctz(o->mem.scale)))
+                return false;
+            continue;
+        }
+        if (o->type != ZYDIS_OPERAND_TYPE_REGISTER)
+            continue;
+        bool general = ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_GPR32 ||
+                       ZydisRegisterGetClass(o->reg.value) == ZYDIS_REGCLASS_GPR64;
+        switch (o->encoding) {
+        case ZYDIS_OPERAND_ENCODING_MODRM_REG:
+            field = insn->reg;
+            break;
+        case ZYDIS_OPERAND_ENCODING_MODRM_RM:
+            field = insn->rm;
+            break;
+        case ZYDIS_OPERAND_ENCODING_NDSNDD:
+            field = insn->vvvv;
+            break;
+        case ZYDIS_OPERAND_ENCODING_IS4:
+            field = (unsigned)insn->imm >> 4;
+            break;
+        default:
+            return false;
+        }
+        if (field != (unsigned)ZydisRegisterGetId(o->reg.value) * (general ? 8 : 1))
+            return false;
+    }
+    return true;
+}
+
+static bool compare_vex(const uint8_t *code, unsigned mode, ZydisDecoder *decoder, uint8_t *seen)
+{
+    ZydisDecodedInstruction z;
+    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
+    struct insn insn;
+    enum decode_result result = decode(&insn, code, 15, mode);
+    bool known = ZYAN_SUCCESS(ZydisDecoderDecodeFull(decoder, code, 15, &z, operands));
+    if (known && z.encoding == ZYDIS_INSTRUCTION_ENCODING_VEX && !is_ours(&z))
+        known = false;
+    if (known != (result == DECODE_OK))
+        goto differ;
+    if (!known)
+        return true;
+    if (insn.length == z.length && z.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX)
+        return true; /* LES, LDS */
+    if (insn.length != z.length || !same_name(&insn, z.mnemonic) ||
+        !same_operands(&insn, &z, operands))
+        goto differ;
+    seen[insn.op] = 1;
+    return true;
+differ:
+    printf("mode %u, %s of %u, Zydis %s of %u:", mode, op_table[insn.op].name, insn.length,
+           known ? ZydisMnemonicGetString(z.mnemonic) : "(invalid)", z.length);
+    for (unsigned i = 0; i < 15; i++)
+        printf(" %02x", code[i]);
+    printf("\n");
+    return false;
+}
+
+static void test_vex(void **state)
+{
+    static uint8_t seen[OP_COUNT];
+    ZydisDecoder decoders[DECODE_MODE_COUNT];
+    unsigned failures = 0;
+    ZydisDecoderInit(&decoders[DECODE_16], ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16);
+    ZydisDecoderInit(&decoders[DECODE_32], ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32);
+    ZydisDecoderInit(&decoders[DECODE_64], ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    for (unsigned i = 0; i < 1500000 && failures < 30; i++) {
+        uint8_t code[15];
+        unsigned mode = random64() % DECODE_MODE_COUNT;
+        random_vex(code, mode);
+        failures += !compare_vex(code, mode, &decoders[mode], seen);
+    }
+    assert_int_equal(failures, 0);
+    for (unsigned op = OP_VEX_FIRST; op <= OP_VEX_LAST; op++)
+        if (!seen[op])
+            fail_msg("%s was never met", op_table[op].name);
+    for (unsigned op = OP_VEX_GENERAL_FIRST; op <= OP_VEX_GENERAL_LAST; op++)
+        assert_true(seen[op]);
+}
+
 /* Saved state: save, load, save gives the same bytes. */
 static void test_state(void **state)
 {
@@ -168,7 +309,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows),     cmocka_unit_test(test_truncated),
         cmocka_unit_test(test_too_long), cmocka_unit_test(test_lengths),
-        cmocka_unit_test(test_state),
+        cmocka_unit_test(test_vex),      cmocka_unit_test(test_state),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

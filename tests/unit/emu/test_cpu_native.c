@@ -17,6 +17,7 @@
 #include "emu/core/memory.h"
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/decode.h"
+#include "emu/cpu/models.h"
 #include "emu/cpu/opcodes.h"
 #include "emu/cpu/state.h"
 #include "emu/jit/jit.h"
@@ -51,36 +52,54 @@ struct area {
     uint64_t host_sp; /* 0x88 */
     uint64_t entry;   /* 0x90 */
     uint64_t unused[13];
-    uint8_t fx[512]; /* 0x100 */
+    uint8_t fx[512];       /* 0x100 */
+    uint8_t upper[16][16]; /* 0x300: of YMM registers */
 };
 
+#define UPPER_HALVES(insn) ".irp n,0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15\n\t" insn "\n\t.endr\n\t"
 void native_enter(void);
 void native_exit(void);
 asm(".text\n"
     "native_enter:\n\t"
     "push %rbx\n\tpush %rbp\n\tpush %r12\n\tpush %r13\n\tpush %r14\n\tpush %r15\n\t"
     "mov %rsp, 0x30000088\n\t"
-    "fxrstor64 0x30000100\n\t"
-    "pushq 0x30000080\n\tpopfq\n\t"
-    "mov 0x30000000, %rax\n\tmov 0x30000008, %rcx\n\tmov 0x30000010, %rdx\n\t"
-    "mov 0x30000018, %rbx\n\tmov 0x30000020, %rsp\n\tmov 0x30000028, %rbp\n\t"
-    "mov 0x30000030, %rsi\n\tmov 0x30000038, %rdi\n\tmov 0x30000040, %r8\n\t"
-    "mov 0x30000048, %r9\n\tmov 0x30000050, %r10\n\tmov 0x30000058, %r11\n\t"
-    "mov 0x30000060, %r12\n\tmov 0x30000068, %r13\n\tmov 0x30000070, %r14\n\t"
-    "mov 0x30000078, %r15\n\t"
-    "jmp *0x30000090\n"
-    "native_exit:\n\t"
-    "mov %rax, 0x30000000\n\tmov %rcx, 0x30000008\n\tmov %rdx, 0x30000010\n\t"
-    "mov %rbx, 0x30000018\n\tmov %rsp, 0x30000020\n\tmov %rbp, 0x30000028\n\t"
-    "mov %rsi, 0x30000030\n\tmov %rdi, 0x30000038\n\tmov %r8, 0x30000040\n\t"
-    "mov %r9, 0x30000048\n\tmov %r10, 0x30000050\n\tmov %r11, 0x30000058\n\t"
-    "mov %r12, 0x30000060\n\tmov %r13, 0x30000068\n\tmov %r14, 0x30000070\n\t"
-    "mov %r15, 0x30000078\n\t"
-    "mov 0x30000088, %rsp\n\t"
-    "pushfq\n\tpopq 0x30000080\n\tcld\n\t"
-    "fxsave64 0x30000100\n\tfninit\n\t"
-    "pop %r15\n\tpop %r14\n\tpop %r13\n\tpop %r12\n\tpop %rbp\n\tpop %rbx\n\t"
-    "ret\n");
+    "fxrstor64 0x30000100\n\t" UPPER_HALVES(
+        "vinsertf128 $1, 0x30000300 + 16 * \\n, %ymm\\n, "
+        "%ymm\\n") "pushq 0x30000080\n\tpopfq\n\t"
+                   "mov 0x30000000, %rax\n\tmov 0x30000008, "
+                   "%rcx\n\tmov 0x30000010, %rdx\n\t"
+                   "mov 0x30000018, %rbx\n\tmov 0x30000020, "
+                   "%rsp\n\tmov 0x30000028, %rbp\n\t"
+                   "mov 0x30000030, %rsi\n\tmov 0x30000038, "
+                   "%rdi\n\tmov 0x30000040, %r8\n\t"
+                   "mov 0x30000048, %r9\n\tmov 0x30000050, "
+                   "%r10\n\tmov 0x30000058, %r11\n\t"
+                   "mov 0x30000060, %r12\n\tmov 0x30000068, "
+                   "%r13\n\tmov 0x30000070, %r14\n\t"
+                   "mov 0x30000078, %r15\n\t"
+                   "jmp *0x30000090\n"
+                   "native_exit:\n\t"
+                   "mov %rax, 0x30000000\n\tmov %rcx, "
+                   "0x30000008\n\tmov %rdx, 0x30000010\n\t"
+                   "mov %rbx, 0x30000018\n\tmov %rsp, "
+                   "0x30000020\n\tmov %rbp, 0x30000028\n\t"
+                   "mov %rsi, 0x30000030\n\tmov %rdi, "
+                   "0x30000038\n\tmov %r8, 0x30000040\n\t"
+                   "mov %r9, 0x30000048\n\tmov %r10, "
+                   "0x30000050\n\tmov %r11, 0x30000058\n\t"
+                   "mov %r12, 0x30000060\n\tmov %r13, "
+                   "0x30000068\n\tmov %r14, 0x30000070\n\t"
+                   "mov %r15, 0x30000078\n\t"
+                   "mov 0x30000088, %rsp\n\t"
+                   "pushfq\n\tpopq 0x30000080\n\tcld\n\t"
+                   "fxsave64 "
+                   "0x30000100\n\tfninit\n\t" UPPER_HALVES("vextractf128 $1, %ymm\\n, 0x30000300 + "
+                                                           "16 * \\n") "vzeroupper\n\t"
+                                                                       "pop %r15\n\tpop "
+                                                                       "%r14\n\tpop %r13\n\tpop "
+                                                                       "%r12\n\tpop %rbp\n\tpop "
+                                                                       "%rbx\n\t"
+                                                                       "ret\n");
 
 static struct area *const area = (struct area *)AREA_AT;
 static sigjmp_buf escape;
@@ -96,6 +115,12 @@ static void on_signal(int number, siginfo_t *info, void *context)
         area->gpr[i] = (uint64_t)uc->uc_mcontext.gregs[order[i]];
     area->flags = (uint64_t)uc->uc_mcontext.gregs[REG_EFL];
     memcpy(area->fx, uc->uc_mcontext.fpregs, 512);
+    /* The kernel's frame is an XSAVE area: XSTATE_BV, and the upper halves where it says so. */
+    const uint8_t *frame = (const uint8_t *)uc->uc_mcontext.fpregs;
+    if (frame[512] & 4)
+        memcpy(area->upper, frame + 576, 256);
+    else
+        memset(area->upper, 0, 256);
     native_signal = number;
     siglongjmp(escape, 1);
 }
@@ -232,7 +257,8 @@ static void build_guest(void)
     struct cpu_state *s = cpu_state(cpu);
     s->cr0 = CR0_PE | CR0_PG | CR0_MP | CR0_NE | CR0_ET;
     s->cr3 = PHYS_TABLES;
-    s->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
+    s->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | CR4_OSXSAVE;
+    s->xcr0 = XCR0_X87 | XCR0_AVX;
     s->efer = EFER_LME | EFER_LMA | EFER_SCE;
     s->gdtr = (struct descriptor_table){SYSTEM_AT + GDT_OFFSET, 0xff};
     s->idtr = (struct descriptor_table){SYSTEM_AT + IDT_OFFSET, 0x1ff};
@@ -257,8 +283,10 @@ static int run_engine(const struct area *before, struct area *after)
                                       .selector = 0x2b,
                                       .attributes = SEG_P | SEG_S | SEG_WRITABLE | SEG_DB | SEG_G |
                                                     3 << SEG_DPL_SHIFT};
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < 16; i++) {
         memcpy(s->vec[i].q, before->fx + 160 + 16 * i, 16);
+        memcpy(s->vec[i].q + 2, before->upper[i], 16);
+    }
     memcpy(&s->mxcsr, before->fx + 24, 4);
     memcpy(&s->fpu.control, before->fx, 2);
     memcpy(&s->fpu.status, before->fx + 2, 2);
@@ -286,8 +314,10 @@ static int run_engine(const struct area *before, struct area *after)
     top = s->fpu.status >> 11 & 7;
     for (unsigned i = 0; i < 8; i++)
         memcpy(after->fx + 32 + 16 * i, s->fpu.reg[(top + i) & 7], 10);
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < 16; i++) {
         memcpy(after->fx + 160 + 16 * i, s->vec[i].q, 16);
+        memcpy(after->upper[i], s->vec[i].q + 2, 16);
+    }
     return vector;
 }
 
@@ -353,6 +383,8 @@ static bool wanted(const struct insn *insn, bool x87)
     }
     if (op >= OP_MOVS && op <= OP_SCAS)
         return insn->seg == SEG_NONE;
+    if (op == OP_VMASKMOVDQU || op == OP_VLDMXCSR)
+        return false;
     if (op > OP_EMMS && op < OP_BLOCK_END) {
         /* Approximations differ between processors, not only from ours. */
         return op != OP_MASKMOVDQU && op != OP_MASKMOVQ;
@@ -372,7 +404,12 @@ static unsigned random_bytes(uint8_t *code, bool x87)
             code[n++] = pick(2) ? 0xf2 : 0xf3;
         if (pick(2) == 0)
             code[n++] = 0x40 + pick(16);
-        if (pick(3)) {
+        if (n == 0 && pick(2)) {
+            unsigned w = pick(4) ? 0x80 : 0;
+            code[n++] = 0xc4;
+            code[n++] = (uint8_t)(pick(8) << 5 | (1 + pick(3)));
+            code[n++] = (uint8_t)((pick(2) ? 0x78 : pick(16) << 3) | pick(8) | (w ? 0 : 0x80));
+        } else if (pick(3)) {
             code[n++] = 0x0f;
             if (pick(6) == 0)
                 code[n++] = 0x38;
@@ -433,8 +470,10 @@ static bool prepare(const struct insn *insn, struct area *a)
     a->fx[25] = 0x1f;
     if (pick(8) == 0)
         a->fx[25] |= pick(8) << 5;
-    for (int i = 0; i < 16; i++)
+    for (int i = 0; i < 16; i++) {
         random_vector(a->fx + 160 + 16 * i);
+        random_vector(a->upper[i]);
+    }
     for (int i = 0; i < 8; i++) {
         uint64_t v = random64();
         memcpy(a->fx + 32 + 16 * i, &v, 8);
@@ -457,12 +496,23 @@ static bool prepare(const struct insn *insn, struct area *a)
     }
     if (!insn_has_memory(insn) || insn->op == OP_LEA)
         return true;
+    if (insn->op >= OP_VPGATHERDD && insn->op <= OP_VGATHERQPD) {
+        bool narrow = insn->op == OP_VPGATHERDD || insn->op == OP_VPGATHERDQ ||
+                      insn->op == OP_VGATHERDPS || insn->op == OP_VGATHERDPD;
+        for (unsigned i = 0; i < 32; i += narrow ? 4 : 8) {
+            int64_t index = (int64_t)pick(200) - 100;
+            memcpy((i < 16 ? a->fx + 160 + 16 * insn->rm : a->upper[insn->rm]) + (i & 15), &index,
+                   narrow ? 4 : 8);
+        }
+    }
     if (insn->base / 8 >= GPR_COUNT || insn->base == insn->index || insn->seg != SEG_NONE)
         return false;
     if (insn->addr_size != SIZE_64)
         return false;
     uint64_t offset = 0x400 + pick(0x800);
-    if (pick(2))
+    /* AMD's processors let the SHA extensions have unaligned operands, the manual does not. */
+    bool sha = insn->op >= OP_SHA1NEXTE && insn->op <= OP_SHA1RNDS4;
+    if (sha || pick(2))
         offset &= ~UINT64_C(15);
     if (insn->op >= OP_BT && insn->op <= OP_BTC && insn->shape == SHAPE_M) {
         if (insn->reg == insn->base || insn->reg == insn->index)
@@ -492,6 +542,9 @@ static bool same(const struct area *native, const struct area *engine, const str
         return false;
     *ret_what = "XMM";
     if (memcmp(native->fx + 160, engine->fx + 160, 256))
+        return false;
+    *ret_what = "YMM";
+    if (memcmp(native->upper, engine->upper, 256))
         return false;
     *ret_what = "MXCSR";
     if (memcmp(native->fx + 24, engine->fx + 24, 4))
@@ -525,6 +578,13 @@ static void print_difference(const char *what, const struct insn *insn, const ui
             const uint64_t *b = (const void *)(before->fx + i), *n = (const void *)(native->fx + i),
                            *e = (const void *)(engine->fx + i);
             printf("  fx %d: %016lx%016lx -> %016lx%016lx, engine %016lx%016lx\n", i, b[1], b[0],
+                   n[1], n[0], e[1], e[0]);
+        }
+    for (int i = 0; i < 16; i++)
+        if (memcmp(native->upper[i], engine->upper[i], 16)) {
+            const uint64_t *b = (const void *)before->upper[i], *n = (const void *)native->upper[i],
+                           *e = (const void *)engine->upper[i];
+            printf("  upper %d: %016lx%016lx -> %016lx%016lx, engine %016lx%016lx\n", i, b[1], b[0],
                    n[1], n[0], e[1], e[0]);
         }
     printf("  mxcsr %x -> %x, %x  fcw/fsw/ftw %x -> %x, %x\n", *(uint32_t *)(before->fx + 24),
@@ -609,6 +669,7 @@ static void use_engine(const char *engine)
     cpu_free(cpu);
     cpu = cpu_new(&board, 0, engine, "x86-64-v2", &ops, NULL, NULL);
     assert_non_null(cpu);
+    features_add(&cpu->model->features, "aes pclmulqdq sha avx2 fma f16c vaes vpclmulqdq");
     build_guest();
 }
 
