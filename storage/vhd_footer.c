@@ -99,6 +99,7 @@ void vhd_footer_init(struct vhd_footer *footer, enum vhd_disk_type type, uint64_
         .type = type,
     };
     memcpy(footer->creator_app, CREATOR_APP, 4);
+    memcpy(footer->creator_host, CREATOR_HOST, 4);
     for (size_t i = 0; i < sizeof(footer->unique_id); i += 4)
         store_be32(footer->unique_id + i, g_random_int());
     footer->unique_id[6] = (uint8_t)((footer->unique_id[6] & 0x0f) | 0x40); /* RFC 4122 version 4 */
@@ -115,7 +116,7 @@ void vhd_footer_encode(const struct vhd_footer *footer, uint8_t out[VHD_FOOTER_S
     store_be32(out + AT_TIMESTAMP, footer->timestamp);
     memcpy(out + AT_CREATOR_APP, footer->creator_app, 4);
     store_be32(out + AT_CREATOR_VERSION, footer->creator_version);
-    memcpy(out + AT_CREATOR_HOST, CREATOR_HOST, 4);
+    memcpy(out + AT_CREATOR_HOST, footer->creator_host, 4);
     store_be64(out + AT_ORIGINAL_SIZE, footer->original_size);
     store_be64(out + AT_CURRENT_SIZE, footer->current_size);
     store_be16(out + AT_CYLINDERS, footer->geometry.cylinders);
@@ -213,23 +214,39 @@ bool vhd_footer_decode(struct vhd_footer *footer, const uint8_t in[VHD_FOOTER_SI
         .saved_state = in[AT_SAVED_STATE] != 0,
     };
     memcpy(footer->creator_app, in + AT_CREATOR_APP, 4);
+    memcpy(footer->creator_host, in + AT_CREATOR_HOST, 4);
     memcpy(footer->unique_id, in + AT_UNIQUE_ID, 16);
     decode_pending(footer, in);
     return check_values(footer, path, error);
 }
 
+/* Those that keep the size exactly in the footer, and round only the geometry. */
+static bool creator_means_current_size(const struct vhd_footer *footer)
+{
+    static const char creators[][4] = {
+        {'w', 'i', 'n', ' '},   /* Hyper-V, Windows, and our own */
+        {'q', 'e', 'm', '2'},   /* qemu with force_size */
+        {'d', '2', 'v', ' '},   /* Disk2vhd */
+        {'t', 'a', 'p', '\0'},  /* Xen's blktap */
+        {'C', 'T', 'X', 'S'},   /* XenConverter */
+        {'w', 'a', '\0', '\0'}, /* Azure */
+        {'v', 'b', 'o', 'x'},   /* VirtualBox */
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(creators); i++)
+        if (memcmp(footer->creator_app, creators[i], 4) == 0)
+            return true;
+    return false;
+}
+
 uint64_t vhd_footer_virtual_size(const struct vhd_footer *footer)
 {
-    static const char geometry_creators[][5] = {"vpc ", "vs  ", "qemu"};
     uint64_t sectors = (uint64_t)footer->geometry.cylinders * footer->geometry.heads *
                        footer->geometry.sectors_per_track;
 
-    if (sectors == 0 || sectors >= MAX_CHS_SECTORS)
+    if (sectors == 0 || sectors >= MAX_CHS_SECTORS || creator_means_current_size(footer))
         return footer->current_size;
-    for (size_t i = 0; i < G_N_ELEMENTS(geometry_creators); i++)
-        if (memcmp(footer->creator_app, geometry_creators[i], 4) == 0)
-            return sectors * BLOCK_SECTOR_SIZE;
-    return footer->current_size;
+    return sectors * BLOCK_SECTOR_SIZE;
 }
 
 void vhd_footer_info(const struct vhd_footer *footer, struct block_info *info)

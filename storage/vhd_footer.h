@@ -40,7 +40,7 @@ struct vhd_geometry {
 struct vhd_footer {
     uint64_t data_offset; /* of the dynamic header; VHD_NO_DATA when fixed */
     uint32_t timestamp;   /* seconds since 2000-01-01 00:00 UTC */
-    char creator_app[4];
+    char creator_app[4], creator_host[4];
     uint32_t creator_version;
     uint64_t original_size, current_size; /* bytes */
     struct vhd_geometry geometry;
@@ -63,8 +63,10 @@ bool vhd_footer_decode(struct vhd_footer *footer, const uint8_t in[VHD_FOOTER_SI
                        const char *path, GError **error);
 bool vhd_footer_is_cookie(const uint8_t *bytes); /* at least 8 bytes */
 
-/* The bytes the guest sees. Virtual PC, Virtual Server and qemu's older form mean the geometry's
- * size; every other creator, and any disk beyond the geometry's reach, means current_size. */
+/* The bytes the guest sees: by creator, as qemu has it (block/vpc.c). Virtual PC, Virtual Server
+ * and qemu's older form round the size to the geometry's and mean that; so does everybody unknown.
+ * The later creators mean current_size, as all do of a disk beyond the geometry's reach. VirtualBox
+ * is one of these too, by its own reading: there qemu follows the geometry. */
 uint64_t vhd_footer_virtual_size(const struct vhd_footer *footer);
 
 /* The sum of all bytes but the checksum's own four, complemented: for footer and dynamic header. */
