@@ -189,5 +189,6 @@ struct block_info {
     /* A differencing disk's parent has changed its file's time since the child was made: it may
      * have been written, or only copied. */
     bool parent_touched;
+    bool parent_renamed; /* it has another name than the child knows */
 };
 bool block_get_info(struct block_device *device, struct block_info *ret_info, GError **error);

@@ -174,8 +174,10 @@ static bool differencing_write(struct block_device *device, uint64_t offset, con
 static void differencing_get_info(struct block_device *device, struct block_info *info)
 {
     vhd_sparse_get_info(device, info);
-    if (device->parent)
-        info->parent_touched = vhd_parent_touched(&vhd_sparse(device)->header, device->parent);
+    if (!device->parent)
+        return;
+    info->parent_touched = vhd_parent_touched(&vhd_sparse(device)->header, device->parent);
+    info->parent_renamed = vhd_parent_renamed(&vhd_sparse(device)->header, device->parent);
 }
 
 const struct block_driver block_driver_vhd_differencing = {
@@ -195,6 +197,7 @@ const struct block_driver block_driver_vhd_differencing = {
     .next_extent = differencing_next_extent,
     .get_info = differencing_get_info,
     .release = vhd_sparse_release,
+    .resize = vhd_sparse_resize,
     .compact = vhd_sparse_compact,
     .set_parent = differencing_set_parent,
     .check = vhd_check,

@@ -20,12 +20,8 @@
 #define VHD_LOCATORS           8
 #define VHD_NAME_BYTES         512 /* the parent's name in UTF-16BE, zero-terminated when shorter */
 
-/* Platform codes of parent locators. */
-#define VHD_LOCATOR_RELATIVE 0x57327275u /* "W2ru": UTF-16LE path from the child's folder */
-#define VHD_LOCATOR_ABSOLUTE 0x57326b75u /* "W2ku": UTF-16LE absolute path */
-
 struct vhd_locator {
-    uint32_t code;   /* 0: the entry is unused */
+    uint32_t code;   /* storage/vhd_locator.h; 0: the entry is unused */
     uint32_t space;  /* bytes set aside; some writers count sectors here */
     uint32_t length; /* bytes of the path */
     uint64_t offset; /* bytes, in the file */

@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "storage/vhd_locator.h"
+
 #define MAX_LOCATOR_BYTES (64u << 10)
 #define VHD_EPOCH         INT64_C(946684800) /* 2000-01-01 in Unix time */
 
@@ -32,23 +34,37 @@ char *vhd_relative_path(const char *folder, const char *file)
 }
 
 /* Pads the paths to sectors, as the specification has it. */
-static bool add_locator(struct vhd_locator *locator, uint32_t code, uint64_t base,
-                        GByteArray *paths, const char *path, GError **error)
+static void add_locator(struct vhd_locator *locator, enum vhd_locator_form form, uint64_t base,
+                        GByteArray *paths, const char *text, gsize length)
 {
     static const uint8_t zero[BLOCK_SECTOR_SIZE];
-    g_autofree char *text = NULL;
-    gsize length;
 
-    text = g_convert(path, -1, "UTF-16LE", "UTF-8", NULL, &length, error);
-    if (!text)
-        return false;
-    *locator =
-        (struct vhd_locator){.code = code, .length = (uint32_t)length, .offset = base + paths->len};
+    *locator = (struct vhd_locator){
+        .code = vhd_locator_code(form), .length = (uint32_t)length, .offset = base + paths->len};
     g_byte_array_append(paths, (const uint8_t *)text, (guint)length);
     if (length % BLOCK_SECTOR_SIZE)
         g_byte_array_append(paths, zero, (guint)(BLOCK_SECTOR_SIZE - length % BLOCK_SECTOR_SIZE));
     locator->space = (uint32_t)(base + paths->len - locator->offset);
-    return true;
+}
+
+/* One of each form that can say it: what reads the disk may know only one of them. */
+static bool add_locators(struct vhd_header *header, uint64_t base, GByteArray *paths,
+                         const char *relative, const char *absolute, GError **error)
+{
+    struct vhd_locator *next = header->locators;
+
+    for (int form = 0; form < VHD_LOCATOR_FORM_COUNT; form++) {
+        gsize length = 0;
+        g_autofree char *text = vhd_locator_encode(form, relative, absolute, &length);
+
+        if (text && length <= MAX_LOCATOR_BYTES)
+            add_locator(next++, form, base, paths, text, length);
+    }
+    if (header->locators[0].code == vhd_locator_code(VHD_LOCATOR_W2RU))
+        return true;
+    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                "its path \"%s\" is no UTF-8, or longer than 64 KiB", absolute);
+    return false;
 }
 
 static bool set_name(struct vhd_header *header, const char *path, GError **error)
@@ -106,7 +122,6 @@ GByteArray *vhd_parent_describe(struct vhd_header *header, uint64_t base, const 
     g_autofree char *child_folder = g_path_get_dirname(child_path);
     char *folder = realpath(child_folder, NULL), *file = realpath(block_path(parent), NULL);
     g_autofree char *relative = folder && file ? vhd_relative_path(folder, file) : NULL;
-    g_autofree char *absolute = file ? g_strdelimit(g_strdup(file), "/", '\\') : NULL;
     GByteArray *paths = g_byte_array_new();
     bool ok = false;
 
@@ -118,10 +133,8 @@ GByteArray *vhd_parent_describe(struct vhd_header *header, uint64_t base, const 
                     "%s cannot be a parent: a VHD takes a backslash in its path for a slash",
                     block_path(parent));
     else
-        ok =
-            set_identity(header, parent, error) && set_name(header, file, error) &&
-            add_locator(&header->locators[0], VHD_LOCATOR_RELATIVE, base, paths, relative, error) &&
-            add_locator(&header->locators[1], VHD_LOCATOR_ABSOLUTE, base, paths, absolute, error);
+        ok = set_identity(header, parent, error) && set_name(header, file, error) &&
+             add_locators(header, base, paths, relative, file, error);
     free(folder);
     free(file);
     if (ok)
@@ -134,19 +147,19 @@ GByteArray *vhd_parent_describe(struct vhd_header *header, uint64_t base, const 
 /* ---- finding ----------------------------------------------------------------------------------
  */
 
-/* Text of a locator with slashes; NULL when it cannot be read or is no UTF-16. */
+/* The path of a locator; NULL when it cannot be read. */
 static char *read_locator(struct host_file *file, const struct vhd_locator *locator)
 {
-    g_autofree char *raw = NULL;
-    char *text;
+    enum vhd_locator_form form;
+    g_autofree uint8_t *raw = NULL;
 
-    if (locator->length < 2 || locator->length > MAX_LOCATOR_BYTES)
+    if (!vhd_locator_form_of(locator->code, &form) || locator->length == 0 ||
+        locator->length > MAX_LOCATOR_BYTES)
         return NULL;
     raw = g_malloc(locator->length);
     if (!host_file_read(file, locator->offset, raw, locator->length, NULL))
         return NULL;
-    text = g_convert(raw, locator->length / 2 * 2, "UTF-8", "UTF-16LE", NULL, NULL, NULL);
-    return text ? g_strdelimit(text, "\\", '/') : NULL;
+    return vhd_locator_decode(form, raw, locator->length);
 }
 
 /* The last part of the parent's name, which some writers give with its folders. */
@@ -165,8 +178,9 @@ static char *read_name(const struct vhd_header *header)
     return g_path_get_basename(g_strdelimit(text, "\\", '/'));
 }
 
+/* The paths of the locators of one form that are, or are not, absolute. */
 static void add_candidates(GPtrArray *all, struct block_device *child,
-                           const struct vhd_header *header, uint32_t code)
+                           const struct vhd_header *header, uint32_t code, bool absolute)
 {
     g_autofree char *folder = g_path_get_dirname(block_path(child));
 
@@ -176,9 +190,9 @@ static void add_candidates(GPtrArray *all, struct block_device *child,
         if (header->locators[i].code != code)
             continue;
         text = read_locator(child->file, &header->locators[i]);
-        if (!text || g_path_is_absolute(text) != (code == VHD_LOCATOR_ABSOLUTE))
+        if (!text || g_path_is_absolute(text) != absolute)
             continue;
-        if (code == VHD_LOCATOR_ABSOLUTE)
+        if (absolute)
             g_ptr_array_add(all, g_steal_pointer(&text));
         else
             g_ptr_array_add(all, g_build_filename(
@@ -186,17 +200,28 @@ static void add_candidates(GPtrArray *all, struct block_device *child,
     }
 }
 
+/* A chain that is moved as a whole is found by the relative ones, so these come first. */
 static GPtrArray *candidates(struct block_device *child, const struct vhd_header *header)
 {
     g_autofree char *folder = g_path_get_dirname(block_path(child));
     GPtrArray *all = g_ptr_array_new_with_free_func(g_free);
     g_autofree char *name = read_name(header);
 
-    add_candidates(all, child, header, VHD_LOCATOR_RELATIVE);
-    add_candidates(all, child, header, VHD_LOCATOR_ABSOLUTE);
+    for (int absolute = 0; absolute < 2; absolute++)
+        for (int form = 0; form < VHD_LOCATOR_FORM_COUNT; form++)
+            add_candidates(all, child, header, vhd_locator_code(form), absolute);
     if (name)
         g_ptr_array_add(all, g_build_filename(folder, name, NULL));
     return all;
+}
+
+bool vhd_parent_renamed(const struct vhd_header *header, struct block_device *parent)
+{
+    g_autofree char *known = read_name(header), *name = g_path_get_basename(block_path(parent));
+    g_autofree char *a = known ? g_utf8_casefold(known, -1) : NULL; /* as Windows compares them */
+    g_autofree char *valid = g_utf8_make_valid(name, -1), *b = g_utf8_casefold(valid, -1);
+
+    return a && strcmp(a, b) != 0;
 }
 
 static char *id_text(const uint8_t id[16])

@@ -1,9 +1,10 @@
 /*
  * How a differencing VHD names its parent, and how the parent is found again.
  *
- * The parent is looked for by the relative locator, from the child's folder; then by the absolute
- * one; then by its plain name in the child's folder. The first file that is there must be it: have
- * the unique id the child was made with.
+ * The parent is looked for by the relative locators, from the child's folder; then by the absolute
+ * ones; then by its plain name in the child's folder. The first file that is there must be it: have
+ * the unique id the child was made with. Another name or time of that file is only told of
+ * (block_info), as Virtual Server did: a copy has another time, too.
  */
 #pragma once
 
@@ -21,6 +22,9 @@ char *vhd_relative_path(const char *folder, const char *file);
 
 /* The parent's file has another time than the child was told. */
 bool vhd_parent_touched(const struct vhd_header *header, struct block_device *parent);
+
+/* The parent's file has another name than the child was told. */
+bool vhd_parent_renamed(const struct vhd_header *header, struct block_device *parent);
 
 /* Opens the parent of `child`, whose header is given. */
 struct block_device *vhd_parent_open(struct block_device *child, const struct vhd_header *header,

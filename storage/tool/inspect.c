@@ -43,6 +43,9 @@ static void print_facts(struct block_device *device, const struct block_info *in
         info->cylinders, info->heads, info->sectors_per_track);
     print_id(info->unique_id);
     printf("\"");
+    if (block_parent(device))
+        printf(", \"parentTouched\": %s, \"parentRenamed\": %s",
+               info->parent_touched ? "true" : "false", info->parent_renamed ? "true" : "false");
 }
 
 /* "parents" has their files, "chain" all of what is known of each. */
@@ -73,6 +76,16 @@ static bool print_info_json(struct block_device *device, const struct block_info
     return true;
 }
 
+static void print_warnings(struct block_device *device, const struct block_info *info)
+{
+    if (info->parent_renamed)
+        printf("warning      %s knows its parent by another name\n", block_path(device));
+    if (info->parent_touched)
+        printf("warning      %s was changed, or copied, since its child was made: if it was "
+               "changed, what the child shows is void\n",
+               block_path(block_parent(device)));
+}
+
 static void print_info(struct block_device *device, const struct block_info *info)
 {
     g_autofree char *size = size_format(info->virtual_size);
@@ -99,6 +112,7 @@ static void print_info(struct block_device *device, const struct block_info *inf
     printf("id           ");
     print_id(info->unique_id);
     printf("\n");
+    print_warnings(device, info);
     while ((device = block_parent(device)))
         printf("parent       %s (%s)\n", block_path(device),
                block_format_name(block_device_format(device)));
