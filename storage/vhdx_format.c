@@ -445,23 +445,26 @@ static bool check_values(const struct vhdx_metadata *m, struct host_file *file, 
 }
 
 bool vhdx_metadata_load(const struct vhdx_view *view, const struct vhdx_regions *regions,
-                        struct vhdx_metadata *metadata, GError **error)
+                        struct vhdx_metadata *ret_metadata, GError **error)
 {
     const unsigned needed = ((1u << ITEM_COUNT) - 1) & ~(1u << ITEM_LOCATOR);
     g_autofree uint8_t *raw = g_malloc(TABLE_BYTES);
+    struct vhdx_metadata metadata = {0};
     unsigned found = 0;
 
-    *metadata = (struct vhdx_metadata){0};
     if (!vhdx_view_read(view, regions->metadata.offset, raw, TABLE_BYTES, error))
         return false;
     if (memcmp(raw, "metadata", 8) != 0 || load_le16(raw + 10) > MAX_TABLE_ENTRIES)
         return vhdx_damaged(view->file, error, "it has no metadata table");
     for (uint32_t i = 0; i < load_le16(raw + 10); i++)
-        if (!take_item(view, regions, raw + (i + 1) * ENTRY_BYTES, metadata, &found, error))
+        if (!take_item(view, regions, raw + (i + 1) * ENTRY_BYTES, &metadata, &found, error))
             return false;
     if ((found & needed) != needed)
         return vhdx_damaged(view->file, error, "its metadata lacks an item");
-    return check_values(metadata, view->file, error);
+    if (!check_values(&metadata, view->file, error))
+        return false;
+    *ret_metadata = metadata; /* only now: what is in use already stays good when this fails */
+    return true;
 }
 
 static void append_item(GByteArray *out, enum item item, const void *bytes, uint32_t length)

@@ -100,7 +100,7 @@ struct vhdx_metadata {
     struct vhdx_range locator; /* the parent locator's place in the file; length 0: none */
 };
 bool vhdx_metadata_load(const struct vhdx_view *view, const struct vhdx_regions *regions,
-                        struct vhdx_metadata *metadata, GError **error);
+                        struct vhdx_metadata *ret_metadata, GError **error);
 /* The whole region's used beginning, for a new file; `locator` may be NULL. */
 GByteArray *vhdx_metadata_encode(const struct vhdx_metadata *metadata, const GByteArray *locator);
 
