@@ -127,7 +127,7 @@ $(BUILD)/tests/guest/%.bin: tests/guest/%.asm
 	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -f bin -o $@ $<
 $(BUILD)/tests/unit/emu/test_cpu_guest: | $(addprefix $(BUILD)/tests/guest/,cpu_system.bin cpu_legacy.bin cpu_smp.bin)
 # The recording back end that these stand upon.
-$(addprefix $(BUILD)/tests/unit/storage/,test_power test_faults test_power_vhdx): $(addprefix $(BUILD)/obj/tests/unit/storage/,power.o model.o)
+$(addprefix $(BUILD)/tests/unit/storage/,test_power test_faults test_power_vhdx test_faults_vhdx): $(addprefix $(BUILD)/obj/tests/unit/storage/,power.o model.o)
 .SECONDEXPANSION:
 $(TEST_BIN): $(BUILD)/tests/unit/%: $(BUILD)/obj/tests/unit/%.o $$(TEST_LIBS_$$(call unit_folder,$$@))
 	@mkdir -p $(@D)

@@ -151,6 +151,25 @@ bool block_used_end(struct block_device *device, uint64_t *ret_end, GError **err
     return ok;
 }
 
+/* Of a disk smaller than its parent the parent's further content would show when it grows. */
+static bool check_against_parent(struct block_device *device, uint64_t size, GError **error)
+{
+    const char *why = NULL;
+
+    if (!device->driver->needs_parent)
+        return true;
+    if (!device->parent)
+        why = "it is a differencing disk, open without its parent";
+    else if (size < device->parent->size)
+        why = "it would be smaller than its parent, which merge could not mend";
+    else if (device->size < device->parent->size)
+        why = "its parent is larger, and would show through what it gains";
+    if (why)
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT, "cannot resize %s: %s",
+                    block_path(device), why);
+    return !why;
+}
+
 static bool check_size(struct block_device *device, uint64_t size, GError **error)
 {
     uint64_t used;
@@ -168,6 +187,8 @@ static bool check_size(struct block_device *device, uint64_t size, GError **erro
                     device->driver->name);
         return false;
     }
+    if (!check_against_parent(device, size, error))
+        return false;
     if (size >= device->size)
         return true;
     if (!block_used_end(device, &used, error))

@@ -26,7 +26,8 @@ bool block_compact_to(struct block_device *device, const char *path, uint64_t *r
                       block_progress_fn progress, void *opaque, GError **error);
 
 /* Another size, a multiple of 512. A disk that shrinks must hold nothing but zeroes beyond the new
- * end; else it is BLOCK_ERROR_ARGUMENT, which says where the last data is. */
+ * end; else it is BLOCK_ERROR_ARGUMENT, which says where the last data is. A differencing disk
+ * stays at least as large as its parent; a parent that has children must not be resized. */
 bool block_resize(struct block_device *device, uint64_t size, GError **error);
 /* Where the disk's last byte that is not zero ends: the smallest size it can have (rounded up to
  * 512). */

@@ -9,7 +9,8 @@
 
 #include "storage/vhd_sparse.h"
 
-#define MOVES_PER_FLUSH 64u /* blocks copied before the BAT is told of them */
+#define MOVES_PER_FLUSH   64u /* blocks copied before the BAT is told of them */
+#define MAX_LOCATOR_BYTES (64u << 10)
 
 /* ---- footers and header ---------------------------------------------------------------------- */
 
@@ -339,6 +340,46 @@ static void extend_memory(struct vhd_sparse *vhd, uint32_t count)
     vhd->block_count = count;
 }
 
+/* True when some name of the parent stands where the table will be. */
+static bool locators_in_way(const struct vhd_sparse *vhd, uint64_t end)
+{
+    for (int i = 0; vhd->footer.type == VHD_TYPE_DIFFERENCING && i < VHD_LOCATORS; i++) {
+        const struct vhd_locator *locator = &vhd->header.locators[i];
+
+        if (locator->code != 0 && locator->length > 0 && locator->offset < end &&
+            locator->offset + locator->length > vhd->header.bat_offset)
+            return true;
+    }
+    return false;
+}
+
+/* All names of the parent, as they are, go behind the last block. */
+static bool move_locators(struct vhd_sparse *vhd, GError **error)
+{
+    static const uint8_t zero[BLOCK_SECTOR_SIZE];
+    uint64_t base = vhd->space.end + VHD_HEADER_SIZE;
+    struct vhd_header header = vhd->header;
+    g_autoptr(GByteArray) paths = g_byte_array_new();
+
+    for (int i = 0; i < VHD_LOCATORS; i++) {
+        struct vhd_locator *locator = &header.locators[i];
+        guint at = paths->len, padding = -locator->length % BLOCK_SECTOR_SIZE;
+
+        if (locator->code == 0 || locator->length == 0 || locator->length > MAX_LOCATOR_BYTES) {
+            *locator = (struct vhd_locator){0}; /* nobody could have read it */
+            continue;
+        }
+        g_byte_array_set_size(paths, at + locator->length);
+        if (!host_file_read(vhd->device.file, locator->offset, paths->data + at, locator->length,
+                            error))
+            return false;
+        g_byte_array_append(paths, zero, padding);
+        locator->offset = base + at;
+        locator->space = locator->length + padding;
+    }
+    return vhd_sparse_replace_header(vhd, &header, paths, error);
+}
+
 static bool grow(struct vhd_sparse *vhd, uint64_t size, GError **error)
 {
     uint32_t count = (uint32_t)((size + vhd->block_size - 1) / vhd->block_size);
@@ -347,6 +388,11 @@ static bool grow(struct vhd_sparse *vhd, uint64_t size, GError **error)
 
     header.bat_entries = MAX(header.bat_entries, count);
     end = vhd_header_bat_end(&header);
+    if (end > vhd_header_bat_end(&vhd->header) && locators_in_way(vhd, end)) {
+        if (!move_locators(vhd, error))
+            return false;
+        memcpy(header.locators, vhd->header.locators, sizeof(header.locators));
+    }
     if (vhd->footer.data_offset > header.bat_offset && vhd->footer.data_offset < end) {
         g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_UNSUPPORTED,
                     "cannot grow %s in place: its header stands behind its table; convert it",

@@ -643,6 +643,7 @@ const struct block_driver block_driver_vhdx_differencing = {
     .open = differencing_open,
     .needs_parent = true,
     .compact = vhdx_compact,
+    .resize = vhdx_resize,
     .set_parent = vhdx_set_parent,
     VHDX_OPERATIONS,
 };

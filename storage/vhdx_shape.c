@@ -182,13 +182,14 @@ static bool write_size(struct vhdx *vhdx, uint64_t size, GError **error)
     return vhdx_commit_pages(vhdx, &change, 1, error);
 }
 
-/* What lies behind the disk's end in its last block must be zeroes when the disk grows over it. */
+/* What lies behind the disk's end in its last block must be zeroes when the disk grows over it:
+ * those of its sectors that are here; a parent is no longer than the disk. */
 static bool clear_tail(struct vhdx *vhdx, uint64_t size, GError **error)
 {
     uint32_t within = (uint32_t)(size % vhdx->metadata.block_size);
     uint64_t entry = within ? vhdx_entry(vhdx, (uint32_t)(size / vhdx->metadata.block_size)) : 0;
 
-    return vhdx_entry_state(entry) != VHDX_FULLY_PRESENT ||
+    return vhdx_entry_state(entry) < VHDX_FULLY_PRESENT ||
            host_file_zero(vhdx->device.file, vhdx_entry_offset(entry) + within,
                           vhdx->metadata.block_size - within, error);
 }
@@ -222,6 +223,22 @@ static bool grow(struct vhdx *vhdx, uint64_t size, GError **error)
            vhdx_flush(&vhdx->device, error) && write_size(vhdx, size, error);
 }
 
+/* Bitmaps of chunks that have no block any more. */
+static void forget_bitmaps(struct vhdx *vhdx, uint32_t blocks_left)
+{
+    uint32_t chunks = (vhdx->block_count + vhdx->ratio - 1) / vhdx->ratio;
+
+    for (uint32_t i = (blocks_left + vhdx->ratio - 1) / vhdx->ratio; i < chunks; i++) {
+        if (!vhdx->metadata.has_parent ||
+            vhdx_entry_state(vhdx->bat[vhdx_bitmap_index(vhdx, i)]) != VHDX_FULLY_PRESENT)
+            continue;
+        vhdx_set_entry(vhdx, vhdx_bitmap_index(vhdx, i), VHDX_NOT_PRESENT);
+        block_tables_lock(&vhdx->device);
+        g_hash_table_remove(vhdx->bitmaps, GUINT_TO_POINTER(i));
+        block_tables_unlock(&vhdx->device);
+    }
+}
+
 /* The size first: blocks behind it belong to nobody then, and are given up after. */
 static bool shrink(struct vhdx *vhdx, uint64_t size, GError **error)
 {
@@ -232,6 +249,7 @@ static bool shrink(struct vhdx *vhdx, uint64_t size, GError **error)
     for (uint32_t i = left; i < vhdx->block_count; i++)
         if (vhdx_has(vhdx, i))
             vhdx_free_block(vhdx, i, VHDX_NOT_PRESENT);
+    forget_bitmaps(vhdx, left);
     if (!clear_tail(vhdx, size, error) || !vhdx_flush(&vhdx->device, error))
         return false;
     set_counts(vhdx, size);

@@ -194,6 +194,11 @@ void model_may_have_size(struct model *model, uint64_t size)
     do_step(model, (struct model_step){.kind = STEP_SIZE, .size = size});
 }
 
+void model_settle_size(struct model *model)
+{
+    model->size = model->other_size;
+}
+
 void model_settle(struct model *model)
 {
     do_step(model, (struct model_step){.kind = STEP_FLUSHED});

@@ -30,6 +30,8 @@ bool model_discard(struct model *model, struct block_device *device, uint64_t se
 bool model_flush(struct model *model, struct block_device *device, GError **error);
 /* The disk may have this size too from now on; beyond the old one there are zeroes. */
 void model_may_have_size(struct model *model, uint64_t size);
+/* The last of these is the size; not while a log is recorded. */
+void model_settle_size(struct model *model);
 /* Everything is as it was last written: no flush needed. */
 void model_settle(struct model *model);
 /* NULL when the device holds what it may; else what is wrong, to be freed. */
