@@ -3,19 +3,21 @@
 #
 #   tests/guest/initrd.sh OUT SCRIPT MODULE...      (BUILD names the build folder)
 #
+# KERNEL and BUSYBOX name another kernel's unpacked package and another architecture's busybox.
+#
 # The modules are loaded in the order given, each after what it depends on. SCRIPT runs with /proc,
 # /sys and /dev mounted and all of busybox's applets in /bin; the machine powers off at its end.
 set -euo pipefail
 out=$1 script=$2
 shift 2
-kernel=$BUILD/guest/kernel
+kernel=${KERNEL:-$BUILD/guest/kernel}
 version=$(basename "$kernel"/lib/modules/*)
 dep=$kernel/lib/modules/$version/modules.dep
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 
 mkdir -p "$tree"/{bin,dev,proc,sys,tmp,mnt,modules,etc/udhcpc}
-cp /bin/busybox "$tree/bin/"
+cp "${BUSYBOX:-/bin/busybox}" "$tree/bin/busybox"
 n=100
 for name in "$@"; do
     path=$(sed -n "s|^\([^:]*/${name//_/[-_]}\.ko\):.*|\1|p" "$dep")

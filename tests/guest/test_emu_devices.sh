@@ -38,7 +38,8 @@ while data := connection.recv(65536): sys.stdout.buffer.write(data)' >"$tmp/uplo
     pids+=($!)
 fi
 truncate -s 24M "$tmp/virtio.img" "$tmp/ide.img"
-tests/guest/initrd.sh "$tmp/initrd.gz" tests/guest/devices-guest.sh virtio_pci virtio_net virtio_blk \
+cat tests/guest/cards-guest.sh tests/guest/devices-guest.sh >"$tmp/script"
+tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" virtio_pci virtio_net virtio_blk \
     virtio-rng virtio_balloon e1000 tulip ata_piix sd_mod ext4 crc32c_generic || exit 1
 
 log=$tmp/log
