@@ -22,6 +22,7 @@
 #define EXIT_FAILED       1
 #define EXIT_USAGE        2
 #define EXIT_TRIPLE_FAULT 3
+#define EXIT_DIVERGED     4
 
 #define DESCRIPTION                                                                                \
     "Sizes have a unit: K, M, G or T. A disk is "                                                  \
@@ -36,7 +37,7 @@
     "--exit-file gets one line: poweroff, or failed: and why; none if the process was killed.\n\n" \
     "SIGTERM presses the power button; a second one cuts the power.\n\n"                           \
     "Exit status: 0 powered off, or reset with --no-reboot; 1 failure; 2 wrong command line;\n"    \
-    "3 triple fault with --no-reboot.\n\n"                                                         \
+    "3 triple fault with --no-reboot; 4 --engine lockstep found a difference.\n\n"                 \
     "drover-emu ctl --help tells about the control socket of a running machine.\n"
 
 struct options {
@@ -66,8 +67,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
     const GOptionEntry entries[] = {
         {"memory", 'm', 0, G_OPTION_ARG_STRING, &o->memory, "guest memory (512M)", "SIZE"},
         {"cpus", 'c', 0, G_OPTION_ARG_STRING, &o->cpus, "virtual CPUs (1)", "N"},
-        {"engine", 0, 0, G_OPTION_ARG_STRING, &o->engine, "what executes: jit, interp (jit)",
-         "NAME"},
+        {"engine", 0, 0, G_OPTION_ARG_STRING, &o->engine,
+         "what executes: jit, interp, lockstep (jit)", "NAME"},
         {"code-cache", 0, 0, G_OPTION_ARG_STRING, &o->code_cache,
          "memory for translated code (20M a CPU)", "SIZE"},
         {"jit-stats", 0, 0, G_OPTION_ARG_NONE, &o->jit_stats,
@@ -294,6 +295,8 @@ static int status_of(const struct machine *machine, enum machine_end end)
 {
     if (end == MACHINE_END_DEBUG_EXIT)
         return machine_exit_status(machine);
+    if (end == MACHINE_END_DIVERGED)
+        return EXIT_DIVERGED;
     return end == MACHINE_END_TRIPLE_FAULT ? EXIT_TRIPLE_FAULT : 0;
 }
 

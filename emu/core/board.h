@@ -20,6 +20,7 @@
 
 #include <glib.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -33,6 +34,7 @@ struct board {
     struct guest_clock *clock;
     unsigned cpus;        /* cores of the one package, for CPUID; 0 counts as 1 */
     pthread_mutex_t lock; /* recursive: a device's DMA may reach another device's MMIO */
+    unsigned waiting;     /* threads that wait for it */
 
     /* Requests a device makes of the whole machine. Called with the lock held, from any thread;
      * they only note the request, the machine acts on it later. */
@@ -55,12 +57,23 @@ void board_finish(struct board *board);
 
 static inline void board_lock(struct board *board)
 {
+    if (pthread_mutex_trylock(&board->lock) == 0)
+        return;
+    __atomic_fetch_add(&board->waiting, 1, __ATOMIC_RELAXED);
     pthread_mutex_lock(&board->lock);
+    __atomic_fetch_sub(&board->waiting, 1, __ATOMIC_RELAXED);
 }
 
 static inline void board_unlock(struct board *board)
 {
     pthread_mutex_unlock(&board->lock);
+}
+
+/* For who holds the lock most of the time: lets those have it who wait for it now. Not held. */
+static inline void board_give_way(struct board *board)
+{
+    while (__atomic_load_n(&board->waiting, __ATOMIC_RELAXED))
+        sched_yield();
 }
 
 /* A device's request of the machine. */

@@ -95,6 +95,8 @@ bool memory_is_code(const struct memory_map *map, uint64_t address);
 void memory_code_written(struct memory_map *map, uint64_t address);
 /* The same by the page's mark, one that memory_find_page() gave for a page of RAM. */
 void memory_code_written_at(struct memory_map *map, const uint8_t *code_mark);
+/* The same by host addresses, after these bytes were written; nothing where they are not RAM's. */
+void memory_host_written(struct memory_map *map, const uint8_t *host, size_t length);
 
 /* Tells of every marked page that is written, by the number of the page in RAM, after its word has
  * changed and before what comes after the write. Called from any thread. Added and removed only

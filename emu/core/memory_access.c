@@ -148,8 +148,7 @@ void memory_code_written(struct memory_map *map, uint64_t address)
         page_written(map, page);
 }
 
-/* After bytes at `host` were written. */
-static void note_written(struct memory_map *map, const uint8_t *host, size_t length)
+void memory_host_written(struct memory_map *map, const uint8_t *host, size_t length)
 {
     uint64_t first, last;
     if (!memory_ram_page(map, host, &first))
@@ -266,7 +265,7 @@ void memory_write(struct memory_map *map, uint64_t address, const void *buffer, 
         if (span.write.host) {
             uint8_t *host = span.write.host + (address - span.start);
             host_write(host, bytes, piece);
-            note_written(map, host, piece);
+            memory_host_written(map, host, piece);
         } else if (span.write.region) {
             mmio_write(span.write.region, address, bytes, piece);
         }
@@ -310,7 +309,7 @@ bool memory_dma_write(struct memory_map *map, uint64_t address, const void *buff
         if (span.write.host) {
             uint8_t *host = span.write.host + (address - span.start);
             host_write(host, bytes, piece);
-            note_written(map, host, piece);
+            memory_host_written(map, host, piece);
         } else {
             ok = false;
         }
@@ -326,7 +325,7 @@ static void discard_run(struct memory_map *map, uint8_t *host, uint64_t length)
     off_t offset = host - map->ram;
     /* Where the host's kernel cannot do it, the memory stays taken; nothing else is lost. */
     if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset, (off_t)length) == 0)
-        note_written(map, host, length);
+        memory_host_written(map, host, length);
 }
 
 void memory_discard(struct memory_map *map, uint64_t address, uint64_t length)

@@ -7,7 +7,7 @@
 #include "emu/cpu/models.h"
 #include "emu/cpu/system.h"
 
-static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp};
+static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_lockstep};
 
 const struct engine_ops *engine_find(const char *name)
 {
@@ -19,7 +19,7 @@ const struct engine_ops *engine_find(const char *name)
 
 const char *const *cpu_engines(void)
 {
-    static const char *const names[] = {"jit", "interp", NULL};
+    static const char *const names[] = {"jit", "interp", "lockstep", NULL};
     return names;
 }
 

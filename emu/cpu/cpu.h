@@ -38,6 +38,7 @@ enum cpu_exit {
     CPU_EXIT_KICKED,       /* cpu_kick() */
     CPU_EXIT_HALTED,       /* HLT, or waiting for SIPI; nothing is pending */
     CPU_EXIT_TRIPLE_FAULT, /* the CPU is in shutdown; cpu_shutdown_reason() tells in one line */
+    CPU_EXIT_DIVERGED,     /* lockstep's two engines disagree; likewise, and details on stderr */
     CPU_EXIT_COUNT,
 };
 

@@ -33,8 +33,9 @@ struct engine_ops {
     void (*layout_changed)(struct cpu *cpu);
 };
 
-extern const struct engine_ops engine_interp; /* emu/cpu/interp.c */
-extern const struct engine_ops engine_jit;    /* emu/jit/run.c */
+extern const struct engine_ops engine_interp;   /* emu/cpu/interp.c */
+extern const struct engine_ops engine_jit;      /* emu/jit/run.c */
+extern const struct engine_ops engine_lockstep; /* emu/jit/lockstep.c */
 
 /* By name; NULL when there is none. */
 const struct engine_ops *engine_find(const char *name);

@@ -1,5 +1,6 @@
 /* Ports. All of these end their block: a port may change what lies in memory. */
 #include "emu/cpu/interp.h"
+#include "emu/cpu/journal.h"
 
 /* IOPL, then the TSS's bitmap (SDM volume 1, 19.5.2). */
 static void check_port(struct cpu *cpu, const struct insn *insn, uint16_t port, unsigned bytes)
@@ -28,6 +29,8 @@ static void input(struct cpu *cpu, const struct insn *insn, uint16_t port)
 {
     unsigned bytes = port_bytes(insn);
     check_port(cpu, insn, port, bytes);
+    if (unlikely(cpu->journal))
+        journal_device(cpu->journal, JOURNAL_PORT_READ, port, 0, bytes);
     uint32_t value = port_read(cpu->board->ports, port, bytes);
     set_reg_sized(cpu, RAX * 8, bytes == 4 ? SIZE_32 : insn->size, value);
 }
@@ -36,6 +39,8 @@ static void output(struct cpu *cpu, const struct insn *insn, uint16_t port)
     unsigned bytes = port_bytes(insn);
     check_port(cpu, insn, port, bytes);
     uint32_t value = REG(cpu, uint32_t, RAX * 8);
+    if (unlikely(cpu->journal))
+        journal_device(cpu->journal, JOURNAL_PORT_WRITE, port, value, bytes);
     port_write(cpu->board->ports, port, bytes == 4 ? value : value & ((1u << 8 * bytes) - 1),
                bytes);
     mmu_check_version(cpu);
@@ -104,6 +109,8 @@ static void string_io(struct cpu *cpu, const struct insn *insn, uint64_t count, 
     unsigned total = n * bytes;
 
     check_port(cpu, insn, port, bytes);
+    if (unlikely(cpu->journal))
+        journal_device(cpu->journal, in ? JOURNAL_PORT_READ : JOURNAL_PORT_WRITE, port, n, bytes);
     if (in) {
         mmu_check_write(cpu, linear, total);
         port_read_string(cpu->board->ports, port, bytes, buffer, n);

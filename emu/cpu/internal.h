@@ -120,6 +120,8 @@ struct tlb {
 struct block;
 struct block_cache;
 struct jit;
+struct journal;
+struct lockstep;
 
 #define JUMP_CACHE_SIZE 4096
 struct jump_entry {
@@ -182,7 +184,9 @@ struct cpu {
 
     /* Blocks return to the engine's loop instead of running on into each other. */
     bool one_block;
-    struct jit *jit; /* the translator's state; NULL under other engines */
+    struct jit *jit;         /* the translator's state; NULL under other engines */
+    struct journal *journal; /* of an engine that runs code twice; else NULL */
+    struct lockstep *lockstep;
 
     struct block_cache *cache;
     struct tlb tlbs[TLB_KIND_COUNT];

@@ -2,6 +2,7 @@
 #include "emu/cpu/mmu.h"
 #include "emu/cpu/block.h"
 #include "emu/cpu/engine.h"
+#include "emu/cpu/journal.h"
 
 #define PTE_P         UINT64_C(0x001)
 #define PTE_W         UINT64_C(0x002)
@@ -64,6 +65,8 @@ static bool set_entry_bits(struct cpu *cpu, uint64_t phys, uint64_t entry, uint6
     uint8_t *host = table_host(cpu, phys);
     if (!host)
         return true;
+    if (unlikely(cpu->journal))
+        journal_page(cpu->journal, host);
     uint32_t narrow = (uint32_t)entry;
     bool done =
         wide ? __atomic_compare_exchange_n((uint64_t *)host, &entry, entry | bits, false,
@@ -266,6 +269,8 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     /* One address serves both directions; shadow RAM read here and written there goes slow. */
     bool split = host.read && host.write && host.read != host.write;
     uint64_t keep = info->exec == page && info->phys == phys ? info->exec : tlb_empty(slot);
+    if (unlikely(cpu->journal))
+        journal_slot(cpu->journal, tlb, slot);
 
     entry->host = (uintptr_t)pointer;
     bool watched = debug_active(cpu) && debug_page_watched(cpu, va);
@@ -279,6 +284,8 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     info->page_shift = walk.page_shift;
     info->global = walk.global;
     note_filled(tlb, slot);
+    if (unlikely(cpu->journal))
+        journal_filled(cpu->journal, tlb, slot, access == MMU_WRITE);
     return entry;
 }
 
@@ -326,6 +333,8 @@ static void read_page(struct cpu *cpu, uint64_t va, void *buffer, unsigned size,
     if (entry->read != (va & PAGE_MASK)) {
         if (unlikely(debug_active(cpu)))
             debug_access(cpu, va, size, false);
+        if (unlikely(cpu->journal))
+            journal_load(cpu->journal, phys, size);
         if (size == 1 || size == 2 || size == 4 || size == 8) {
             uint64_t value = memory_load(cpu->board->memory, phys, size);
             memcpy(buffer, &value, size);
@@ -352,6 +361,8 @@ static void write_page(struct cpu *cpu, uint64_t va, const void *buffer, unsigne
     if (entry->write != (va & PAGE_MASK)) {
         if (unlikely(debug_active(cpu)))
             debug_access(cpu, va, size, true);
+        if (unlikely(cpu->journal))
+            journal_store(cpu->journal, phys, buffer, size);
         if (size == 1 || size == 2 || size == 4 || size == 8) {
             uint64_t value = 0;
             memcpy(&value, buffer, size);
@@ -550,14 +561,18 @@ uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_a
 
 /* ---- dropping translations ------------------------------------------------------------------- */
 
-static void clear_slot(struct tlb *tlb, unsigned slot)
+static void clear_slot(struct cpu *cpu, struct tlb *tlb, unsigned slot)
 {
+    if (unlikely(cpu->journal))
+        journal_slot(cpu->journal, tlb, slot);
     tlb->entry[slot].read = tlb->entry[slot].write = tlb->info[slot].exec = tlb_empty(slot);
 }
 
 static void tell_engine(struct cpu *cpu, enum engine_mappings what, uint64_t address)
 {
     cpu->code_generation++;
+    if (unlikely(cpu->journal))
+        cpu->journal->flushed = true;
     if (cpu->engine->mappings_changed)
         cpu->engine->mappings_changed(cpu, what, address);
 }
@@ -568,7 +583,7 @@ void mmu_flush(struct cpu *cpu)
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         struct tlb *tlb = &cpu->tlbs[kind];
         for (unsigned i = 0; i < TLB_SIZE; i++)
-            clear_slot(tlb, i);
+            clear_slot(cpu, tlb, i);
         tlb->listed = 0;
         tlb->huge = false;
         memset(tlb->large, 0, sizeof(tlb->large));
@@ -585,7 +600,7 @@ void mmu_flush_non_global(struct cpu *cpu)
         for (unsigned i = 0; i < count; i++) {
             unsigned slot = all ? i : tlb->list[i];
             if (!tlb->info[slot].global)
-                clear_slot(tlb, slot);
+                clear_slot(cpu, tlb, slot);
         }
         tlb->listed = 0;
     }
@@ -619,14 +634,14 @@ void mmu_flush_page(struct cpu *cpu, uint64_t address)
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         struct tlb *tlb = &cpu->tlbs[kind];
         uint64_t bit, *word = large_word(tlb, address, &bit);
-        clear_slot(tlb, (address >> 12) & (TLB_SIZE - 1));
+        clear_slot(cpu, tlb, (address >> 12) & (TLB_SIZE - 1));
         if (!(*word & bit) && !tlb->huge)
             continue;
         /* A large page's other pieces go, too. */
         for (unsigned i = 0; i < TLB_SIZE; i++) {
             unsigned shift = tlb->info[i].page_shift;
             if (shift > 12 && tlb->info[i].page >> shift == address >> shift)
-                clear_slot(tlb, i);
+                clear_slot(cpu, tlb, i);
         }
     }
 }

@@ -1,5 +1,6 @@
 /* Model-specific registers (SDM volume 4). Unknown ones raise #GP, as reserved ones do. */
 #include "emu/core/clock.h"
+#include "emu/cpu/journal.h"
 #include "emu/cpu/mmu.h"
 #include "emu/cpu/models.h"
 #include "emu/cpu/system.h"
@@ -36,6 +37,8 @@ enum msr {
 
 uint64_t cpu_read_tsc(const struct cpu *cpu)
 {
+    if (unlikely(cpu->journal))
+        journal_device(cpu->journal, JOURNAL_CLOCK, 0, 0, 8);
     return (uint64_t)guest_clock_now(cpu->board->clock) + cpu->s.tsc_offset;
 }
 

@@ -104,4 +104,4 @@ uint8_t *emit_jcc(struct emitter *e, unsigned condition, const uint8_t *target);
 void emit_call(struct emitter *e, const uint8_t *target);
 void emit_patch(uint8_t *hole, const uint8_t *target); /* both in the same mapping */
 
-enum condition { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A };
+enum condition { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S };

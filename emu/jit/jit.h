@@ -224,6 +224,8 @@ struct jit {
     uint32_t generation[MAPPING_COUNT];
     uint64_t salt;
     uint64_t scratch[4];
+    int32_t budget; /* counted down instead of looks at `attention`, if `counted` */
+    bool counted;
     const struct jit_region *storing; /* the region of a store that STUB_STORED is called for */
     uint64_t entry;                   /* T1 after a slow store: the TLB entry's offset */
     struct tlb_entry aside;           /* the entry of stores that go to cpu->temp first */
@@ -328,6 +330,15 @@ static inline uint64_t jit_rip_of(uint64_t site)
     return (uint64_t)((int64_t)(site << 8) >> 8);
 }
 #define JIT_SITE_TARGET UINT64_MAX /* the address in scratch[1] */
+
+/* ---- run.c: the loop's pieces, for lockstep.c ------------------------------------------------ */
+
+/* What is translated from RIP on; NULL: interpret *ret_block. Raises fetch faults. */
+const uint8_t *jit_find_code(struct jit *jit, struct block **ret_block);
+void jit_enter(struct jit *jit, const uint8_t *code);
+/* After translated code was left in its middle: what was in the host's units is in the state. True:
+ * by a fault that is to be delivered. */
+bool jit_after_raise(struct jit *jit);
 
 /* For tests: translates a block after so many runs in the interpreter; 0 is at once. Nothing under
  * other engines. */

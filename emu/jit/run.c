@@ -107,11 +107,10 @@ static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
     }
 }
 
-static void run_some(struct jit *jit)
+const uint8_t *jit_find_code(struct jit *jit, struct block **ret_block)
 {
     struct cpu *cpu = jit->cpu;
     uint64_t evictions = jit->stats.evictions;
-    struct block *block = NULL;
 
     if (unlikely(jit->salt == 0 || jit->salt_mode != cpu->mode))
         jit_set_salt(jit);
@@ -121,22 +120,45 @@ static void run_some(struct jit *jit)
         !jit->interpret_next) {
         code = jump->code;
     } else {
-        struct jit_region *region = find_region(jit, &block);
+        struct jit_region *region = find_region(jit, ret_block);
         if (region) {
             remember(jit, evictions, region);
             code = region->code + jit->run_delta;
         }
     }
     jit->exit_cell = 0;
-    if (!code) {
-        jit->stats.interpreted++;
-        interp_run_block(cpu, block);
-        return;
-    }
+    return code;
+}
+
+void jit_enter(struct jit *jit, const uint8_t *code)
+{
     jit->enter(code);
-    cpu->insn = NULL;
+    jit->cpu->insn = NULL;
     if (jit->exit_cell > EXIT_BY_JUMP)
-        cpu->s.rip = ((struct jit_exit *)jit->exit_cell)->rip;
+        jit->cpu->s.rip = ((struct jit_exit *)jit->exit_cell)->rip;
+}
+
+static void run_some(struct jit *jit)
+{
+    struct block *block = NULL;
+    const uint8_t *code = jit_find_code(jit, &block);
+    if (code) {
+        jit_enter(jit, code);
+    } else {
+        jit->stats.interpreted++;
+        interp_run_block(jit->cpu, block);
+    }
+}
+
+bool jit_after_raise(struct jit *jit)
+{
+    bool fault = !jit->restart;
+    jit->xmm_loaded = 0;
+    if (jit->x87_loaded)
+        jit_save_x87(jit->cpu);
+    jit->exit_cell = 0;
+    jit->restart = false;
+    return fault;
 }
 
 static enum cpu_exit run(struct cpu *cpu)
@@ -147,13 +169,7 @@ static enum cpu_exit run(struct cpu *cpu)
     sse_load_mxcsr(cpu, cpu->s.mxcsr);
     if (__builtin_setjmp(cpu->unwind)) {
         jit = cpu->jit;
-        jit->xmm_loaded = 0;
-        if (jit->x87_loaded)
-            jit_save_x87(cpu);
-        jit->exit_cell = 0;
-        if (jit->restart)
-            jit->restart = false;
-        else
+        if (jit_after_raise(jit))
             cpu_deliver_fault(cpu);
     }
     for (;;) {

@@ -156,8 +156,12 @@ static void leave_to(struct translator *t, uint64_t rip)
 
 static void check_attention(struct translator *t, const struct part *part)
 {
-    emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
-    struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, CC_NE, NULL));
+    bool counted = t->jit->counted; /* lockstep.c */
+    if (counted)
+        emit_alu_imm(&t->e, 5, SIZE_32, op_abs(&t->jit->budget), 1);
+    else
+        emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
+    struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, counted ? CC_S : CC_NE, NULL));
     cold->site = part->rip;
 }
 

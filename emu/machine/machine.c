@@ -288,7 +288,11 @@ static bool serve_requests(struct machine *machine, enum machine_end *ret_end)
     if (requests & REQUEST_TRIPLE_FAULT)
         fprintf(stderr, "drover-emu: %s; the machine %s\n", shutdown_reason(machine),
                 no_reboot ? "ends" : "is reset");
-    if (requests & REQUEST_DEBUG_EXIT)
+    if (requests & REQUEST_DIVERGED)
+        fprintf(stderr, "drover-emu: %s; the machine ends\n", shutdown_reason(machine));
+    if (requests & REQUEST_DIVERGED)
+        *ret_end = MACHINE_END_DIVERGED;
+    else if (requests & REQUEST_DEBUG_EXIT)
         *ret_end = MACHINE_END_DEBUG_EXIT;
     else if (requests & (REQUEST_QUIT | REQUEST_POWER_OFF))
         *ret_end = MACHINE_END_POWER_OFF;

@@ -69,6 +69,7 @@ enum machine_end {
     MACHINE_END_RESET,        /* the guest reset and no_reboot is set */
     MACHINE_END_TRIPLE_FAULT, /* likewise, by a triple fault */
     MACHINE_END_DEBUG_EXIT,   /* the debug exit port; machine_exit_status() */
+    MACHINE_END_DIVERGED,     /* the lockstep engine found a difference */
     MACHINE_END_COUNT,
 };
 

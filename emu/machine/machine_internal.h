@@ -95,6 +95,7 @@ enum machine_request {
     REQUEST_TRIPLE_FAULT = 4,
     REQUEST_QUIT = 8,
     REQUEST_DEBUG_EXIT = 16,
+    REQUEST_DIVERGED = 32,
 };
 /* Notes a request, stops the CPUs and wakes the device thread; any thread. */
 void machine_request(struct machine *machine, enum machine_request request);

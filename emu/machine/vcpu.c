@@ -90,6 +90,9 @@ static void *run(void *argument)
         case CPU_EXIT_TRIPLE_FAULT:
             machine_request(vcpu->machine, REQUEST_TRIPLE_FAULT);
             break;
+        case CPU_EXIT_DIVERGED:
+            machine_request(vcpu->machine, REQUEST_DIVERGED);
+            break;
         default:
             break;
         }
