@@ -214,7 +214,7 @@ void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, un
     case OP_AND:
     case OP_OR:
     case OP_XOR:
-        t->recipe.guests = operand_bit(insn->rm);
+        t->recipe.guests = operand_bit(insn->shape == SHAPE_GM ? insn->reg : insn->rm);
         emit_op(&e, enc_sized(ENC(0, 0, 0x85), size), to, op_reg(to));
         break;
     case OP_SUB: /* the old value is the result and the operand; compare it again */
@@ -242,6 +242,60 @@ void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, un
         break;
     default:
         return;
+    }
+    t->recipe.length = e.full ? 0 : (uint8_t)(e.at - t->recipe.bytes);
+}
+
+/* Does an access to memory come before the flags are written anew? */
+static bool flags_in_the_way(const struct translator *t, const struct insn *insn)
+{
+    const struct block *block = t->part->block;
+    for (insn++; insn < block->insns + block->count; insn++) {
+        struct flag_use use = flags_of(insn);
+        if (use.may_fault)
+            return true;
+        if (use.read || use.written == FL_ALL)
+            return false;
+    }
+    return false;
+}
+
+const uint64_t *flags_save_operand(struct translator *t, const struct insn *insn, unsigned host)
+{
+    bool all = flags_of(insn).written == FL_ALL;
+    if (!all || insn->size < SIZE_32 || !t->live_after || t->saved_count == JIT_SAVED ||
+        !flags_in_the_way(t, insn))
+        return NULL;
+    uint64_t *saved = &t->jit->saved[t->saved_count++];
+    emit_store(&t->e, op_abs(saved), host);
+    return saved;
+}
+
+void flags_recipe_saved(struct translator *t, const struct insn *insn, unsigned to,
+                        const uint64_t *saved)
+{
+    struct emitter e = {.at = t->recipe.bytes, .end = t->recipe.bytes + sizeof(t->recipe.bytes)};
+    static const uint8_t shifts[] = {
+        [OP_SHL - OP_SHL] = 4, [OP_SHR - OP_SHL] = 5, [OP_SAR - OP_SHL] = 7};
+    unsigned width = insn->size == SIZE_64 ? ENC_W : 0;
+    bool added = insn->op == OP_ADD || insn->op == OP_SUB;
+
+    t->recipe.length = 0;
+    t->recipe.guests = added ? operand_bit(insn->reg) : 0;
+    if (!saved)
+        return;
+    if (insn->op == OP_ADD) { /* what was added is the result less the operand */
+        emit_mov_rr(&e, T0, to);
+        emit_op(&e, ENC(0, 0, 0x2b) | width, T0, op_abs(saved));
+        emit_op(&e, ENC(0, 0, 0x03) | width, T0, op_abs(saved));
+    } else if (insn->op == OP_SUB) {
+        emit_load(&e, T0, op_abs(saved));
+        emit_op(&e, ENC(0, 0, 0x2b) | width, T0, op_reg(to));
+        emit_op(&e, ENC(0, 0, 0x39) | width, T0, op_abs(saved));
+    } else {
+        emit_load(&e, T0, op_abs(saved));
+        emit_op(&e, enc_sized(ENC(0, 0, 0xc1), insn->size), shifts[insn->op - OP_SHL], op_reg(T0));
+        emit8(&e, (uint8_t)insn->imm);
     }
     t->recipe.length = e.full ? 0 : (uint8_t)(e.at - t->recipe.bytes);
 }

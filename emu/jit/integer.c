@@ -216,8 +216,14 @@ static bool alu(struct translator *t, const struct insn *insn)
         flags_for_access(t, insn);
         unsigned to = guest_number(insn->reg);
         unsigned host = result_begin(t, to, insn->size, true);
+        bool summed = !IN_MEMORY(to) && (insn->op == OP_ADD || insn->op == OP_SUB);
+        const uint64_t *saved = summed ? flags_save_operand(t, insn, host) : NULL;
         emit_op(&t->e, enc_sized(ENC(0, 0, index * 8 + 3), insn->size), host, host_memory(t));
         flags_made(t);
+        if (saved)
+            flags_recipe_saved(t, insn, host, saved);
+        else if (!IN_MEMORY(to) && (index == 1 || index == 4 || index == 6))
+            flags_recipe(t, insn, host, H_NONE); /* logic: the result says it all */
         if (index != 7)
             result_end(t, to, host, insn->size);
         return true;
@@ -424,7 +430,8 @@ static bool extend(struct translator *t, const struct insn *insn)
 static bool lea(struct translator *t, const struct insn *insn)
 {
     unsigned to = guest_number(insn->reg);
-    bool simple = !IN_MEMORY(to) && insn->size == insn->addr_size && insn->size >= SIZE_32;
+    /* The lower half of a sum is the sum of the lower halves. */
+    bool simple = !IN_MEMORY(to) && insn->size >= SIZE_32 && insn->addr_size >= insn->size;
     unsigned base = guest_number(insn->base), index = guest_number(insn->index);
     if (simple && base < GPR_COUNT && !IN_MEMORY(base) &&
         (index == GPR_NONE || !IN_MEMORY(index))) {

@@ -44,7 +44,8 @@
  *
  * Flags are the host's flags. A look at the TLB destroys them, so they are kept before it if
  * anybody may still see them: LAHF, SETO AL and a store. That is seldom: mostly they can be made
- * again, by the comparison they came from, in the cold path or where they are wanted at last. An
+ * again, by the comparison they came from, in the cold path or where they are wanted at last; an
+ * instruction that loses its operand keeps that in memory, one store instead of four steps. An
  * example, with what is known of the flags on the right:
  *
  *     cmp  ecx, edx             cmp   ecx, edx               in the host; again by CMP ECX, EDX
@@ -163,6 +164,7 @@ struct jit_region {
 #define JIT_SEGMENTS 8
 #define JIT_HASH     8192
 #define JIT_WRITTEN  64
+#define JIT_SAVED    64
 
 struct jit_jump {
     uint64_t tag; /* RIP exclusive-or the salt */
@@ -226,6 +228,7 @@ struct jit {
     uint64_t scratch[4];
     int32_t budget; /* counted down instead of looks at `attention`, if `counted` */
     bool counted;
+    uint64_t saved[JIT_SAVED];        /* operands to make flags again from */
     const struct jit_region *storing; /* the region of a store that STUB_STORED is called for */
     uint64_t entry;                   /* T1 after a slow store: the TLB entry's offset */
     struct tlb_entry aside;           /* the entry of stores that go to cpu->temp first */

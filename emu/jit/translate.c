@@ -61,6 +61,22 @@ static int follow(struct translator *t, const struct part *from, unsigned way)
     return block && !block->crossing ? add_part(t, block, rip) : -1;
 }
 
+/* Depth first: a way to a part that is still being walked from closes a loop. */
+static void find_loops(struct translator *t, int at)
+{
+    struct part *part = &t->parts[at];
+    part->walked = part->walking = true;
+    for (unsigned way = 0; way < 2; way++) {
+        int next = part->next[way];
+        if (next < 0)
+            continue;
+        t->parts[next].loop_head |= t->parts[next].walking;
+        if (!t->parts[next].walked)
+            find_loops(t, next);
+    }
+    part->walking = false;
+}
+
 static void discover(struct translator *t, struct block *block, uint64_t rip)
 {
     add_part(t, block, rip);
@@ -75,10 +91,9 @@ static void discover(struct translator *t, struct block *block, uint64_t rip)
             if (next < 0)
                 continue;
             t->parts[next].predecessors++;
-            if (t->parts[next].rip <= part->rip)
-                t->parts[next].loop_head = true;
         }
     }
+    find_loops(t, 0);
     for (unsigned i = 0; i < t->part_count; i++) {
         const struct block *b = t->parts[i].block;
         for (unsigned n = 0; n < b->count; n++) {
@@ -180,6 +195,7 @@ static void translate_part(struct translator *t, struct part *part)
         t->flags_host = false;
         t->flags_memory = true;
         t->recipe.length = 0;
+        t->saved_count = 0;
     }
     t->inherit = false;
     part->placed = true;

@@ -17,7 +17,7 @@ struct part {
     bool goes[2];
     unsigned predecessors;
     uint16_t live_in, live_out; /* arithmetic flags that somebody looks at (FL_ bits) */
-    bool loop_head, placed;
+    bool loop_head, placed, walked, walking;
     uint8_t *start;
 };
 
@@ -26,7 +26,7 @@ struct part {
  * registers that have not changed since, clobbering T0.
  */
 struct recipe {
-    uint8_t bytes[16];
+    uint8_t bytes[24];
     uint8_t length;  /* 0: there is none */
     uint16_t guests; /* bits of the guest registers it rests on */
 };
@@ -117,6 +117,7 @@ struct translator {
      * when they can be made again, or nobody looks at them before they are written. */
     bool flags_host, flags_memory;
     struct recipe recipe;
+    unsigned saved_count; /* operands kept in jit->saved by the part */
 
     struct cold cold[MAX_COLD];
     unsigned cold_count;
@@ -149,6 +150,12 @@ void flags_made(struct translator *t);
 /* And can be made again: for AND, OR, XOR, ADD, SUB, CMP, TEST on registers, `to` op `from` or,
  * with H_NONE, an immediate. */
 void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, unsigned from);
+/* For instructions that lose an operand: keeps the host register in memory, if the flags will be
+ * wanted when they are in nobody's way no longer. Before the instruction; then after it the recipe
+ * for it. NULL: not worth it, or not possible. */
+const uint64_t *flags_save_operand(struct translator *t, const struct insn *insn, unsigned host);
+void flags_recipe_saved(struct translator *t, const struct insn *insn, unsigned to,
+                        const uint64_t *saved);
 /* For ways out: the flags are in memory from here on. */
 void flags_to_memory(struct translator *t);
 /* Before an instruction: what it rests on is about to change. */

@@ -28,6 +28,7 @@ static bool shift(struct translator *t, const struct insn *insn)
     unsigned extension = extensions[insn->op - OP_ROL];
     bool immediate = insn->shape == SHAPE_RI || insn->shape == SHAPE_MI;
     uint32_t encoding = enc_sized(ENC(0, 0, immediate ? 0xc1 : 0xd3), insn->size);
+    const uint64_t *saved = NULL;
 
     if (!insn_has_memory(insn)) {
         if (is_high_byte(insn->rm))
@@ -36,6 +37,7 @@ static bool shift(struct translator *t, const struct insn *insn)
         if (kept_flags(t, insn))
             flags_need(t);
         unsigned host = result_begin(t, number, insn->size, true);
+        saved = immediate && !IN_MEMORY(number) ? flags_save_operand(t, insn, host) : NULL;
         emit_op(e, encoding, extension, op_reg(host));
         if (immediate)
             emit8(e, (uint8_t)insn->imm);
@@ -49,6 +51,8 @@ static bool shift(struct translator *t, const struct insn *insn)
             emit8(e, (uint8_t)insn->imm);
     }
     flags_made(t);
+    if (saved)
+        flags_recipe_saved(t, insn, T0, saved);
     if (insn_has_memory(insn))
         stored(t, insn);
     return true;
