@@ -3,6 +3,7 @@
  * when an instruction of ours would clobber them while somebody may still look: a later
  * instruction, the flags image of a fault, or what follows the region.
  */
+#include "emu/cpu/interp.h"
 #include "emu/jit/translate.h"
 #include <string.h>
 
@@ -37,8 +38,11 @@ static bool accesses_memory(const struct insn *insn)
 }
 
 /* Instructions that neither fault nor leave without touching memory. */
-static bool is_plain(const struct insn *insn)
+static bool is_plain(const struct translator *t, const struct insn *insn)
 {
+    if (insn->handler == interp_undefined || insn->handler == interp_unavailable ||
+        (t->mode & MODE_MXCSR && sse_minds_mxcsr(insn)))
+        return false;
     if (insn->op == OP_DIV || insn->op == OP_IDIV || insn->op == OP_AAM)
         return false;
     bool integer = insn->op >= OP_ADD && insn->op <= OP_NOP_E;
@@ -46,12 +50,17 @@ static bool is_plain(const struct insn *insn)
            insn_uses_x87(insn);
 }
 
-struct flag_use flags_of(const struct insn *insn)
+struct flag_use flags_of(const struct translator *t, const struct insn *insn)
+{
+    struct flag_use use = flags_used(insn);
+    use.may_fault = accesses_memory(insn) || !is_plain(t, insn);
+    return use;
+}
+
+struct flag_use flags_used(const struct insn *insn)
 {
     const struct op_info *info = &op_table[insn->op];
-    struct flag_use use = {.read = info->flags_read,
-                           .written = info->flags_written,
-                           .may_fault = accesses_memory(insn) || !is_plain(insn)};
+    struct flag_use use = {.read = info->flags_read, .written = info->flags_written};
     switch (insn->op) {
     case OP_JCC:
     case OP_SETCC:
@@ -91,16 +100,16 @@ struct flag_use flags_of(const struct insn *insn)
     return use;
 }
 
-uint16_t flags_before_insn(const struct insn *insn, uint16_t after)
+uint16_t flags_before_insn(const struct translator *t, const struct insn *insn, uint16_t after)
 {
-    struct flag_use use = flags_of(insn);
+    struct flag_use use = flags_of(t, insn);
     return use.may_fault ? FL_ALL : (after & ~use.written) | use.read;
 }
 
-static uint16_t live_through(const struct block *block, uint16_t after)
+static uint16_t live_through(const struct translator *t, const struct block *block, uint16_t after)
 {
     for (unsigned i = block->count; i-- > 0;)
-        after = flags_before_insn(&block->insns[i], after);
+        after = flags_before_insn(t, &block->insns[i], after);
     return after;
 }
 
@@ -115,7 +124,7 @@ void flags_analyse(struct translator *t)
             for (unsigned way = 0; way < 2; way++)
                 if (part->goes[way])
                     out |= part->next[way] < 0 ? FL_ALL : t->parts[part->next[way]].live_in;
-            uint16_t in = live_through(part->block, out);
+            uint16_t in = live_through(t, part->block, out);
             /* At a loop's head the run loop may be entered. */
             if (part->loop_head)
                 in = FL_ALL;
@@ -251,7 +260,7 @@ static bool flags_in_the_way(const struct translator *t, const struct insn *insn
 {
     const struct block *block = t->part->block;
     for (insn++; insn < block->insns + block->count; insn++) {
-        struct flag_use use = flags_of(insn);
+        struct flag_use use = flags_of(t, insn);
         if (use.may_fault)
             return true;
         if (use.read || use.written == FL_ALL)
@@ -262,7 +271,7 @@ static bool flags_in_the_way(const struct translator *t, const struct insn *insn
 
 const uint64_t *flags_save_operand(struct translator *t, const struct insn *insn, unsigned host)
 {
-    bool all = flags_of(insn).written == FL_ALL;
+    bool all = flags_of(t, insn).written == FL_ALL;
     if (!all || insn->size < SIZE_32 || !t->live_after || t->saved_count == JIT_SAVED ||
         !flags_in_the_way(t, insn))
         return NULL;
@@ -333,7 +342,7 @@ void flags_before_write(struct translator *t, const struct insn *insn)
 {
     if (!t->recipe.length || !(registers_written(insn) & t->recipe.guests))
         return;
-    if (only_recipe(t) && flags_before_insn(insn, t->live_after))
+    if (only_recipe(t) && flags_before_insn(t, insn, t->live_after))
         flags_to_memory(t);
     t->recipe.length = 0;
 }
@@ -372,6 +381,28 @@ void flags_need(struct translator *t)
         emit8(&t->e, 0x9e);
     }
     t->flags_host = true;
+}
+
+/* Does an instruction read some of the flags, or leave some as they are that matter? */
+static bool wants_flags(const struct translator *t, const struct insn *insn)
+{
+    struct flag_use use = flags_of(t, insn);
+    return use.read || (use.written != FL_ALL && t->live_after & ~use.written);
+}
+
+void flags_before(struct translator *t, const struct insn *insn)
+{
+    if (wants_flags(t, insn))
+        flags_need(t);
+}
+
+void flags_beside_t0(struct translator *t, const struct insn *insn)
+{
+    if (!wants_flags(t, insn))
+        return;
+    emit_store(&t->e, op_abs(&t->jit->scratch[1]), T0);
+    flags_need(t);
+    emit_load(&t->e, T0, op_abs(&t->jit->scratch[1]));
 }
 
 void flags_made(struct translator *t)

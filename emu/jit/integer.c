@@ -26,16 +26,6 @@ static int alu_index(unsigned op)
     }
 }
 
-/* An instruction that reads or keeps some of the flags gets them all; one that makes all of them
- * does not care. */
-static void flags_before(struct translator *t, const struct insn *insn)
-{
-    struct flag_use use = flags_of(insn);
-    bool keeps = use.written != FL_ALL && t->live_after & ~use.written;
-    if (use.read || keeps)
-        flags_need(t);
-}
-
 /* ---- AH, CH, DH, BH -------------------------------------------------------------------------- */
 
 /* The host's name of a byte register where no REX prefix is needed: those of RAX live elsewhere. */
@@ -148,19 +138,6 @@ static void memory_with_register(struct translator *t, const struct insn *insn, 
     give_back(t, number);
 }
 
-/* After an access the flags are in memory if they are needed; loading them takes T0. So they are
- * loaded before, with the address put aside. Only ADC, SBB and what keeps some flags come here. */
-static void flags_for_access(struct translator *t, const struct insn *insn)
-{
-    struct flag_use use = flags_of(insn);
-    bool keeps = use.written != FL_ALL && t->live_after & ~use.written;
-    if (!use.read && !keeps)
-        return;
-    emit_store(&t->e, op_abs(&t->jit->scratch[1]), T0);
-    flags_need(t);
-    emit_load(&t->e, T0, op_abs(&t->jit->scratch[1]));
-}
-
 static void alu_memory(struct translator *t, const struct insn *insn, int index)
 {
     struct emitter *e = &t->e;
@@ -169,7 +146,7 @@ static void alu_memory(struct translator *t, const struct insn *insn, int index)
     uint32_t lock = insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0;
 
     access_memory(t, insn, bytes, writes ? ACCESS_RMW : ACCESS_LOAD);
-    flags_for_access(t, insn);
+    flags_beside_t0(t, insn);
     if (insn->shape == SHAPE_MI) {
         if (lock)
             emit8(e, 0xf0);
@@ -213,7 +190,7 @@ static bool alu(struct translator *t, const struct insn *insn)
         return true;
     case SHAPE_GM: {
         access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
-        flags_for_access(t, insn);
+        flags_beside_t0(t, insn);
         unsigned to = guest_number(insn->reg);
         unsigned host = result_begin(t, to, insn->size, true);
         bool summed = !IN_MEMORY(to) && (insn->op == OP_ADD || insn->op == OP_SUB);
@@ -291,7 +268,7 @@ static bool unary(struct translator *t, const struct insn *insn)
     }
     access_memory(t, insn, 1u << insn->size, ACCESS_RMW);
     if (sets_flags)
-        flags_for_access(t, insn);
+        flags_beside_t0(t, insn);
     emit_op(&t->e, encoding | (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0), extension,
             host_memory(t));
     if (sets_flags)
@@ -574,115 +551,6 @@ static bool mov_absolute(struct translator *t, const struct insn *insn)
     return true;
 }
 
-/* ---- the stack ------------------------------------------------------------------------------- */
-
-static void push_access(struct translator *t, const struct insn *insn)
-{
-    access_stack(t, insn, RSP, -(1 << t->word), ACCESS_STORE);
-}
-/* By so many words. */
-static void move_sp(struct translator *t, int32_t by)
-{
-    emit_op(&t->e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP),
-            op_mem(host_of(RSP), by * (1 << t->word)));
-}
-/* A word from or to the stack. */
-static void stack_load(struct translator *t, unsigned host)
-{
-    emit_op(&t->e, ENC(0, 0, 0x8b) | enc_word(t), host, host_memory(t));
-}
-static void stack_store(struct translator *t, unsigned host)
-{
-    emit_op(&t->e, ENC(0, 0, 0x89) | enc_word(t), host, host_memory(t));
-}
-
-static bool push(struct translator *t, const struct insn *insn)
-{
-    struct emitter *e = &t->e;
-    if (insn->size != t->word)
-        return false;
-    if (insn_has_memory(insn)) {
-        access_memory(t, insn, 1u << t->word, ACCESS_LOAD);
-        stack_load(t, T1);
-        emit_store(e, op_abs(&t->jit->scratch[1]), T1);
-        push_access(t, insn);
-        emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
-        emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
-        stack_store(t, H_RCX);
-        emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
-    } else {
-        push_access(t, insn);
-        if (insn->op == OP_PUSHI) {
-            emit_op(e, ENC(0, 0, 0xc7) | enc_word(t), 0, host_memory(t));
-            emit32(e, (uint32_t)insn->imm);
-        } else {
-            unsigned number = guest_number(insn->rm);
-            stack_store(t, borrow(t, number));
-            give_back(t, number);
-        }
-    }
-    move_sp(t, -1);
-    stored(t, insn);
-    return true;
-}
-
-static void pop_access(struct translator *t, const struct insn *insn)
-{
-    access_stack(t, insn, RSP, 0, ACCESS_LOAD);
-}
-
-static bool pop(struct translator *t, const struct insn *insn)
-{
-    if (insn->size != t->word || insn_has_memory(insn))
-        return false;
-    unsigned number = guest_number(insn->rm);
-    pop_access(t, insn);
-    move_sp(t, 1);
-    unsigned host = result_begin(t, number, t->word, false);
-    stack_load(t, host);
-    result_end(t, number, host, t->word);
-    return true;
-}
-
-static bool leave(struct translator *t, const struct insn *insn)
-{
-    if (insn->size != t->word)
-        return false;
-    access_stack(t, insn, RBP, 0, ACCESS_LOAD);
-    emit_op(&t->e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RBP), 1 << t->word));
-    stack_load(t, host_of(RBP));
-    return true;
-}
-
-/* The flags image: arithmetic flags from where they are kept, the others from RFLAGS. */
-static bool pushf(struct translator *t, const struct insn *insn)
-{
-    struct emitter *e = &t->e;
-    const uint8_t *flags = (const uint8_t *)&t->cpu->flags;
-    if (insn->size != t->word)
-        return false;
-    flags_keep(t, FL_ALL);
-    emit_op(e, ENC(1, 0, 0xb6), T1, op_abs(flags + 1));
-    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), 0xd5);
-    emit_op(e, ENC(1, 0, 0xb6), T0, op_abs(flags));
-    emit_alu_imm(e, 4, SIZE_32, op_reg(T0), 1);
-    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(T0)); /* SHL */
-    emit8(e, 11);
-    emit_op(e, ENC(0, 0, 0x0b), T1, op_reg(T0));
-    emit_op(e, ENC(0, 0, 0x8b), T0, op_abs(&t->cpu->s.rflags));
-    emit_alu_imm(e, 4, SIZE_32, op_reg(T0), (int32_t) ~(FLAGS_ARITHMETIC | FLAG_VM | FLAG_RF));
-    emit_op(e, ENC(0, 0, 0x0b), T1, op_reg(T0));
-    emit_store(e, op_abs(&t->jit->scratch[1]), T1);
-    push_access(t, insn);
-    emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
-    emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
-    stack_store(t, H_RCX);
-    emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
-    move_sp(t, -1);
-    stored(t, insn);
-    return true;
-}
-
 /* ---- interrupts on and off ------------------------------------------------------------------- */
 
 static bool cli(struct translator *t, const struct insn *insn)
@@ -778,11 +646,7 @@ bool translate_integer(struct translator *t, const struct insn *insn)
         [OP_CBW] = widen,
         [OP_CWD] = widen,
         [OP_XCHG] = xchg,
-        [OP_PUSH] = push,
-        [OP_PUSHI] = push,
-        [OP_POP] = pop,
-        [OP_LEAVE] = leave,
-        [OP_PUSHF] = pushf,
+
         [OP_CLI] = cli,
         [OP_STI] = sti,
         [OP_SWAPGS] = swapgs,

@@ -8,7 +8,7 @@
  *   run.c        the loop: attend to events, find or make code for RIP, run it, or interpret
  *     |
  *   translate.c  which blocks make a region, in which order; the loop over instructions
- *     |    integer.c wide.c sse.c x87.c flow.c   what each kind of instruction becomes
+ *     |    integer.c stack.c wide.c sse.c x87.c flow.c   what each kind of instruction becomes
  *     |    operands.c windows.c                  registers; memory by way of the TLB
  *     |    flags.c                               where the arithmetic flags are
  *   emit.c       bytes

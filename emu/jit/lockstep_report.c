@@ -130,7 +130,7 @@ uint64_t lockstep_undefined_flags(const struct lockstep *l)
             continue;
         for (unsigned n = 0; n < step->count; n++) {
             const struct insn *insn = &step->block->insns[n];
-            undefined &= ~flags_of(insn).written;
+            undefined &= ~flags_used(insn).written;
             undefined |= op_table[insn->op].flags_undefined;
         }
     }

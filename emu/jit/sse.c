@@ -189,6 +189,11 @@ bool insn_uses_xmm(const struct insn *insn)
     return form_of(insn->op)->form || is_vector_shift(insn);
 }
 
+bool sse_minds_mxcsr(const struct insn *insn)
+{
+    return form_of(insn->op)->arithmetic;
+}
+
 bool sse_leaves_general(const struct insn *insn)
 {
     unsigned form = form_of(insn->op)->form;

@@ -147,8 +147,8 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
               t->flags_host, t->flags_memory, t->recipe,      t->windows};
     if (last && translate_branch(t, insn))
         return true;
-    if (translate_integer(t, insn) || translate_wide(t, insn) || translate_sse(t, insn) ||
-        translate_x87(t, insn))
+    if (translate_integer(t, insn) || translate_stack(t, insn) || translate_wide(t, insn) ||
+        translate_sse(t, insn) || translate_x87(t, insn))
         return true;
     /* What was begun is forgotten. */
     t->e.at = mark.at;
@@ -189,7 +189,7 @@ static void translate_part(struct translator *t, struct part *part)
     uint16_t after = part->live_out;
     for (unsigned i = block->count; i-- > 0;) {
         live[i] = after;
-        after = flags_before_insn(&block->insns[i], after);
+        after = flags_before_insn(t, &block->insns[i], after);
     }
     if (!t->inherit) {
         t->flags_host = false;

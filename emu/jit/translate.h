@@ -137,14 +137,19 @@ struct flag_use {
     uint16_t read, written; /* written whatever the operands are */
     bool may_fault;         /* and show the flags as they were before it */
 };
-struct flag_use flags_of(const struct insn *insn);
+struct flag_use flags_of(const struct translator *t, const struct insn *insn);
+struct flag_use flags_used(const struct insn *insn); /* the same without may_fault */
 /* The flags that matter before an instruction, if `after` do behind it. */
-uint16_t flags_before_insn(const struct insn *insn, uint16_t after);
+uint16_t flags_before_insn(const struct translator *t, const struct insn *insn, uint16_t after);
 void flags_analyse(struct translator *t);
 /* Before host flags are clobbered: keeps them if any of `live` matters. */
 void flags_keep(struct translator *t, uint16_t live);
 /* The guest's flags into the host's. */
 void flags_need(struct translator *t);
+/* The same for an instruction that reads some of the flags, or leaves some as they are; and with an
+ * address in T0, which stays. */
+void flags_before(struct translator *t, const struct insn *insn);
+void flags_beside_t0(struct translator *t, const struct insn *insn);
 /* The instruction just emitted left all of the guest's flags in the host's. */
 void flags_made(struct translator *t);
 /* And can be made again: for AND, OR, XOR, ADD, SUB, CMP, TEST on registers, `to` op `from` or,
@@ -251,9 +256,11 @@ const struct insn *keep_insn(struct translator *t, const struct insn *insn);
  */
 
 bool translate_integer(struct translator *t, const struct insn *insn);
+bool translate_stack(struct translator *t, const struct insn *insn);
 bool translate_wide(struct translator *t, const struct insn *insn); /* multiply, divide, shift… */
 bool translate_sse(struct translator *t, const struct insn *insn);
 bool insn_uses_xmm(const struct insn *insn);
+bool sse_minds_mxcsr(const struct insn *insn);
 /* Vector and x87 instructions that write no general register. */
 bool sse_leaves_general(const struct insn *insn);
 bool translate_x87(struct translator *t, const struct insn *insn);

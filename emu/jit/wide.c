@@ -1,22 +1,6 @@
 /* Shifts, multiplication, division, bits, and the atomic exchanges. */
 #include "emu/jit/translate.h"
 
-static uint16_t kept_flags(const struct translator *t, const struct insn *insn)
-{
-    struct flag_use use = flags_of(insn);
-    return use.read | (use.written != FL_ALL ? t->live_after & ~use.written : 0);
-}
-
-/* With an address in T0: see flags_for_access() in integer.c. */
-static void flags_beside_t0(struct translator *t, const struct insn *insn)
-{
-    if (!kept_flags(t, insn))
-        return;
-    emit_store(&t->e, op_abs(&t->jit->scratch[1]), T0);
-    flags_need(t);
-    emit_load(&t->e, T0, op_abs(&t->jit->scratch[1]));
-}
-
 /* ---- shifts ---------------------------------------------------------------------------------- */
 
 static bool shift(struct translator *t, const struct insn *insn)
@@ -34,8 +18,7 @@ static bool shift(struct translator *t, const struct insn *insn)
         if (is_high_byte(insn->rm))
             return false;
         unsigned number = guest_number(insn->rm);
-        if (kept_flags(t, insn))
-            flags_need(t);
+        flags_before(t, insn);
         unsigned host = result_begin(t, number, insn->size, true);
         saved = immediate && !IN_MEMORY(number) ? flags_save_operand(t, insn, host) : NULL;
         emit_op(e, encoding, extension, op_reg(host));
@@ -65,8 +48,7 @@ static bool double_shift(struct translator *t, const struct insn *insn)
     if (insn_has_memory(insn) || insn->size == SIZE_16)
         return false;
     unsigned opcode = (insn->op == OP_SHLD ? 0xa4 : 0xac) + !immediate;
-    if (kept_flags(t, insn))
-        flags_need(t);
+    flags_before(t, insn);
     unsigned from = guest_in(t, guest_number(insn->reg), T0), number = guest_number(insn->rm);
     unsigned host = result_begin(t, number, insn->size, true);
     emit_op(e, ENC(1, 0, opcode) | (insn->size == SIZE_64 ? ENC_W : 0), from, op_reg(host));
@@ -205,8 +187,7 @@ static bool bit_test(struct translator *t, const struct insn *insn)
         return true;
     }
     unsigned number = guest_number(insn->rm);
-    if (kept_flags(t, insn))
-        flags_need(t);
+    flags_before(t, insn);
     unsigned from = insn->shape == SHAPE_R ? guest_in(t, guest_number(insn->reg), T0) : 0;
     unsigned host = result_begin(t, number, insn->size, true);
     if (insn->shape == SHAPE_RI) {
