@@ -82,11 +82,11 @@ $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h &: proto/%.proto
 $(BUILD)/proto/%.pb-c.o: $(BUILD)/proto/%.pb-c.c | $(PROTO_H)
 	$(if $(V),,@echo "  CC      $<";) $(CC) $(CFLAGS_all) -c -o $@ $<
 
-# ACPI machine language from its source language, as a C array.
-$(BUILD)/emu/machine/dsdt.hex: emu/machine/dsdt.asl
+# ACPI machine language from its source language, as C arrays.
+$(BUILD)/emu/machine/%.hex: emu/machine/%.asl
 	@mkdir -p $(@D)
 	@echo "  IASL    $<"; iasl -tc -p $(basename $@) $< >$(basename $@).log 2>&1 || { cat $(basename $@).log; exit 1; }
-$(BUILD)/obj/emu/machine/acpi.o: $(BUILD)/emu/machine/dsdt.hex
+$(BUILD)/obj/emu/machine/acpi.o: $(patsubst %.asl,$(BUILD)/%.hex,$(wildcard emu/machine/*.asl))
 
 define library
 OBJ_$(1) := $$(call objects,$$(call sources,$(1))) $$(if $$(filter proto,$(1)),$$(PROTO_OBJ))

@@ -44,7 +44,7 @@ struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
     char *code_cache;
-    char **disks, **cdroms, **nets, **extras;
+    char **disks, **cdroms, **floppies, **nets, **extras;
     gboolean no_reboot, debug_exit, jit_stats, version;
 };
 
@@ -59,6 +59,7 @@ static void clear_options(struct options *o)
     g_strfreev(o->disks);
     g_strfreev(o->nets);
     g_strfreev(o->cdroms);
+    g_strfreev(o->floppies);
     g_strfreev(o->extras);
 }
 
@@ -79,6 +80,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
          "SPEC"},
         {"cdrom", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->cdroms,
          "a CD-ROM drive, with a disc or none; up to two", "FILE|none"},
+        {"floppy", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->floppies,
+         "a floppy drive, with a disk or none; up to two", "FILE|none"},
         {"net", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->nets, "a network card; up to eight", "SPEC"},
         {"device", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->extras, "another device: rng or balloon",
          "NAME"},
@@ -91,8 +94,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &o->initrd, "its initial file system", "FILE"},
         {"append", 0, 0, G_OPTION_ARG_STRING, &o->append, "its command line", "TEXT"},
         {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image (SeaBIOS)", "FILE"},
-        {"boot-order", 0, 0, G_OPTION_ARG_STRING, &o->boot_order, "c disk, d CD, n network (cd)",
-         "LETTERS"},
+        {"boot-order", 0, 0, G_OPTION_ARG_STRING, &o->boot_order,
+         "a floppy, c disk, d CD, n network (cd)", "LETTERS"},
         {"control", 0, 0, G_OPTION_ARG_STRING, &o->control, "serve drover-emu ctl there",
          "ipc://PATH"},
         {"name", 'n', 0, G_OPTION_ARG_STRING, &o->name, "the machine's name", "NAME"},
@@ -155,6 +158,18 @@ static bool parse_cdroms(const struct options *o, struct machine_config *config,
             return usage_error(error, "--cdrom: there is room for two CD-ROM drives, and for four "
                                       "drives at bus=ide with the disks");
         config->cdroms[config->cdrom_count++] = strcmp(*cdrom, "none") == 0 ? NULL : *cdrom;
+    }
+    return true;
+}
+
+static bool parse_floppies(const struct options *o, struct machine_config *config, GError **error)
+{
+    for (char **floppy = o->floppies; floppy && *floppy; floppy++) {
+        if (config->floppy_count == MACHINE_MAX_FLOPPIES)
+            return usage_error(error, "--floppy: there is room for two floppy drives");
+        if (!options_parse_floppy(*floppy, &config->floppies[config->floppy_count], error))
+            return false;
+        config->floppy_count++;
     }
     return true;
 }
@@ -234,7 +249,8 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         (o->code_cache && !options_parse_code_cache(o->code_cache, &config->code_cache, error)) ||
         !check_cpu_model(config->cpu_model, error) || !check_serial(config->serial, error) ||
         !parse_disks(o, config, error) || !parse_cdroms(o, config, error) ||
-        !parse_nets(o, config, error) || !parse_extras(o, config, error) ||
+        !parse_floppies(o, config, error) || !parse_nets(o, config, error) ||
+        !parse_extras(o, config, error) ||
         (o->boot_order && !options_check_boot_order(o->boot_order, error)))
         return false;
     if ((o->initrd || o->append) && !o->kernel)
@@ -378,6 +394,8 @@ int main(int argc, char **argv)
         write_exit_file(options.exit_file, error);
     for (unsigned i = 0; i < config.disk_count; i++)
         g_free((char *)config.disks[i].file);
+    for (unsigned i = 0; i < config.floppy_count; i++)
+        g_free((char *)config.floppies[i].file);
     for (unsigned i = 0; i < config.net_count; i++)
         net_config_clear(&config.nets[i]);
     clear_options(&options);

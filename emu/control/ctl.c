@@ -102,6 +102,8 @@ static const struct {
      "pause, and write the machine to it for --restore"},
     {"change-disc", EMU__COMMAND__COMMAND_CHANGE_DISC, 2, "DRIVE FILE|none", fill_disc,
      "put another disc into a CD-ROM drive"},
+    {"change-floppy", EMU__COMMAND__COMMAND_CHANGE_FLOPPY, 2, "DRIVE FILE|none", fill_disc,
+     "put another disk into a floppy drive"},
     {"plug", EMU__COMMAND__COMMAND_PLUG, 2, "CARD in|out", fill_plug, "a network card's cable"},
     {"balloon", EMU__COMMAND__COMMAND_BALLOON, 1, "MIB", fill_balloon,
      "memory that the guest shall give away"},
@@ -296,7 +298,7 @@ static void print_help(FILE *out)
 {
     fprintf(out, "Usage: drover-emu ctl SOCKET COMMAND [-o json]\n\nCommands:\n");
     for (guint i = 0; i < G_N_ELEMENTS(commands); i++)
-        fprintf(out, "  %-11s %-16s %s\n", commands[i].name, commands[i].arguments,
+        fprintf(out, "  %-13s %-16s %s\n", commands[i].name, commands[i].arguments,
                 commands[i].help);
 }
 

@@ -216,6 +216,16 @@ static GBytes *do_change_disc(struct machine *machine, const Emu__Request *reque
                : answer_error(error->message);
 }
 
+static GBytes *do_change_floppy(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    if (request->file && request->file[0] != '/')
+        return answer_error("change-floppy: name the image with an absolute path");
+    return machine_change_floppy(machine, request->index, request->file, &error)
+               ? answer_ok()
+               : answer_error(error->message);
+}
+
 static GBytes *do_plug(struct machine *machine, const Emu__Request *request)
 {
     if (request->index >= machine_configuration(machine)->net_count)
@@ -277,6 +287,7 @@ static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *
     [EMU__COMMAND__COMMAND_SCREENDUMP] = do_screendump,
     [EMU__COMMAND__COMMAND_SAVE] = do_save,
     [EMU__COMMAND__COMMAND_CHANGE_DISC] = do_change_disc,
+    [EMU__COMMAND__COMMAND_CHANGE_FLOPPY] = do_change_floppy,
     [EMU__COMMAND__COMMAND_PLUG] = do_plug,
     [EMU__COMMAND__COMMAND_TEXT] = do_text,
     [EMU__COMMAND__COMMAND_KEY] = do_key,
@@ -291,11 +302,12 @@ GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, siz
     if (!request)
         return answer_error("this is no request of proto/emu.proto");
     unsigned command = request->has_command ? (unsigned)request->command : 0;
-    GBytes *answer = command < G_N_ELEMENTS(commands) && commands[command]
-                         ? commands[command](machine, request)
-                         : answer_error("unknown command; this version knows status, powerdown, "
-                                        "reset, pause, resume, quit, screendump, save, "
-                                        "change-disc, plug, text, key, type, mouse and balloon");
+    GBytes *answer =
+        command < G_N_ELEMENTS(commands) && commands[command]
+            ? commands[command](machine, request)
+            : answer_error("unknown command; this version knows status, powerdown, "
+                           "reset, pause, resume, quit, screendump, save, "
+                           "change-disc, change-floppy, plug, text, key, type, mouse and balloon");
     emu__request__free_unpacked(request, NULL);
     return answer;
 }

@@ -5,6 +5,7 @@
 #include "emu/device/lapic.h"
 #include "emu/device/piix4_pm.h"
 #include "emu/machine/dsdt.hex"
+#include "emu/machine/floppy.hex"
 #include <string.h>
 
 #define HEADER_SIZE   36
@@ -264,7 +265,21 @@ static void build_rsdp(struct acpi_tables *t, guint rsdt, guint xsdt)
     add_checksum(t, ACPI_RSDP_FILE, 32, 0, RSDP_SIZE);
 }
 
-void acpi_tables_build(struct acpi_tables *t, unsigned cpus)
+/* A table that the compiler made, with its checksum in place. */
+static guint build_part(struct acpi_tables *t, enum acpi_part part)
+{
+    static const struct {
+        const unsigned char *code;
+        guint size;
+    } parts[ACPI_PART_COUNT] = {
+        [ACPI_PART_FLOPPY] = {floppy_aml_code, sizeof(floppy_aml_code)},
+    };
+    guint at = t->tables->len;
+    g_byte_array_append(t->tables, parts[part].code, parts[part].size);
+    return at;
+}
+
+void acpi_tables_build(struct acpi_tables *t, unsigned cpus, unsigned parts)
 {
     t->tables = g_byte_array_new();
     t->rsdp = g_byte_array_new();
@@ -273,12 +288,16 @@ void acpi_tables_build(struct acpi_tables *t, unsigned cpus)
     allocate(t, ACPI_RSDP_FILE, 16, ZONE_FSEG);
     guint facs = build_facs(t); /* first, for it needs the alignment */
     guint dsdt = build_dsdt(t);
-    guint tables[3];
+    guint tables[3 + ACPI_PART_COUNT], count = 3;
     tables[0] = build_fadt(t, facs, dsdt);
     tables[1] = build_madt(t, cpus);
     tables[2] = build_ssdt(t, cpus);
-    guint rsdt = build_root(t, false, tables, G_N_ELEMENTS(tables));
-    guint xsdt = build_root(t, true, tables, G_N_ELEMENTS(tables));
+    for (unsigned part = 0; part < ACPI_PART_COUNT; part++) {
+        if (parts & 1u << part)
+            tables[count++] = build_part(t, part);
+    }
+    guint rsdt = build_root(t, false, tables, count);
+    guint xsdt = build_root(t, true, tables, count);
     build_rsdp(t, rsdt, xsdt);
 }
 

@@ -18,8 +18,12 @@ struct acpi_tables {
 #define ACPI_RSDP_FILE   "etc/acpi/rsdp"
 #define ACPI_LOADER_FILE "etc/table-loader"
 
-/* For a board with `cpus` processors. Free with acpi_tables_clear(). */
-void acpi_tables_build(struct acpi_tables *tables, unsigned cpus);
+/* Devices that some machines have. */
+enum acpi_part { ACPI_PART_FLOPPY, ACPI_PART_COUNT };
+
+/* For a board with `cpus` processors and `parts`, bits of enum acpi_part. Free with
+ * acpi_tables_clear(). */
+void acpi_tables_build(struct acpi_tables *tables, unsigned cpus, unsigned parts);
 void acpi_tables_clear(struct acpi_tables *tables);
 /* Does the loader's work where no firmware does it: makes the pointers and checksums good for
  * tables at `tables_address` (64-byte aligned) and the RSDP at `rsdp_address`. */

@@ -4,6 +4,7 @@
 #include "emu/core/bytes.h"
 #include "emu/core/memory.h"
 #include "emu/device/cmos.h"
+#include "emu/device/floppy.h"
 #include "emu/device/fw_cfg.h"
 #include "emu/device/vga.h"
 #include "emu/machine/machine_internal.h"
@@ -105,6 +106,16 @@ static void describe_boot_order(struct device *cmos, const char *order)
              (uint8_t)(codes[2] << 4 | 1)); /* bit 0: no check for a floppy's signature */
 }
 
+/* The drives' types, and their part of the equipment byte. */
+static unsigned describe_floppies(struct machine *machine, struct device *cmos)
+{
+    const struct device *floppy = machine->devices[PC_FLOPPY];
+    unsigned count = machine->config->floppy_count;
+    cmos_set(cmos, 0x10,
+             (uint8_t)(floppy_drive_type(floppy, 0) << 4 | floppy_drive_type(floppy, 1)));
+    return count ? (count - 1) << 6 | 1 : 0;
+}
+
 static void describe_cmos(struct machine *machine)
 {
     struct device *cmos = machine->devices[PC_CMOS];
@@ -113,7 +124,7 @@ static void describe_cmos(struct machine *machine)
     uint64_t above = memory_ram_size(machine->board.memory) - below;
     uint64_t extended_kib = MIN((below - (1 << 20)) >> 10, 0xffff);
     uint64_t beyond_16m = below > (16 << 20) ? MIN((below - (16 << 20)) >> 16, 0xffff) : 0;
-    cmos_set(cmos, 0x14, 0x06); /* equipment: an FPU and a PS/2 mouse */
+    cmos_set(cmos, 0x14, (uint8_t)(0x06 | describe_floppies(machine, cmos))); /* FPU, PS/2 mouse */
     set_word(cmos, 0x15, 640);
     set_word(cmos, 0x17, extended_kib);
     set_word(cmos, 0x30, extended_kib);
@@ -157,6 +168,11 @@ static void describe_disk_order(struct machine *machine, struct device *fw_cfg)
         fw_cfg_add_file(fw_cfg, "bootorder", order->str, order->len + 1);
 }
 
+unsigned acpi_parts(const struct machine_config *config)
+{
+    return config->floppy_count ? 1u << ACPI_PART_FLOPPY : 0;
+}
+
 void firmware_describe(struct machine *machine)
 {
     /* Sleep states by number: bit 7 there, the low bits the sleep type. */
@@ -172,7 +188,7 @@ void firmware_describe(struct machine *machine)
     describe_memory(machine, fw_cfg);
     if (!config->boot_order)
         describe_disk_order(machine, fw_cfg);
-    acpi_tables_build(&machine->acpi, config->cpus);
+    acpi_tables_build(&machine->acpi, config->cpus, acpi_parts(config));
     fw_cfg_add_file(fw_cfg, ACPI_TABLES_FILE, machine->acpi.tables->data,
                     machine->acpi.tables->len);
     fw_cfg_add_file(fw_cfg, ACPI_RSDP_FILE, machine->acpi.rsdp->data, machine->acpi.rsdp->len);

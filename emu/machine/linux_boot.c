@@ -141,6 +141,8 @@ static void prepare_chipset(struct machine *machine)
     for (unsigned i = 0; i < 4; i++)
         set_config(bus, bridge, 0x60 + i, routes[i], 1);
     port_write(machine->board.ports, 0x4d1, 0x0e, 1); /* 9, 10 and 11 are levels */
+    port_write(machine->board.ports, 0xd6, 0xc0, 1);  /* the first DMA controller's way out */
+    port_write(machine->board.ports, 0xd4, 0, 1);
     set_config(bus, ide, PCI_BAR0 + 16, 0xc000, 4);
     set_config(bus, ide, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MASTER, 2);
     set_config(bus, pm, 0x40, PIIX4_PM_DEFAULT_BASE | 1, 4);
@@ -158,7 +160,7 @@ static uint64_t tables_address(const struct machine *machine)
 static void place_tables(struct machine *machine)
 {
     struct acpi_tables tables = {0};
-    acpi_tables_build(&tables, machine->config->cpus);
+    acpi_tables_build(&tables, machine->config->cpus, acpi_parts(machine->config));
     acpi_tables_place(&tables, tables_address(machine), RSDP_ADDRESS);
     memory_write(machine->board.memory, tables_address(machine), tables.tables->data,
                  tables.tables->len);

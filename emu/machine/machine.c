@@ -3,7 +3,6 @@
 #include "emu/core/clock.h"
 #include "emu/cpu/cpu.h"
 #include "emu/device/cmos.h"
-#include "emu/device/ide.h"
 #include "emu/device/piix4_pm.h"
 #include "emu/device/uart.h"
 #include <errno.h>
@@ -52,72 +51,6 @@ const char *machine_bus_name(enum machine_bus bus)
     return bus < MACHINE_BUS_COUNT ? names[bus] : "unknown";
 }
 
-static struct disk_worker *open_disk(struct machine *machine, const char *file, unsigned flags,
-                                     uint64_t smallest, GError **error)
-{
-    struct block_device *device = block_open(file, flags, error);
-    if (!device)
-        return NULL;
-    if (block_size(device) < smallest) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA, "%s is smaller than one sector",
-                    file);
-        block_abandon(device);
-        return NULL;
-    }
-    return disk_worker_new(&machine->board, file, device);
-}
-
-static struct disk_worker *open_disc(struct machine *machine, const char *file, GError **error)
-{
-    return open_disk(machine, file, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_PROBE_RAW, 2048, error);
-}
-
-static bool open_disks(struct machine *machine, GError **error)
-{
-    const struct machine_config *config = machine->config;
-    for (unsigned i = 0; i < config->disk_count; i++) {
-        const struct machine_disk *disk = &config->disks[i];
-        unsigned flags =
-            (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) | (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0);
-        machine->disks[i] = open_disk(machine, disk->file, flags, BLOCK_SECTOR_SIZE, error);
-        if (!machine->disks[i]) {
-            g_prefix_error(error, "disk %u: ", i);
-            return false;
-        }
-    }
-    for (unsigned i = 0; i < config->cdrom_count; i++) {
-        if (!config->cdroms[i])
-            continue;
-        machine->discs[i] = open_disc(machine, config->cdroms[i], error);
-        if (!machine->discs[i]) {
-            g_prefix_error(error, "CD-ROM drive %u: ", i);
-            return false;
-        }
-    }
-    return true;
-}
-
-bool machine_change_disc(struct machine *machine, unsigned drive, const char *path, GError **error)
-{
-    unsigned position = pc_cdrom_position(machine, drive);
-    struct device *ide = machine->devices[PC_IDE];
-    if (drive >= machine->config->cdrom_count) {
-        g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
-                    "there is no CD-ROM drive %u; start the machine with --cdrom", drive);
-        return false;
-    }
-    struct disk_worker *disc = path ? open_disc(machine, path, error) : NULL, *old;
-    if (path && !disc)
-        return false;
-    board_lock(&machine->board);
-    old = machine->discs[drive];
-    machine->discs[drive] = disc;
-    ide_change_medium(ide, position, disc);
-    board_unlock(&machine->board);
-    /* What is under way there may take its time, and needs the board's lock to end. */
-    return !old || disk_worker_close(old, error);
-}
-
 static bool open_debug_console(struct machine *machine, GError **error)
 {
     const char *path = machine->config->debug_console;
@@ -139,7 +72,7 @@ static bool build(struct machine *machine, GError **error)
         if (!machine->linux_image)
             return false;
     }
-    if (!open_disks(machine, error) || !open_debug_console(machine, error) ||
+    if (!media_open(machine, error) || !open_debug_console(machine, error) ||
         !pc_build(machine, error) || !vcpus_new(machine, error))
         return false;
     machine->keyboard = keyboard_new(machine);
@@ -179,27 +112,10 @@ struct machine *machine_new(const struct machine_config *config, GError **error)
     return machine;
 }
 
-static bool close_disks(struct machine *machine, GError **error)
-{
-    bool ok = true;
-    for (unsigned i = 0; i < MACHINE_MAX_DISKS; i++) {
-        /* The first failure is told; the others' disks are closed all the same. */
-        if (machine->disks[i] && !disk_worker_close(machine->disks[i], ok ? error : NULL))
-            ok = false;
-        machine->disks[i] = NULL;
-    }
-    for (unsigned i = 0; i < MACHINE_MAX_CDROMS; i++) {
-        if (machine->discs[i] && !disk_worker_close(machine->discs[i], ok ? error : NULL))
-            ok = false;
-        machine->discs[i] = NULL;
-    }
-    return ok;
-}
-
 bool machine_free(struct machine *machine, GError **error)
 {
     vcpus_stop(machine);
-    bool ok = close_disks(machine, error);
+    bool ok = media_close(machine, error);
     serial_free(machine->serial);
     keyboard_free(machine->keyboard);
     guest_clock_set_wake(machine->board.clock, NULL, NULL);
@@ -247,12 +163,7 @@ void machine_pause(struct machine *machine)
     machine->paused = true;
     guest_clock_pause(machine->board.clock);
     machine->paused_at = g_get_real_time();
-    for (unsigned i = 0; i < machine->config->disk_count; i++)
-        disk_worker_drain(machine->disks[i]);
-    for (unsigned i = 0; i < machine->config->cdrom_count; i++) {
-        if (machine->discs[i])
-            disk_worker_drain(machine->discs[i]);
-    }
+    media_drain(machine);
 }
 
 void machine_resume(struct machine *machine)
@@ -364,13 +275,6 @@ void machine_statistics(struct machine *machine, struct machine_statistics *ret_
     s.serial_out = uart_bytes_sent(machine->devices[PC_UART]);
     board_unlock(&machine->board);
     *ret_statistics = s;
-}
-
-void machine_disk_counters(struct machine *machine, unsigned disk,
-                           struct disk_counters *ret_counters, uint64_t *ret_size)
-{
-    disk_worker_counters(machine->disks[disk], ret_counters);
-    *ret_size = disk_worker_size(machine->disks[disk]);
 }
 
 void machine_net_status(struct machine *machine, unsigned net,

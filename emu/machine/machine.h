@@ -20,11 +20,12 @@
 struct machine;
 struct device;
 
-#define MACHINE_MAX_CPUS   16
-#define MACHINE_MAX_DISKS  16
-#define MACHINE_MAX_IDE    4
-#define MACHINE_MAX_NETS   8
-#define MACHINE_MAX_CDROMS 2
+#define MACHINE_MAX_CPUS     16
+#define MACHINE_MAX_DISKS    16
+#define MACHINE_MAX_IDE      4
+#define MACHINE_MAX_NETS     8
+#define MACHINE_MAX_CDROMS   2
+#define MACHINE_MAX_FLOPPIES 2
 
 enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_VIRTIO, MACHINE_BUS_COUNT };
 const char *machine_bus_name(enum machine_bus bus);
@@ -39,6 +40,11 @@ struct machine_disk {
     bool read_only, raw; /* raw: take a file of no known format as a plain image */
 };
 
+struct machine_floppy {
+    const char *file; /* the disk's image; NULL: none in the drive */
+    bool read_only;
+};
+
 struct machine_config {
     const char *name; /* NULL: none */
     uint64_t memory;  /* bytes, whole MiB */
@@ -50,6 +56,8 @@ struct machine_config {
     unsigned disk_count;
     const char *cdroms[MACHINE_MAX_CDROMS]; /* a drive each; the disc's image, NULL: none in it */
     unsigned cdrom_count;
+    struct machine_floppy floppies[MACHINE_MAX_FLOPPIES]; /* a drive each */
+    unsigned floppy_count;
     struct net_config nets[MACHINE_MAX_NETS]; /* one network card each */
     unsigned net_count;
     bool extras[MACHINE_EXTRA_COUNT];     /* devices that are there or not */
@@ -111,6 +119,9 @@ void machine_disk_counters(struct machine *machine, unsigned disk,
 
 /* Puts another disc into a CD-ROM drive; NULL: takes it out. On failure the old one stays. */
 bool machine_change_disc(struct machine *machine, unsigned drive, const char *path, GError **error);
+/* The same for a floppy drive, which takes only disks that it can read. */
+bool machine_change_floppy(struct machine *machine, unsigned drive, const char *path,
+                           GError **error);
 
 /* One of the configuration's network cards. */
 struct machine_net_status {

@@ -35,6 +35,7 @@ enum pc_slot {
     PC_CMOS,
     PC_I8042,
     PC_I8237,
+    PC_FLOPPY,
     PC_UART,
     PC_PIIX4_PM,
     PC_IDE,
@@ -65,6 +66,7 @@ struct machine {
     unsigned vcpu_count;
     struct disk_worker *disks[MACHINE_MAX_DISKS];
     struct disk_worker *discs[MACHINE_MAX_CDROMS];
+    struct disk_worker *floppies[MACHINE_MAX_FLOPPIES];
     struct loop *loop;
     struct keyboard *keyboard;
     struct serial *serial;
@@ -122,6 +124,12 @@ static inline struct device *cards_device(const struct machine *machine, unsigne
 unsigned pc_disk_position(const struct machine *machine, unsigned disk);
 unsigned pc_cdrom_position(const struct machine *machine, unsigned drive);
 
+/* media.c: the files of disks, discs and floppies. */
+bool media_open(struct machine *machine, GError **error);
+bool media_close(struct machine *machine, GError **error); /* false: one could not be flushed */
+void media_drain(struct machine *machine); /* until nothing is under way; board lock not held */
+bool media_flush(struct machine *machine, GError **error); /* of a paused machine */
+
 /* vcpu.c: threads. */
 bool vcpus_new(struct machine *machine, GError **error);
 void vcpus_start(struct machine *machine);
@@ -133,6 +141,7 @@ void vcpus_free(struct machine *machine);
 /* firmware.c: ROM and what it is told. */
 bool firmware_load(struct machine *machine, GError **error);
 void firmware_describe(struct machine *machine);
+unsigned acpi_parts(const struct machine_config *config); /* bits of enum acpi_part */
 
 /* linux_boot.c: a kernel started without firmware. */
 struct linux_image;

@@ -137,6 +137,24 @@ bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError 
     return true;
 }
 
+bool options_parse_floppy(const char *text, struct machine_floppy *ret_floppy, GError **error)
+{
+    g_autoptr(GPtrArray) parts = split(text);
+    struct machine_floppy floppy = {0};
+    for (guint i = 1; i < parts->len; i++) {
+        const char *part = g_ptr_array_index(parts, i);
+        if (!g_str_has_prefix(part, "readonly=") || !parse_switch(part + 9, &floppy.read_only))
+            return fail(error, "--floppy %s: give FILE[,readonly=on] or none", text);
+    }
+    const char *file = g_ptr_array_index(parts, 0);
+    if (!*file)
+        return fail(error, "--floppy %s: the file is missing; for an empty drive write none", text);
+    if (strcmp(file, "none") != 0)
+        floppy.file = g_strdup(file);
+    *ret_floppy = floppy;
+    return true;
+}
+
 bool options_parse_count(const char *option, const char *text, unsigned maximum,
                          unsigned *ret_count, GError **error)
 {

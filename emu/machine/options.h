@@ -13,6 +13,8 @@ bool options_parse_code_cache(const char *text, uint64_t *ret_bytes, GError **er
 /* "file=PATH,bus=ide[,format=raw][,readonly=on]"; a comma in a path is written twice. The path is
  * allocated and stands in ret_disk->file. */
 bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError **error);
+/* "FILE[,readonly=on]" or "none", in the same way. */
+bool options_parse_floppy(const char *text, struct machine_floppy *ret_floppy, GError **error);
 /* A number from 1 to `maximum`. */
 bool options_parse_count(const char *option, const char *text, unsigned maximum,
                          unsigned *ret_count, GError **error);

@@ -4,6 +4,7 @@
 #include "emu/cpu/cpu.h"
 #include "emu/device/cmos.h"
 #include "emu/device/debug_port.h"
+#include "emu/device/floppy.h"
 #include "emu/device/fw_cfg.h"
 #include "emu/device/i440fx.h"
 #include "emu/device/i8042.h"
@@ -22,11 +23,11 @@
 #include <unistd.h>
 
 static const struct device_ops *const parts[PC_COUNT] = {
-    [PC_I440FX] = &i440fx_ops,     [PC_PIIX3] = &piix3_ops,      [PC_I8259] = &i8259_ops,
-    [PC_IOAPIC] = &ioapic_ops,     [PC_I8254] = &i8254_ops,      [PC_CMOS] = &cmos_ops,
-    [PC_I8042] = &i8042_ops,       [PC_I8237] = &i8237_ops,      [PC_UART] = &uart_ops,
-    [PC_PIIX4_PM] = &piix4_pm_ops, [PC_IDE] = &ide_ops,          [PC_VGA] = &vga_ops,
-    [PC_FW_CFG] = &fw_cfg_ops,     [PC_DEBUG] = &debug_port_ops,
+    [PC_I440FX] = &i440fx_ops, [PC_PIIX3] = &piix3_ops,       [PC_I8259] = &i8259_ops,
+    [PC_IOAPIC] = &ioapic_ops, [PC_I8254] = &i8254_ops,       [PC_CMOS] = &cmos_ops,
+    [PC_I8042] = &i8042_ops,   [PC_I8237] = &i8237_ops,       [PC_UART] = &uart_ops,
+    [PC_FLOPPY] = &floppy_ops, [PC_PIIX4_PM] = &piix4_pm_ops, [PC_IDE] = &ide_ops,
+    [PC_VGA] = &vga_ops,       [PC_FW_CFG] = &fw_cfg_ops,     [PC_DEBUG] = &debug_port_ops,
 };
 
 /* PCI functions and their places. */
@@ -88,6 +89,12 @@ unsigned pc_cdrom_position(const struct machine *machine, unsigned drive)
     return MAX(pc_disk_position(machine, machine->config->disk_count), 2u) + drive;
 }
 
+/* An empty drive is one that takes the most kinds of disks. */
+static enum floppy_type floppy_type_of(const struct disk_worker *worker)
+{
+    return worker ? floppy_type_for(disk_worker_size(worker)) : FLOPPY_2880K;
+}
+
 static void wire_isa(struct machine *machine)
 {
     struct device **d = machine->devices, *bridge = d[PC_PIIX3];
@@ -97,6 +104,10 @@ static void wire_isa(struct machine *machine)
     cmos_connect(d[PC_CMOS], piix3_isa_irq(bridge, 8));
     cmos_set_time(d[PC_CMOS], (int64_t)time(NULL));
     piix4_pm_connect(d[PC_PIIX4_PM], piix3_isa_irq(bridge, 9));
+    floppy_connect(d[PC_FLOPPY], piix3_isa_irq(bridge, 6), d[PC_I8237]);
+    for (unsigned i = 0; i < machine->config->floppy_count; i++)
+        floppy_add_drive(d[PC_FLOPPY], i, floppy_type_of(machine->floppies[i]),
+                         machine->floppies[i]);
     ide_connect(d[PC_IDE], piix3_isa_irq(bridge, 14), piix3_isa_irq(bridge, 15));
     for (unsigned i = 0; i < machine->config->disk_count; i++) {
         if (machine->config->disks[i].bus == MACHINE_BUS_IDE)

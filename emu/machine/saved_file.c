@@ -223,10 +223,8 @@ bool machine_save_file(struct machine *machine, const char *path, GError **error
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_FAILED, "only a paused machine can be saved");
         return false;
     }
-    for (unsigned i = 0; i < machine->config->disk_count; i++) {
-        if (!disk_worker_flush(machine->disks[i], error))
-            return false;
-    }
+    if (!media_flush(machine, error))
+        return false;
     if (!stream_begin(&s, part, "wbxe", error))
         return false;
     bool ok = save_all(&s, machine, error);

@@ -23,7 +23,7 @@ struct fixture {
     struct machine_config config;
     struct machine *machine;
     struct board *board;
-    char *directory, *disk, *more, *disc;
+    char *directory, *disk, *more, *disc, *floppy;
 };
 
 /* Every device there is: disks at both buses, a disc, each network card on a cable that ends
@@ -35,6 +35,11 @@ static inline void fixture_add_all(struct fixture *f)
     assert_true(g_file_set_contents(f->more, f->disk, 1, NULL) && truncate(f->more, 1 << 20) == 0);
     f->disc = g_build_filename(f->directory, "disc.iso", NULL);
     assert_true(g_file_set_contents(f->disc, f->disk, 1, NULL) && truncate(f->disc, 1 << 20) == 0);
+    f->floppy = g_build_filename(f->directory, "floppy.img", NULL);
+    assert_true(g_file_set_contents(f->floppy, f->disk, 1, NULL) &&
+                truncate(f->floppy, 1440 << 10) == 0);
+    f->config.floppies[0] = (struct machine_floppy){.file = f->floppy};
+    f->config.floppy_count = 2;
     f->config.disks[1] =
         (struct machine_disk){.file = f->more, .raw = true, .bus = MACHINE_BUS_VIRTIO};
     f->config.disk_count = 2;
@@ -96,9 +101,11 @@ static inline void fixture_free(struct fixture *f)
     if (f->more) {
         g_unlink(f->more);
         g_unlink(f->disc);
+        g_unlink(f->floppy);
     }
     g_free(f->more);
     g_free(f->disc);
+    g_free(f->floppy);
     if (f->disk)
         g_unlink(f->disk);
     g_rmdir(f->directory);

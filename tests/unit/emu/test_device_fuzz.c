@@ -71,14 +71,47 @@ static void poke_disk(struct fixture *f, GRand *random)
     out8(f, 0x1f7, codes[g_rand_int_range(random, 0, G_N_ELEMENTS(codes))]);
 }
 
+/* Whole floppy commands with plausible bytes, and the DMA channel opened for them as often as not:
+ * to where RAM is, where it is not, and over the ends of both. */
+static void poke_floppy(struct fixture *f, GRand *random)
+{
+    static const uint8_t codes[] = {0xe6, 0x46, 0xc5, 0x45, 0x42, 0x4d, 0x56, 0xd6, 0x4a, 0x4c,
+                                    0x07, 0x0f, 0x08, 0x03, 0x13, 0x12, 0x14, 0x94, 0x8e, 0x8f,
+                                    0xcf, 0x04, 0x0e, 0x10, 0x18, 0x33, 0x17, 0x11, 0x2e};
+    for (unsigned i = 0; i < 4; i++)
+        out8(f, (uint16_t[]){0x0c, 0x04, 0x04, 0x05}[i], (uint8_t)g_rand_int(random));
+    out8(f, 0x05, (uint8_t)g_rand_int(random));
+    out8(f, 0x81, (uint8_t)g_rand_int_range(random, 0, 3) * 0x0f);
+    out8(f, 0x0b, (uint8_t)(g_rand_int(random) & 0xfc) | 2);
+    out8(f, 0xd6, 0xc0);
+    out8(f, 0xd4, 0);
+    out8(f, 0x0a, g_rand_int_range(random, 0, 3) ? 2 : 6);
+    out8(f, 0x3f2, g_rand_int_range(random, 0, 20) ? 0x1c : (uint8_t)g_rand_int(random));
+    out8(f, 0x3f7, g_rand_int_range(random, 0, 4) ? 0 : 3);
+    for (unsigned i = 0; i < 16; i++)
+        in8(f, 0x3f5);
+    out8(f, 0x3f5, codes[g_rand_int_range(random, 0, G_N_ELEMENTS(codes))]);
+    out8(f, 0x3f5, (uint8_t)g_rand_int_range(random, 0, 8));
+    for (unsigned i = 0; i < 7; i++)
+        out8(f, 0x3f5,
+             (uint8_t)(g_rand_int_range(random, 0, 3) ? g_rand_int_range(random, 0, 3)
+                                                      : g_rand_int_range(random, 0, 90)));
+    for (unsigned i = 0; i < 40; i++) {
+        if (in8(f, 0x3f4) & 0x40)
+            in8(f, 0x3f5);
+        else
+            out8(f, 0x3f5, (uint8_t)g_rand_int(random));
+    }
+}
+
 static void test_fuzz(void **state)
 {
-    struct fixture *f = fixture_new(true);
+    struct fixture *f = fixture_new_all();
     const char *wanted = g_getenv("DROVER_FUZZ_ROUNDS");
     guint64 rounds = wanted ? g_ascii_strtoull(wanted, NULL, 10) : ROUNDS;
     g_autoptr(GRand) random = g_rand_new_with_seed(20240229);
     for (guint64 i = 0; i < rounds; i++) {
-        int kind = g_rand_int_range(random, 0, 20);
+        int kind = g_rand_int_range(random, 0, 22);
         if (kind < 12)
             poke_port(f, random);
         else if (kind < 16)
@@ -87,6 +120,8 @@ static void test_fuzz(void **state)
             poke_config(f, random);
         else if (kind < 19)
             poke_disk(f, random);
+        else if (kind < 21)
+            poke_floppy(f, random);
         else
             advance(f, g_rand_int_range(random, 0, 2000000));
         if (i % 5000 == 4999)

@@ -9,8 +9,8 @@
 static void stir(struct fixture *f, uint32_t seed)
 {
     g_autoptr(GRand) random = g_rand_new_with_seed(seed);
-    static const uint16_t bases[] = {0x00,  0x20,  0x40,  0x60,  0x70,  0x80,  0xa0,  0xc0,
-                                     0x1f0, 0x3b0, 0x3c0, 0x3d0, 0x3f8, 0x4d0, 0x510, 0xcf8};
+    static const uint16_t bases[] = {0x00,  0x20,  0x40,  0x60,  0x70,  0x80,  0xa0,  0xc0, 0x1f0,
+                                     0x3b0, 0x3c0, 0x3d0, 0x3f0, 0x3f8, 0x4d0, 0x510, 0xcf8};
     for (int i = 0; i < 3000; i++) {
         uint16_t port = (uint16_t)(bases[g_rand_int_range(random, 0, G_N_ELEMENTS(bases))] +
                                    g_rand_int_range(random, 0, 16));
