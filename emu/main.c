@@ -45,7 +45,7 @@ struct options {
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
     char *code_cache;
     char **disks, **cdroms, **floppies, **nets, **extras;
-    gboolean no_reboot, debug_exit, jit_stats, version;
+    gboolean no_reboot, debug_exit, jit_stats, perf_map, version;
 };
 
 static void clear_options(struct options *o)
@@ -74,6 +74,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
          "memory for translated code (20M a CPU)", "SIZE"},
         {"jit-stats", 0, 0, G_OPTION_ARG_NONE, &o->jit_stats,
          "tell at the end what the translator did", NULL},
+        {"perf-map", 0, 0, G_OPTION_ARG_NONE, &o->perf_map,
+         "name translated code for perf, in /tmp/perf-PID.map", NULL},
         {"cpu-model", 0, 0, G_OPTION_ARG_STRING, &o->cpu_model, "CPU model, or help (x86-64-v2)",
          "NAME"},
         {"disk", 'd', 0, G_OPTION_ARG_STRING_ARRAY, &o->disks, "a disk; up to sixteen, four on ide",
@@ -240,6 +242,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         .boot_order = o->boot_order,
         .debug_console = o->debugcon,
         .debug_exit = o->debug_exit,
+        .observe = (o->jit_stats ? CPU_OBSERVE_COUNT : 0) | (o->perf_map ? CPU_OBSERVE_NAMES : 0),
         .no_reboot = o->no_reboot,
     };
     if (!options_parse_memory(o->memory ? o->memory : "512M", &config->memory, error) ||

@@ -3,7 +3,6 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 static void *map(size_t size, int protection, int flags, int fd, GError **error)
 {
@@ -21,21 +20,24 @@ void *low_memory_new(size_t size, GError **error)
                error);
 }
 
+/* Shared memory without a name and not a memfd: perf takes only the former for code that is made at
+ * run time. */
 bool low_memory_new_code(size_t size, void **ret_write, void **ret_run, GError **error)
 {
-    int fd = memfd_create("drover-code", MFD_CLOEXEC);
-    if (fd < 0 || ftruncate(fd, (off_t)size) < 0) {
-        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "cannot make a code cache: %s",
-                    g_strerror(errno));
-        if (fd >= 0)
-            close(fd);
+    int shared = MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE;
+    void *writable = map(size, PROT_READ | PROT_WRITE, shared, -1, error);
+    void *place = writable ? map(size, PROT_NONE, shared, -1, error) : NULL;
+    if (!place) {
+        low_memory_free(writable, size);
         return false;
     }
-    void *writable = map(size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, error);
-    void *runnable = writable ? map(size, PROT_READ | PROT_EXEC, MAP_SHARED, fd, error) : NULL;
-    close(fd);
-    if (!runnable) {
+    /* With a length of 0 this makes a second mapping of the same memory (mremap(2)). */
+    void *runnable = mremap(writable, 0, size, MREMAP_MAYMOVE | MREMAP_FIXED, place);
+    if (runnable == MAP_FAILED || mprotect(runnable, size, PROT_READ | PROT_EXEC) < 0) {
+        g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "cannot make a code cache: %s",
+                    g_strerror(errno));
         low_memory_free(writable, size);
+        low_memory_free(place, size);
         return false;
     }
     *ret_write = writable;

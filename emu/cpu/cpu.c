@@ -391,6 +391,11 @@ bool cpu_set_code_cache(struct cpu *cpu, size_t bytes, GError **error)
     return !cpu->engine->set_code_cache || cpu->engine->set_code_cache(cpu, bytes, error);
 }
 
+bool cpu_observe(struct cpu *cpu, unsigned what, GError **error)
+{
+    return !cpu->engine->observe || cpu->engine->observe(cpu, what, error);
+}
+
 void cpu_report(const struct cpu *cpu, GString *text)
 {
     if (cpu->engine->report)

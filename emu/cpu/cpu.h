@@ -75,6 +75,12 @@ void cpu_kick(struct cpu *cpu);
 #define CPU_CODE_CACHE_MIN (4u << 20)
 #define CPU_CODE_CACHE_MAX (512u << 20)
 bool cpu_set_code_cache(struct cpu *cpu, size_t bytes, GError **error);
+/* Before the CPU runs, for engines that translate: bits of what is to be seen of translated code.
+ * Its instructions are counted, which slows it by some percent; it gets names in /tmp/perf-PID.map.
+ */
+#define CPU_OBSERVE_COUNT 1u
+#define CPU_OBSERVE_NAMES 2u
+bool cpu_observe(struct cpu *cpu, unsigned what, GError **error);
 /* Appends what the engine counted, in lines; nothing for an engine that counts nothing. */
 void cpu_report(const struct cpu *cpu, GString *text);
 

@@ -25,6 +25,8 @@ struct engine_ops {
     void (*state_changed)(struct cpu *cpu);
     /* Makes room for `bytes` of translated code, before the CPU runs. NULL where there is none. */
     bool (*set_code_cache)(struct cpu *cpu, size_t bytes, GError **error);
+    /* See cpu_observe(). NULL where there is nothing to see. */
+    bool (*observe)(struct cpu *cpu, unsigned what, GError **error);
     /* Appends lines that tell what the engine has done. May be NULL. */
     void (*report)(const struct cpu *cpu, GString *text);
     /* Addresses may mean other pages than before; NULL where that does not matter. */

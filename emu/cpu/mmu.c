@@ -269,6 +269,7 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     /* One address serves both directions; shadow RAM read here and written there goes slow. */
     bool split = host.read && host.write && host.read != host.write;
     uint64_t keep = info->exec == page && info->phys == phys ? info->exec : tlb_empty(slot);
+    cpu->walks++;
     if (unlikely(cpu->journal))
         journal_slot(cpu->journal, tlb, slot);
 

@@ -6,8 +6,6 @@
 #include "emu/jit/jit.h"
 #include <string.h>
 
-#define STUBS_SIZE (16u << 10)
-
 static struct jit_region **hash_at(struct jit *jit, uint64_t rip, uint64_t phys, uint32_t mode)
 {
     uint64_t key = (rip ^ phys << 7 ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
@@ -50,7 +48,7 @@ void jit_cache_remove(struct jit *jit, struct jit_region *region)
 
 static void begin_segment(struct jit *jit, unsigned segment)
 {
-    uint8_t *start = jit->write + STUBS_SIZE + segment * jit->segment_size;
+    uint8_t *start = jit->write + JIT_STUBS_SIZE + segment * jit->segment_size;
     jit->segment = segment;
     jit->code_at = start;
     jit->data_at = start + jit->segment_size;
@@ -62,13 +60,13 @@ static void begin_segment(struct jit *jit, unsigned segment)
 bool jit_cache_init(struct jit *jit, size_t size, GError **error)
 {
     void *write, *run;
-    jit->segment_size = ((size - STUBS_SIZE) / JIT_SEGMENTS) & ~(size_t)0xfff;
-    jit->cache_size = STUBS_SIZE + jit->segment_size * JIT_SEGMENTS;
+    jit->segment_size = ((size - JIT_STUBS_SIZE) / JIT_SEGMENTS) & ~(size_t)0xfff;
+    jit->cache_size = JIT_STUBS_SIZE + jit->segment_size * JIT_SEGMENTS;
     if (!low_memory_new_code(jit->cache_size, &write, &run, error))
         return false;
     jit->write = write;
     jit->run_delta = (uint8_t *)run - (uint8_t *)write;
-    struct emitter e = {.at = jit->write, .end = jit->write + STUBS_SIZE};
+    struct emitter e = {.at = jit->write, .end = jit->write + JIT_STUBS_SIZE};
     bool fits = jit_make_stubs(jit, &e);
     g_assert(fits);
     begin_segment(jit, 0);
@@ -81,6 +79,7 @@ void jit_cache_finish(struct jit *jit)
         return;
     low_memory_free(jit->write, jit->cache_size);
     low_memory_free(jit->write + jit->run_delta, jit->cache_size);
+    jit->write = NULL;
 }
 
 void jit_cache_clear(struct jit *jit)

@@ -160,11 +160,12 @@ struct jit_region {
 
 #define EXIT_BY_JUMP 1
 
-#define JIT_JUMPS    4096
-#define JIT_SEGMENTS 8
-#define JIT_HASH     8192
-#define JIT_WRITTEN  64
-#define JIT_SAVED    64
+#define JIT_JUMPS      4096
+#define JIT_SEGMENTS   8
+#define JIT_HASH       8192
+#define JIT_WRITTEN    64
+#define JIT_STUBS_SIZE (16u << 10)
+#define JIT_SAVED      64
 
 struct jit_jump {
     uint64_t tag; /* RIP exclusive-or the salt */
@@ -210,8 +211,10 @@ struct jit_salt {
 };
 
 struct jit_stats {
-    uint64_t regions, insns, code_bytes, evictions, stale, revived;
+    uint64_t executed; /* instructions, whole blocks at a time; if jit->counts */
+    uint64_t regions, blocks, insns, code_bytes, evictions, stale, revived;
     uint64_t links, exits_link, exits_jump, exits_other;
+    uint64_t exits_attention, exits_fault, exits_handler, exits_stored;
     uint64_t windows, windows_failed;
     uint64_t slow_loads, slow_stores, stored, handlers, interpreted;
 };
@@ -273,7 +276,9 @@ struct jit {
     struct translator *translator;
     uint32_t salt_mode;
     unsigned hot; /* runs of a block before it is translated */
-    bool has_bmi2, perf_map;
+    bool has_bmi2;
+    bool counts;  /* translated code counts its instructions */
+    int perf_map; /* descriptor, or -1 */
     struct jit_stats stats;
 };
 
@@ -333,6 +338,14 @@ static inline uint64_t jit_rip_of(uint64_t site)
     return (uint64_t)((int64_t)(site << 8) >> 8);
 }
 #define JIT_SITE_TARGET UINT64_MAX /* the address in scratch[1] */
+
+/* ---- stats.c, perf_map.c: what can be seen from outside -------------------------------------- */
+
+void jit_report(const struct jit *jit, GString *text);
+bool jit_perf_map_open(struct jit *jit, GError **error);
+void jit_perf_map_stubs(struct jit *jit); /* nothing while there is no map */
+void jit_perf_map_add(struct jit *jit, const struct jit_region *region);
+void jit_perf_map_close(struct jit *jit);
 
 /* ---- run.c: the loop's pieces, for lockstep.c ------------------------------------------------ */
 

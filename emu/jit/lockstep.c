@@ -435,6 +435,10 @@ static void report(const struct cpu *cpu, GString *text)
                            l->stretches, l->instructions, l->faults, l->devices, l->uncompared);
 }
 
+static bool observe(struct cpu *cpu, unsigned what, GError **error)
+{
+    return engine_jit.observe(cpu, what, error);
+}
 static void state_changed(struct cpu *cpu)
 {
     engine_jit.state_changed(cpu);
@@ -460,6 +464,7 @@ const struct engine_ops engine_lockstep = {
     .state_changed = state_changed,
     .set_code_cache = set_code_cache,
     .report = report,
+    .observe = observe,
     .mappings_changed = mappings_changed,
     .layout_changed = layout_changed,
 };

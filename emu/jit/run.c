@@ -136,6 +136,8 @@ void jit_enter(struct jit *jit, const uint8_t *code)
     jit->cpu->insn = NULL;
     if (jit->exit_cell > EXIT_BY_JUMP)
         jit->cpu->s.rip = ((struct jit_exit *)jit->exit_cell)->rip;
+    else if (unlikely(atomic_load_explicit(&jit->cpu->attention, memory_order_relaxed)))
+        jit->stats.exits_attention++;
 }
 
 static void run_some(struct jit *jit)
@@ -153,6 +155,7 @@ static void run_some(struct jit *jit)
 bool jit_after_raise(struct jit *jit)
 {
     bool fault = !jit->restart;
+    jit->stats.exits_fault += fault;
     jit->xmm_loaded = 0;
     if (jit->x87_loaded)
         jit_save_x87(jit->cpu);
@@ -206,6 +209,7 @@ static void destroy(struct cpu *cpu)
     if (!jit)
         return;
     memory_unwatch_code(cpu->board->memory, jit);
+    jit_perf_map_close(jit);
     jit_cache_finish(jit);
     g_free(jit->translator);
     g_mutex_clear(&jit->written_lock);
@@ -226,6 +230,7 @@ static bool create(struct cpu *cpu, GError **error)
     jit->has_bmi2 = __builtin_cpu_supports("bmi2");
     jit->always_marked = 1;
     jit->hot = HOT;
+    jit->perf_map = -1;
     jit->aside.mark = &jit->always_marked;
     jit->translator = g_new0(struct translator, 1);
     jit->dummy.version_at = &jit->dummy.version;
@@ -237,39 +242,21 @@ static bool create(struct cpu *cpu, GError **error)
 static bool set_code_cache(struct cpu *cpu, size_t bytes, GError **error)
 {
     jit_cache_finish(cpu->jit);
-    return jit_cache_init(cpu->jit, bytes, error);
+    if (!jit_cache_init(cpu->jit, bytes, error))
+        return false;
+    jit_perf_map_stubs(cpu->jit);
+    return true;
 }
 
 static void report(const struct cpu *cpu, GString *text)
 {
-    const struct jit *jit = cpu->jit;
-    const struct jit_stats *s = &jit->stats;
-    const struct {
-        const char *what;
-        uint64_t count;
-    } lines[] = {
-        {"regions translated", s->regions},
-        {"instructions in them", s->insns},
-        {"bytes of code", s->code_bytes},
-        {"bytes of the code cache", jit->cache_size},
-        {"segments of the cache emptied", s->evictions},
-        {"regions found stale", s->stale},
-        {"stale regions good again", s->revived},
-        {"links made", s->links},
-        {"returns to the loop by an unlinked exit", s->exits_link},
-        {"returns by an indirect jump", s->exits_jump},
-        {"other returns", s->exits_other},
-        {"blocks interpreted", s->interpreted},
-        {"instructions done by the interpreter for regions", s->handlers},
-        {"loads the TLB missed", s->slow_loads},
-        {"stores the TLB missed", s->slow_stores},
-        {"stores to pages with code, or aside", s->stored},
-        {"windows the TLB missed", s->windows},
-        {"windows that could not be opened", s->windows_failed},
-    };
-    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++)
-        g_string_append_printf(text, "cpu %u: %-50s %14" PRIu64 "\n", cpu->index, lines[i].what,
-                               lines[i].count);
+    jit_report(cpu->jit, text);
+}
+
+static bool observe(struct cpu *cpu, unsigned what, GError **error)
+{
+    cpu->jit->counts = what & CPU_OBSERVE_COUNT;
+    return !(what & CPU_OBSERVE_NAMES) || jit_perf_map_open(cpu->jit, error);
 }
 
 static void state_changed(struct cpu *cpu)
@@ -303,6 +290,7 @@ const struct engine_ops engine_jit = {
     .state_changed = state_changed,
     .set_code_cache = set_code_cache,
     .report = report,
+    .observe = observe,
     .mappings_changed = mappings_changed,
     .layout_changed = layout_changed,
 };

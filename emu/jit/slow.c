@@ -118,6 +118,7 @@ bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t si
     if (running->state == REGION_LIVE && site != JIT_SITE_TARGET)
         return false;
     jit->exit_cell = 0;
+    jit->stats.exits_stored++;
     cpu->s.rip =
         site == JIT_SITE_TARGET ? jit->scratch[1] : interp_mask_ip(cpu, cpu->s.rip + (site >> 56));
     return true;
@@ -139,8 +140,10 @@ bool jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size, u
     bool jump =
         insn->op == OP_RET || insn->op == OP_RETI || insn->op == OP_JMP_E || insn->op == OP_CALL_E;
     jit->exit_cell = jump ? EXIT_BY_JUMP : 0;
-    if (!next)
-        return true; /* RIP is where it goes on */
+    if (!next) { /* RIP is where it goes on */
+        jit->stats.exits_handler++;
+        return true;
+    }
     cpu->s.rip = rip;
     return leave_after(cpu, site);
 }

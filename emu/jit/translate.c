@@ -180,6 +180,15 @@ static void check_attention(struct translator *t, const struct part *part)
     cold->site = part->rip;
 }
 
+/* By LEA, since the flags may be the guest's. */
+static void count_instructions(struct translator *t, unsigned count)
+{
+    uint64_t *executed = &t->jit->stats.executed;
+    emit_load(&t->e, T0, op_abs(executed));
+    emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, T0, op_mem(T0, (int32_t)count));
+    emit_store(&t->e, op_abs(executed), T0);
+}
+
 static void translate_part(struct translator *t, struct part *part)
 {
     const struct block *block = part->block;
@@ -202,6 +211,8 @@ static void translate_part(struct translator *t, struct part *part)
     part->start = t->e.at;
     if (part->loop_head)
         check_attention(t, part);
+    if (t->jit->counts)
+        count_instructions(t, block->count);
     windows_plan(t);
     bool branched = false;
     for (unsigned i = 0; i < block->count && !t->e.full; i++) {
@@ -425,6 +436,9 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     jit->code_at = (uint8_t *)(((uintptr_t)t->e.at + 15) & ~(uintptr_t)15);
     jit->stats.regions++;
     jit->stats.code_bytes += t->region->code_bytes;
+    jit->stats.blocks += t->part_count;
     jit_cache_add(jit, t->region);
+    if (jit->perf_map >= 0)
+        jit_perf_map_add(jit, t->region);
     return t->region;
 }

@@ -68,6 +68,7 @@ struct machine_config {
     const char *boot_order;    /* letters a floppy, c disk, d CD, n network; NULL: "cd" */
     const char *debug_console; /* file for the firmware's log; NULL: none */
     bool debug_exit;           /* port 0xf4 ends the machine */
+    unsigned observe;          /* of translated code: CPU_OBSERVE bits (emu/cpu/cpu.h) */
     bool no_reboot;            /* the machine ends where its guest resets it */
 };
 

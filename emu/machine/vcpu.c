@@ -120,6 +120,8 @@ bool vcpus_new(struct machine *machine, GError **error)
         if (vcpu->cpu && config->code_cache &&
             !cpu_set_code_cache(vcpu->cpu, code_cache_of(config), error))
             return false;
+        if (vcpu->cpu && !cpu_observe(vcpu->cpu, config->observe, error))
+            return false;
         if (!vcpu->cpu || !vcpu->lapic->ops->realize(vcpu->lapic, error))
             return false;
     }

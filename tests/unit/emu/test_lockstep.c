@@ -14,41 +14,16 @@
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/state.h"
 #include "emu/jit/jit.h"
+#include "tests/unit/emu/bare_cpu.h"
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-#define TABLES 0x10000u
-#define CODE   0x20000u
-#define DATA   0x40000u
-#define STACK  0x60000u
-#define MMIO   0x100000u /* behind the end of RAM */
-#define RAM    (1u << 20)
-#define PORT   0x500
+#define MMIO 0x100000u /* behind the end of RAM */
+#define PORT 0x500
 
 static struct board board;
 static unsigned port_writes, port_sum, mmio_reads;
-
-static int no_interrupt(void *opaque)
-{
-    return -1;
-}
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    return false;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return false;
-}
-static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
 
 static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
 {
@@ -60,67 +35,21 @@ static void port_write_one(void *opaque, uint16_t offset, uint32_t value, unsign
     port_sum += value;
 }
 
-static void put64(uint32_t at, uint64_t value)
-{
-    memcpy(memory_ram_host(board.memory) + at, &value, 8);
-}
-
 static void set_up(void)
 {
     static const struct mmio_ops mmio = {.read = mmio_read, .max_size = 8};
     static const struct port_ops port = {.write = port_write_one, .max_size = 4};
-    assert_true(board_init(&board, RAM, NULL));
+    bare_board(&board, MMIO + 0x1000);
     memory_add_mmio(board.memory, "counter", MMIO, 0x1000, 0, &mmio, NULL);
     port_add(board.ports, "sum", PORT, 1, &port, NULL);
-    put64(TABLES, (TABLES + 0x1000) | 3);
-    put64(TABLES + 0x1000, (TABLES + 0x2000) | 3);
-    put64(TABLES + 0x2000, (TABLES + 0x3000) | 3);
-    for (unsigned i = 0; i <= MMIO >> 12; i++)
-        put64(TABLES + 0x3000 + i * 8, (i * 0x1000) | 3);
     port_writes = port_sum = mmio_reads = 0;
 }
 
 static struct cpu *new_cpu(void)
 {
-    struct cpu *cpu = cpu_new(&board, 0, "lockstep", "x86-64-v2", &ops, NULL, NULL);
-    assert_non_null(cpu);
+    struct cpu *cpu = bare_cpu(&board, "lockstep");
     jit_set_hot(cpu, 0);
     return cpu;
-}
-
-static void begin(struct cpu *cpu, const void *code, size_t size)
-{
-    struct cpu_state *s = cpu_state(cpu);
-    if (code)
-        memory_write(board.memory, CODE, code, size);
-    memset(memory_ram_host(board.memory) + DATA, 0, 0x1000);
-    memset(s->gpr, 0, sizeof(s->gpr));
-    memset(s->vec, 0, sizeof(s->vec));
-    s->cr0 = CR0_PE | CR0_PG | CR0_MP | CR0_NE | CR0_ET;
-    s->cr3 = TABLES;
-    s->cr4 = CR4_PAE | CR4_OSFXSR;
-    s->efer = EFER_LME | EFER_LMA;
-    s->seg[SEG_CS] =
-        (struct segment){.limit = UINT32_MAX,
-                         .selector = 8,
-                         .attributes = SEG_P | SEG_S | SEG_CODE | SEG_WRITABLE | SEG_L};
-    s->gpr[RDI] = DATA;
-    s->gpr[RSP] = STACK;
-    s->rip = CODE;
-    s->rflags = 2;
-    s->halted = s->shutdown = false;
-}
-
-/* As begin(), and runs to the HLT or wherever it ends. */
-static enum cpu_exit run(struct cpu *cpu, const void *code, size_t size)
-{
-    begin(cpu, code, size);
-    if (code)
-        cpu_state_changed(cpu);
-    else
-        atomic_store(&cpu->attention, 1); /* what is translated stays */
-    cpu->flags = 0x200;
-    return cpu_run(cpu);
 }
 
 /* ---- agreement ------------------------------------------------------------------------------- */
@@ -142,7 +71,7 @@ static void test_agrees(void **state)
     };
     set_up();
     struct cpu *cpu = new_cpu();
-    assert_int_equal(run(cpu, code, sizeof(code)), CPU_EXIT_HALTED);
+    assert_int_equal(bare_run(cpu, code, sizeof(code)), CPU_EXIT_HALTED);
     assert_int_equal(cpu_state(cpu)->gpr[RAX], 55);
     assert_int_equal(cpu_state(cpu)->gpr[RBX], 55);
     assert_int_equal(cpu_state(cpu)->gpr[RDX], 10);
@@ -167,7 +96,7 @@ static void test_devices_once(void **state)
     };
     set_up();
     struct cpu *cpu = new_cpu();
-    assert_int_equal(run(cpu, code, sizeof(code)), CPU_EXIT_HALTED);
+    assert_int_equal(bare_run(cpu, code, sizeof(code)), CPU_EXIT_HALTED);
     assert_int_equal(port_writes, 20);
     assert_int_equal(port_sum, 210);
     assert_int_equal(mmio_reads, 20);
@@ -186,7 +115,7 @@ static void test_fault_agrees(void **state)
     };
     set_up();
     struct cpu *cpu = new_cpu();
-    assert_int_equal(run(cpu, code, sizeof(code)), CPU_EXIT_TRIPLE_FAULT);
+    assert_int_equal(bare_run(cpu, code, sizeof(code)), CPU_EXIT_TRIPLE_FAULT);
     assert_int_equal(cpu_state(cpu)->cr2, 0x200000);
     assert_int_equal(cpu_state(cpu)->gpr[RAX], 1);
     cpu_free(cpu);
@@ -275,7 +204,7 @@ static char *report_of(struct cpu *cpu)
     assert_non_null(file);
     fflush(stderr);
     dup2(fileno(file), STDERR_FILENO);
-    enum cpu_exit exit = run(cpu, NULL, 0);
+    enum cpu_exit exit = bare_run(cpu, NULL, 0);
     fflush(stderr);
     dup2(kept, STDERR_FILENO);
     close(kept);
@@ -294,7 +223,7 @@ static void check_planted(const struct planted *p)
     set_up();
     struct cpu *cpu = new_cpu();
     enum cpu_exit exit = strstr(p->what, "vector") ? CPU_EXIT_TRIPLE_FAULT : CPU_EXIT_HALTED;
-    assert_int_equal(run(cpu, p->code, p->length), exit);
+    assert_int_equal(bare_run(cpu, p->code, p->length), exit);
     plant(cpu, p);
     g_autofree char *text = report_of(cpu);
     if (!strstr(text, p->what))
@@ -321,7 +250,7 @@ static void test_one_cpu_only(void **state)
     g_autoptr(GError) error = NULL;
     set_up();
     struct cpu *first = new_cpu();
-    assert_null(cpu_new(&board, 1, "lockstep", "x86-64-v2", &ops, NULL, &error));
+    assert_null(cpu_new(&board, 1, "lockstep", "x86-64-v2", &bare_ops, NULL, &error));
     assert_non_null(strstr(error->message, "--cpus 1"));
     cpu_free(first);
     board_finish(&board);
