@@ -122,10 +122,10 @@ TEST_LIBS_agent      := $(call LIB,agent) $(call LIB,storage) $(call LIB,proto)
 TEST_LIBS_controller := $(call LIB,controller) $(call LIB,proto)
 unit_folder = $(word 4,$(subst /, ,$(patsubst $(BUILD)/%,x/%,$(1))))
 $(BUILD)/tests/unit/emu/test_cpu_decode: LIBS_test = -lZydis
-$(BUILD)/tests/guest/%.bin: tests/guest/%.asm
+$(BUILD)/tests/guest/%.bin: tests/guest/%.asm $(wildcard tests/guest/*.inc)
 	@mkdir -p $(@D)
-	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -f bin -o $@ $<
-$(BUILD)/tests/unit/emu/test_cpu_guest: | $(addprefix $(BUILD)/tests/guest/,cpu_system.bin cpu_legacy.bin cpu_smp.bin)
+	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -I tests/guest/ -f bin -o $@ $<
+$(BUILD)/tests/unit/emu/test_cpu_guest: | $(addprefix $(BUILD)/tests/guest/,cpu_system.bin cpu_legacy.bin cpu_pages.bin cpu_smp.bin)
 # The recording back end that these stand upon.
 $(addprefix $(BUILD)/tests/unit/storage/,test_power test_faults test_power_vhdx test_faults_vhdx): $(addprefix $(BUILD)/obj/tests/unit/storage/,power.o model.o)
 .SECONDEXPANSION:

@@ -47,6 +47,9 @@ struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, con
     *cpu->model = parsed;
     cpu->ops = ops;
     cpu->opaque = opaque;
+    /* An empty TLB is not all zeros. */
+    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++)
+        cpu->tlbs[kind].filled = true;
     cpu->memory_version = memory_version(board->memory);
     pthread_mutex_init(&cpu->wait_lock, NULL);
     pthread_cond_init(&cpu->wait_cond, NULL);
@@ -199,6 +202,10 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= flat_mode(cpu);
 
     enum tlb_kind kind = s->cpl == 3 ? TLB_USER : TLB_KERNEL;
+    if (kind == TLB_USER && s->cr0 & CR0_AM && s->rflags & FLAG_AC) {
+        kind = TLB_USER_ALIGNED;
+        mode |= MODE_ALIGNED;
+    }
     if (kind == TLB_KERNEL && s->cr4 & CR4_SMAP && !(s->rflags & FLAG_AC))
         kind = TLB_KERNEL_SMAP;
     if (kind == TLB_KERNEL_SMAP)

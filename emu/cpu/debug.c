@@ -51,6 +51,16 @@ void debug_access(struct cpu *cpu, uint64_t address, unsigned size, bool write)
     }
 }
 
+void debug_io(struct cpu *cpu, uint16_t port, unsigned size)
+{
+    for (unsigned i = 0; i < 4; i++) {
+        uint64_t bytes = length(cpu, i), start = cpu->s.dr[i] & ~(bytes - 1);
+        if (enabled(cpu, i) && kind(cpu, i) == DEBUG_IO && cpu->s.cr4 & CR4_DE &&
+            port < start + bytes && start < (uint64_t)port + size)
+            cpu->watch_hits |= 1u << i;
+    }
+}
+
 void debug_deliver(struct cpu *cpu, uint64_t bits)
 {
     cpu->s.dr[6] |= bits;

@@ -73,6 +73,9 @@ void cpu_deliver_fault(struct cpu *cpu)
         has_error = true;
         error = 0;
     }
+    /* EXT: met while the processor delivered an event of its own (SDM volume 3, 6.13). */
+    if (before >= 0 && vector >= VEC_TS && vector <= VEC_GP)
+        error |= 1;
     cpu_deliver(cpu, vector, false, has_error, error);
 }
 
@@ -143,6 +146,35 @@ static void deliver_real(struct cpu *cpu, const struct event *event)
     stack_push(cpu, &stack, event->return_ip & 0xffff, 2);
     stack_commit(cpu, &stack);
     cpu->s.rflags &= ~(FLAG_IF | FLAG_TF | FLAG_AC | FLAG_RF);
+    segment_load_real(cpu, SEG_CS, target >> 16);
+    cpu->s.rip = target & 0xffff;
+}
+
+bool system_redirected(struct cpu *cpu, unsigned vector)
+{
+    const struct segment *tss = &cpu->s.tr;
+    unsigned type = tss->attributes & SEG_TYPE;
+    if ((type != 9 && type != 11) || tss->limit < 103)
+        cpu_raise_error(cpu, VEC_GP, 0);
+    uint32_t at = (uint32_t)mmu_system_load(cpu, tss->base + 102, 2) - 32 + vector / 8;
+    if (at > tss->limit)
+        cpu_raise_error(cpu, VEC_GP, 0);
+    return !(mmu_system_load(cpu, tss->base + at, 1) >> (vector & 7) & 1);
+}
+
+void system_interrupt_vm86(struct cpu *cpu, unsigned vector, uint64_t return_ip)
+{
+    uint64_t flags = cpu_get_rflags(cpu);
+    bool virtual = system_virtual_interrupts(cpu);
+    if (virtual)
+        flags = (flags & ~FLAG_IF) | FLAG_IOPL | (flags & FLAG_VIF ? FLAG_IF : 0);
+    uint32_t target = mmu_system_load(cpu, vector * 4, 4);
+    struct stack stack = stack_current(cpu);
+    stack_push(cpu, &stack, flags & 0xffff, 2);
+    stack_push(cpu, &stack, cpu->s.seg[SEG_CS].selector, 2);
+    stack_push(cpu, &stack, return_ip & 0xffff, 2);
+    stack_commit(cpu, &stack);
+    cpu->s.rflags &= ~(FLAG_TF | FLAG_RF | (virtual ? FLAG_VIF : FLAG_IF));
     segment_load_real(cpu, SEG_CS, target >> 16);
     cpu->s.rip = target & 0xffff;
 }

@@ -178,8 +178,15 @@ HANDLER(jcxz)
 static const struct insn *software_interrupt(struct cpu *cpu, const struct insn *insn, int vector)
 {
     cpu->insn = insn;
-    if (cpu_vm86(cpu) && cpu_iopl(cpu) < 3 && insn->op == OP_INT)
-        cpu_raise_error(cpu, VEC_GP, 0);
+    if (cpu_vm86(cpu) && insn->op == OP_INT) {
+        if (cpu->s.cr4 & CR4_VME && system_redirected(cpu, vector)) {
+            system_interrupt_vm86(cpu, vector, interp_mask_ip(cpu, next_rip(cpu, insn)));
+            cpu->insn = NULL;
+            return NULL;
+        }
+        if (cpu_iopl(cpu) < 3)
+            cpu_raise_error(cpu, VEC_GP, 0);
+    }
     cpu_deliver(cpu, vector, true, false, 0);
     return NULL;
 }

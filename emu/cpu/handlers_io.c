@@ -3,7 +3,7 @@
 #include "emu/cpu/journal.h"
 
 /* IOPL, then the TSS's bitmap (SDM volume 1, 19.5.2). */
-static void check_port(struct cpu *cpu, const struct insn *insn, uint16_t port, unsigned bytes)
+static void check_rights(struct cpu *cpu, const struct insn *insn, uint16_t port, unsigned bytes)
 {
     cpu->insn = insn;
     if (!cpu_protected(cpu) || (!cpu_vm86(cpu) && cpu->s.cpl <= cpu_iopl(cpu)))
@@ -18,6 +18,13 @@ static void check_port(struct cpu *cpu, const struct insn *insn, uint16_t port, 
     uint32_t bits = mmu_system_load(cpu, tss->base + map + port / 8, 2) >> (port & 7);
     if (bits & ((1u << bytes) - 1))
         cpu_raise_error(cpu, VEC_GP, 0);
+}
+
+static void check_port(struct cpu *cpu, const struct insn *insn, uint16_t port, unsigned bytes)
+{
+    check_rights(cpu, insn, port, bytes);
+    if (unlikely(debug_active(cpu)))
+        debug_io(cpu, port, bytes);
 }
 
 static unsigned port_bytes(const struct insn *insn)

@@ -1,5 +1,6 @@
 /* Flag instructions, decimal arithmetic, no-operations. */
 #include "emu/cpu/interp.h"
+#include "emu/cpu/system.h"
 
 HANDLER(nop)
 {
@@ -55,19 +56,31 @@ HANDLER(salc)
     SET_REG_8(RAX * 8, cpu->flags & 0x100 ? 0xff : 0);
     NEXT();
 }
+/* May IF be changed? False: VIF is changed instead, see system_virtual_interrupts(). */
+static bool controls_if(struct cpu *cpu)
+{
+    if (!cpu_protected(cpu) || cpu->s.cpl <= cpu_iopl(cpu))
+        return true;
+    if (!system_virtual_interrupts(cpu) &&
+        (cpu_vm86(cpu) || cpu->s.cpl < 3 || !(cpu->s.cr4 & CR4_PVI)))
+        cpu_raise_error(cpu, VEC_GP, 0);
+    return false;
+}
 HANDLER(cli)
 {
     cpu->insn = insn;
-    if (cpu_protected(cpu) && cpu->s.cpl > cpu_iopl(cpu))
-        cpu_raise_error(cpu, VEC_GP, 0);
-    cpu->s.rflags &= ~FLAG_IF;
+    cpu->s.rflags &= controls_if(cpu) ? ~FLAG_IF : ~FLAG_VIF;
     NEXT();
 }
 HANDLER(sti)
 {
     cpu->insn = insn;
-    if (cpu_protected(cpu) && cpu->s.cpl > cpu_iopl(cpu))
-        cpu_raise_error(cpu, VEC_GP, 0);
+    if (!controls_if(cpu)) {
+        if (cpu->s.rflags & FLAG_VIP)
+            cpu_raise_error(cpu, VEC_GP, 0);
+        cpu->s.rflags |= FLAG_VIF;
+        NEXT();
+    }
     if (!(cpu->s.rflags & FLAG_IF)) {
         cpu->s.rflags |= FLAG_IF;
         /* The block goes on with the one instruction in the shadow, unless it has none left. */

@@ -153,20 +153,24 @@ HANDLER(popa)
 HANDLER(pushf)
 {
     cpu->insn = insn;
-    if (cpu_vm86(cpu) && cpu_iopl(cpu) < 3)
-        cpu_raise_error(cpu, VEC_GP, 0);
-    interp_push(cpu, insn, cpu_get_rflags(cpu) & ~(FLAG_VM | FLAG_RF), 1u << insn->size);
+    uint64_t flags = cpu_get_rflags(cpu) & ~(FLAG_VM | FLAG_RF);
+    if (cpu_vm86(cpu) && cpu_iopl(cpu) < 3) {
+        if (insn->size != SIZE_16 || !system_virtual_interrupts(cpu))
+            cpu_raise_error(cpu, VEC_GP, 0);
+        flags = (flags & ~FLAG_IF) | FLAG_IOPL | (flags & FLAG_VIF ? FLAG_IF : 0);
+    }
+    interp_push(cpu, insn, flags, 1u << insn->size);
     NEXT();
 }
 HANDLER(popf)
 {
     unsigned bytes = 1u << insn->size;
     cpu->insn = insn;
-    if (cpu_vm86(cpu) && cpu_iopl(cpu) < 3)
+    if (cpu_vm86(cpu) && cpu_iopl(cpu) < 3 && (bytes != 2 || !system_virtual_interrupts(cpu)))
         cpu_raise_error(cpu, VEC_GP, 0);
-    uint64_t value = interp_peek(cpu, insn, 0, bytes);
-    interp_set_sp(cpu, cpu->s.gpr[RSP] + bytes);
-    system_pop_flags(cpu, value, bytes);
+    uint64_t value = interp_peek(cpu, insn, 0, bytes), sp = cpu->s.gpr[RSP] + bytes;
+    system_pop_flags(cpu, value, bytes); /* may raise */
+    interp_set_sp(cpu, sp);
     LEAVE_BLOCK();
 }
 

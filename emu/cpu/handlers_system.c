@@ -34,7 +34,7 @@ void system_set_cr0(struct cpu *cpu, uint64_t value)
         mmu_load_pdptes(cpu, cpu->s.cr3);
     }
     if (!(value & CR0_PG) && old & CR0_PG) {
-        if (cpu_code64(cpu))
+        if (cpu_code64(cpu) || cpu->s.cr4 & CR4_PCIDE)
             cpu_raise_error(cpu, VEC_GP, 0);
         cpu->s.efer &= ~EFER_LMA;
     }
@@ -52,18 +52,24 @@ void system_set_cr4(struct cpu *cpu, uint64_t value)
 
     if (value & ~cpu->model->cr4_bits || (cpu_long_active(cpu) && !(value & CR4_PAE)))
         cpu_raise_error(cpu, VEC_GP, 0);
+    if (changed & value & CR4_PCIDE && (!cpu_long_active(cpu) || cpu->s.cr3 & 0xfff))
+        cpu_raise_error(cpu, VEC_GP, 0);
     if (changed & CR4_PAE && value & CR4_PAE && cpu->s.cr0 & CR0_PG)
         mmu_load_pdptes(cpu, cpu->s.cr3);
     cpu->s.cr4 = value;
-    if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP))
+    if (changed & (CR4_PSE | CR4_PAE | CR4_PGE | CR4_SMEP | CR4_SMAP | CR4_PCIDE))
         mmu_flush(cpu);
     cpu_update_mode(cpu);
 }
 
+/* The TLB is not tagged: a load that may keep another context's translations drops them all the
+ * same, which is always allowed. */
 static void set_cr3(struct cpu *cpu, uint64_t value)
 {
+    if (cpu->s.cr4 & CR4_PCIDE)
+        value &= ~(UINT64_C(1) << 63);
     if (cpu_long_active(cpu)) {
-        if (value >> 52)
+        if (value >> cpu->model->physical_bits)
             cpu_raise_error(cpu, VEC_GP, 0);
     } else if (cpu->s.cr4 & CR4_PAE && cpu->s.cr0 & CR0_PG) {
         mmu_load_pdptes(cpu, value);
@@ -191,6 +197,25 @@ HANDLER(invlpg)
     require_cpl0(cpu, insn);
     uint64_t address = ea_offset(cpu, insn) + cpu->s.seg[insn->seg].base;
     mmu_flush_page(cpu, cpu_long_active(cpu) ? address : (uint32_t)address);
+    LEAVE_BLOCK();
+}
+HANDLER(invpcid)
+{
+    require_cpl0(cpu, insn);
+    uint64_t type = get_reg_sized(cpu, insn->reg, insn->size);
+    uint64_t at = ea(cpu, insn, 16, false);
+    cpu->insn = insn;
+    uint64_t pcid = mmu_load_slow(cpu, at, 8), address = mmu_load_slow(cpu, at + 8, 8);
+    bool single = type < 2;
+    if (type > 3 || pcid >> 12 || (type == 0 && !canonical(address)) ||
+        (single && pcid && !(cpu->s.cr4 & CR4_PCIDE)))
+        cpu_raise_error(cpu, VEC_GP, 0);
+    if (type == 0)
+        mmu_flush_page(cpu, address);
+    else if (type == 2)
+        mmu_flush(cpu);
+    else
+        mmu_flush_non_global(cpu);
     LEAVE_BLOCK();
 }
 HANDLER(cache_control)
@@ -416,6 +441,7 @@ const struct handler_row handlers_system[] = {
     {OP_LMSW, ALL_SHAPES(lmsw)},
     {OP_SMSW, ALL_SHAPES(smsw)},
     {OP_INVLPG, ALL_SHAPES(invlpg)},
+    {OP_INVPCID, ALL_SHAPES(invpcid)},
     {OP_INVD, ALL_SHAPES(cache_control)},
     {OP_WBINVD, ALL_SHAPES(cache_control)},
     {OP_SYSCALL, ALL_SHAPES(syscall_64)},

@@ -57,6 +57,7 @@ enum cpu_mode {
     MODE_FLAT = 1 << 16,
     MODE_FLAT_FS = 1 << 17, /* besides, FS is data of 4 GiB from its base */
     MODE_FLAT_GS = 1 << 18,
+    MODE_ALIGNED = 1 << 19, /* unaligned accesses fault: CPL 3, CR0.AM, RFLAGS.AC */
 };
 
 /* Requests from other threads (struct cpu.requests). */
@@ -99,7 +100,8 @@ struct tlb_info {
     bool global;
 };
 
-enum tlb_kind { TLB_KERNEL, TLB_KERNEL_SMAP, TLB_USER, TLB_KIND_COUNT };
+/* In TLB_USER_ALIGNED every entry goes the slow way, which checks alignment. */
+enum tlb_kind { TLB_KERNEL, TLB_KERNEL_SMAP, TLB_USER, TLB_USER_ALIGNED, TLB_KIND_COUNT };
 
 /*
  * What a flush has to look at is kept small: the slots that a load of CR3 empties are listed as
@@ -113,7 +115,8 @@ struct tlb {
     struct tlb_info info[TLB_SIZE];
     unsigned listed; /* slots filled with pages that are not global */
     uint16_t list[TLB_LISTED];
-    bool huge; /* there may be pieces of pages larger than 2 MiB */
+    bool filled; /* since it was last emptied */
+    bool huge;   /* there may be pieces of pages larger than 2 MiB */
     uint64_t large[TLB_LARGE_BITS / 64];
 };
 
@@ -223,6 +226,7 @@ unsigned debug_code_hits(const struct cpu *cpu, uint64_t linear);
 /* Has the page a data breakpoint? Then its accesses go the slow way and through debug_access(). */
 bool debug_page_watched(const struct cpu *cpu, uint64_t address);
 void debug_access(struct cpu *cpu, uint64_t address, unsigned size, bool write);
+void debug_io(struct cpu *cpu, uint16_t port, unsigned size);
 /* Reports the DR6 bits and raises or delivers #DB. */
 void debug_deliver(struct cpu *cpu, uint64_t bits);
 

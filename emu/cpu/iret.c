@@ -2,8 +2,22 @@
 #include "emu/cpu/interp.h"
 #include "emu/cpu/system.h"
 
+/* 16-bit flags popped by virtual-8086 code with IOPL below 3: IF goes to VIF. */
+static void pop_virtual_flags(struct cpu *cpu, uint64_t value)
+{
+    uint64_t flags = cpu_get_rflags(cpu), may = FLAGS_ARITHMETIC | FLAG_TF | FLAG_DF | FLAG_NT;
+    if (value & FLAG_TF || (value & FLAG_IF && flags & FLAG_VIP))
+        cpu_raise_error(cpu, VEC_GP, 0);
+    flags = (flags & ~(may | FLAG_VIF)) | (value & may) | (value & FLAG_IF ? FLAG_VIF : 0);
+    cpu_set_rflags(cpu, flags);
+}
+
 void system_pop_flags(struct cpu *cpu, uint64_t value, unsigned bytes)
 {
+    if (system_virtual_interrupts(cpu)) {
+        pop_virtual_flags(cpu, value);
+        return;
+    }
     uint64_t may = FLAGS_ARITHMETIC | FLAG_TF | FLAG_DF | FLAG_NT;
     if (bytes > 2)
         may |= FLAG_AC | FLAG_ID;
@@ -108,17 +122,18 @@ static void return_to_vm86(struct cpu *cpu, const struct insn *insn, const struc
 static void iret_real(struct cpu *cpu, const struct insn *insn)
 {
     unsigned size = 1u << insn->size;
-    if (cpu_vm86(cpu) && cpu_iopl(cpu) < 3)
+    if (cpu_vm86(cpu) && cpu_iopl(cpu) < 3 && (size > 2 || !system_virtual_interrupts(cpu)))
         cpu_raise_error(cpu, VEC_GP, 0);
     uint64_t ip = interp_peek(cpu, insn, 0, size);
     uint16_t cs = interp_peek(cpu, insn, size, size);
     uint64_t flags = interp_peek(cpu, insn, 2 * size, size);
     if (ip > 0xffff)
         cpu_raise_error(cpu, VEC_GP, 0);
-    interp_set_sp(cpu, cpu->s.gpr[RSP] + 3 * size);
+    uint64_t sp = cpu->s.gpr[RSP] + 3 * size;
+    system_pop_flags(cpu, flags, size); /* may raise */
+    interp_set_sp(cpu, sp);
     segment_load_real(cpu, SEG_CS, cs);
     cpu->s.rip = ip;
-    system_pop_flags(cpu, flags, size);
 }
 
 /* A return within protected or long mode, after the checks: new CS, maybe new SS and level. */

@@ -3,6 +3,7 @@
 #include "emu/cpu/block.h"
 #include "emu/cpu/engine.h"
 #include "emu/cpu/journal.h"
+#include "emu/cpu/models.h"
 
 #define PTE_P         UINT64_C(0x001)
 #define PTE_W         UINT64_C(0x002)
@@ -15,7 +16,6 @@
 #define PTE_PAT_LARGE UINT64_C(0x1000)
 #define PHYSICAL_BITS 40
 #define PTE_ADDRESS   (((UINT64_C(1) << PHYSICAL_BITS) - 1) & PAGE_MASK)
-#define PTE_RESERVED  ((UINT64_C(1) << 52) - (UINT64_C(1) << PHYSICAL_BITS))
 
 #define PF_P    1
 #define PF_W    2
@@ -82,7 +82,19 @@ static bool set_entry_bits(struct cpu *cpu, uint64_t phys, uint64_t entry, uint6
 
 static uint64_t reserved_bits(const struct cpu *cpu)
 {
-    return PTE_RESERVED | (cpu->s.efer & EFER_NXE ? 0 : PTE_NX);
+    uint64_t low = UINT64_C(1) << cpu->model->physical_bits, high = UINT64_C(1) << 52;
+    /* Outside long mode no bits are left to software above the address. */
+    uint64_t bits = cpu_long_active(cpu) ? high - low : (UINT64_C(1) << 63) - low;
+    return bits | (cpu->s.efer & EFER_NXE ? 0 : PTE_NX);
+}
+
+/* Of a 4 MiB page's entry: what is not address with PSE-36, or all of it without. */
+static uint64_t pse_reserved(const struct cpu *cpu)
+{
+    unsigned extra = has_feature(&cpu->model->features, FEATURE_PSE36)
+                         ? MIN(cpu->model->physical_bits, 40) - 32
+                         : 0;
+    return 0x3fe000 & ~(((UINT64_C(1) << extra) - 1) << 13);
 }
 
 struct level {
@@ -127,6 +139,8 @@ static bool walk_tables(struct cpu *cpu, uint64_t va, struct walk *walk, struct 
         if (shift > 12 && entry & PTE_PS) {
             if (shift == 39)
                 return false;
+            if (shift == 30 && !has_feature(&cpu->model->features, FEATURE_PDPE1GB))
+                return false;
             large = shift == 30 || shift == 21 || (shift == 22 && cpu->s.cr4 & CR4_PSE);
         }
         walk->writable &= !!(entry & PTE_W);
@@ -139,8 +153,11 @@ static bool walk_tables(struct cpu *cpu, uint64_t va, struct walk *walk, struct 
             uint64_t base = entry & PTE_ADDRESS;
             if (large && pae && entry & offset_mask & PTE_ADDRESS & ~PTE_PAT_LARGE)
                 return false;
-            if (large && !pae) /* PSE-36: bits 13-20 are address bits 32-39 */
+            if (large && !pae) { /* PSE-36: bits 13-20 are address bits 32-39, 21 is reserved */
+                if (entry & pse_reserved(cpu))
+                    return false;
                 base = (entry & 0xffc00000) | (entry & 0x1fe000) << 19;
+            }
             walk->phys = (base & ~offset_mask) | (va & offset_mask & PAGE_MASK);
             walk->page_shift = shift;
             walk->global = entry & PTE_G && cpu->s.cr4 & CR4_PGE;
@@ -156,7 +173,7 @@ static bool walk_tables(struct cpu *cpu, uint64_t va, struct walk *walk, struct 
 static bool access_allowed(const struct cpu *cpu, const struct walk *walk, enum mmu_access access,
                            enum tlb_kind kind)
 {
-    bool user = kind == TLB_USER;
+    bool user = kind >= TLB_USER;
 
     if (user && !walk->user)
         return false;
@@ -221,7 +238,7 @@ static bool translate(struct cpu *cpu, uint64_t va, enum mmu_access access, enum
         error = PF_P;
     }
     if (!found) {
-        error |= (access == MMU_WRITE ? PF_W : 0) | (kind == TLB_USER ? PF_U : 0);
+        error |= (access == MMU_WRITE ? PF_W : 0) | (kind >= TLB_USER ? PF_U : 0);
         bool pae_nx = cpu->s.cr4 & CR4_PAE && cpu->s.efer & EFER_NXE;
         if (access == MMU_EXEC && (pae_nx || cpu->s.cr4 & CR4_SMEP))
             error |= PF_I;
@@ -274,7 +291,7 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
         journal_slot(cpu->journal, tlb, slot);
 
     entry->host = (uintptr_t)pointer;
-    bool watched = debug_active(cpu) && debug_page_watched(cpu, va);
+    bool watched = kind == TLB_USER_ALIGNED || (debug_active(cpu) && debug_page_watched(cpu, va));
     entry->read = !readable ? tlb_empty(slot) : page ^ (host.read && !watched ? 0 : TLB_SLOW);
     entry->write =
         !writable ? tlb_empty(slot) : page ^ (host.write && !split && !watched ? 0 : TLB_SLOW);
@@ -389,6 +406,15 @@ static unsigned first_part(uint64_t va, unsigned size)
     return size < room ? size : room;
 }
 
+/* With RFLAGS.AC and CR0.AM at level 3 (SDM volume 3, 6.15, interrupt 17); wider operands check
+ * themselves or need no more than this. */
+static void check_alignment(struct cpu *cpu, uint64_t va, unsigned size)
+{
+    unsigned need = size == 10 || size == 16 ? 8 : size;
+    if ((need == 2 || need == 4 || need == 8) && va & (need - 1))
+        cpu_raise_error(cpu, VEC_AC, 0);
+}
+
 static void read_any(struct cpu *cpu, uint64_t va, void *buffer, unsigned size, enum tlb_kind kind)
 {
     unsigned first = first_part(va, size);
@@ -396,7 +422,13 @@ static void read_any(struct cpu *cpu, uint64_t va, void *buffer, unsigned size, 
         uint64_t phys;
         find(cpu, va, MMU_READ, kind, &phys);
         find(cpu, wrap(cpu, va + first), MMU_READ, kind, &phys);
+        if (unlikely(kind == TLB_USER_ALIGNED))
+            check_alignment(cpu, va, size);
         read_page(cpu, wrap(cpu, va + first), (uint8_t *)buffer + first, size - first, kind);
+    } else if (unlikely(kind == TLB_USER_ALIGNED)) {
+        uint64_t phys;
+        find(cpu, va, MMU_READ, kind, &phys);
+        check_alignment(cpu, va, size);
     }
     read_page(cpu, va, buffer, first, kind);
 }
@@ -409,12 +441,16 @@ static void check_any(struct cpu *cpu, uint64_t va, unsigned size, enum mmu_acce
     find(cpu, va, access, kind, &phys);
     if (first < size)
         find(cpu, wrap(cpu, va + first), access, kind, &phys);
+    if (unlikely(kind == TLB_USER_ALIGNED))
+        check_alignment(cpu, va, size);
 }
 
 static void write_any(struct cpu *cpu, uint64_t va, const void *buffer, unsigned size,
                       enum tlb_kind kind)
 {
     unsigned first = first_part(va, size);
+    if (unlikely(kind == TLB_USER_ALIGNED))
+        check_any(cpu, va, size, MMU_WRITE, kind);
     if (first < size) {
         check_any(cpu, va, size, MMU_WRITE, kind);
         write_page(cpu, wrap(cpu, va + first), (const uint8_t *)buffer + first, size - first, kind);
@@ -583,8 +619,11 @@ void mmu_flush(struct cpu *cpu)
     tell_engine(cpu, MAPPINGS_ALL, 0);
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         struct tlb *tlb = &cpu->tlbs[kind];
+        if (!tlb->filled)
+            continue;
         for (unsigned i = 0; i < TLB_SIZE; i++)
             clear_slot(cpu, tlb, i);
+        tlb->filled = cpu->journal; /* which may fill it again */
         tlb->listed = 0;
         tlb->huge = false;
         memset(tlb->large, 0, sizeof(tlb->large));
@@ -617,6 +656,7 @@ static uint64_t *large_word(struct tlb *tlb, uint64_t address, uint64_t *ret_bit
 static void note_filled(struct tlb *tlb, unsigned slot)
 {
     const struct tlb_info *info = &tlb->info[slot];
+    tlb->filled = true;
     if (!info->global) {
         if (tlb->listed < TLB_LISTED)
             tlb->list[tlb->listed] = (uint16_t)slot;
@@ -663,7 +703,8 @@ void mmu_load_pdptes(struct cpu *cpu, uint64_t cr3)
     uint64_t entry[4];
     for (unsigned i = 0; i < 4; i++) {
         entry[i] = load_entry(cpu, ((cr3 & 0xffffffe0) + i * 8) & cpu->a20_mask, true);
-        if (entry[i] & PTE_P && entry[i] & (PTE_RESERVED | UINT64_C(0xfff00000000001e6)))
+        if (entry[i] & PTE_P &&
+            entry[i] & (UINT64_C(0x1e6) | ~UINT64_C(0) << cpu->model->physical_bits))
             cpu_raise_error(cpu, VEC_GP, 0);
     }
     memcpy(cpu->s.pdpte, entry, sizeof(entry));

@@ -23,9 +23,10 @@ struct model_row {
 #define LEVEL_64 0x30661, 0x16, 0x80000008, 40
 
 static const struct model_row models[] = {
-    {"486", "late 80486 with CPUID", NULL, "fpu pse", 0x480, 1, 0, 32},
+    {"486", "late 80486 with CPUID", NULL, "fpu vme pse", 0x480, 1, 0, 32},
     {"pentium3", "Pentium III: PAE, SYSENTER, SSE, no NX", NULL,
-     "fpu de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse hypervisor",
+     "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse "
+     "hypervisor",
      0x683, 3, 0, 36},
     {"x86-64-v1", "the first 64-bit processors", "pentium3", "clflush sse2 syscall nx lm",
      LEVEL_64},
@@ -37,7 +38,7 @@ static const struct model_row models[] = {
 };
 
 /* All that the engines do; a model may have no more. */
-static const char implemented_base[] = "x86-64-v2", implemented_more[] = "";
+static const char implemented_base[] = "x86-64-v2", implemented_more[] = "pcid invpcid";
 
 static const struct model_row *find_row(const char *name, size_t length)
 {
@@ -110,6 +111,7 @@ static void set_register_bits(struct cpu_model *model)
         {FEATURE_CMOV, CR4_PCE, 0}, /* RDPMC came with it */
         {FEATURE_FXSR, CR4_OSFXSR, 0},   {FEATURE_SSE1, CR4_OSXMMEXCPT, 0},
         {FEATURE_XSAVE, CR4_OSXSAVE, 0}, {FEATURE_FSGSBASE, CR4_FSGSBASE, 0},
+        {FEATURE_PCID, CR4_PCIDE, 0},    {FEATURE_VME, CR4_VME | CR4_PVI, 0},
         {FEATURE_SMEP, CR4_SMEP, 0},     {FEATURE_SMAP, CR4_SMAP, 0},
         {FEATURE_UMIP, CR4_UMIP, 0},     {FEATURE_SYSCALL, 0, EFER_SCE},
         {FEATURE_LM, 0, EFER_LME},       {FEATURE_NX, 0, EFER_NXE},

@@ -167,6 +167,7 @@ const struct opcode opcode_prefixed[MAP_COUNT][256][4] = {
     [MAP_0F][0xae][1] = GRP(15_66), [MAP_0F][0xae][2] = GRP(15_F3),
     [MAP_0F][0x71][0] = GRP(12_P), [MAP_0F][0x71][1] = GRP(12), [MAP_0F][0x72][0] = GRP(13_P),
     [MAP_0F][0x72][1] = GRP(13), [MAP_0F][0x73][0] = GRP(14_P), [MAP_0F][0x73][1] = GRP(14),
+    [MAP_0F38][0x82][1] = R2(INVPCID, G, M, N, 0),
     [MAP_0F38][0xf0][3] = R2(CRC32_8, G, E, Y, A_E8), [MAP_0F38][0xf1][3] = R2(CRC32, G, E, V, 0),
     [MAP_0F38][0xf0][0] = R2(MOVBE_LOAD, G, M, V, 0), [MAP_0F38][0xf0][1] = R2(MOVBE_LOAD, G, M, V, 0),
     [MAP_0F38][0xf1][0] = R2(MOVBE_STORE, M, G, V, 0), [MAP_0F38][0xf1][1] = R2(MOVBE_STORE, M, G, V, 0),

@@ -98,7 +98,7 @@ struct segment segment_check_stack(struct cpu *cpu, uint16_t selector, unsigned 
     return segment_unpack(selector, &d);
 }
 
-static void load_stack_segment(struct cpu *cpu, uint16_t selector)
+static void load_stack_segment(struct cpu *cpu, uint16_t selector, int vector)
 {
     struct descriptor d;
     if (is_null(selector) && cpu_code64(cpu) && cpu->s.cpl < 3 && (selector & 3) == cpu->s.cpl) {
@@ -107,7 +107,7 @@ static void load_stack_segment(struct cpu *cpu, uint16_t selector)
             .attributes = cpu->s.cpl << SEG_DPL_SHIFT,
         };
     } else {
-        struct segment s = segment_check_stack(cpu, selector, cpu->s.cpl, VEC_GP, &d);
+        struct segment s = segment_check_stack(cpu, selector, cpu->s.cpl, vector, &d);
         segment_mark_accessed(cpu, &d);
         s.attributes |= SEG_ACCESSED;
         cpu->s.seg[SEG_SS] = s;
@@ -117,12 +117,17 @@ static void load_stack_segment(struct cpu *cpu, uint16_t selector)
 
 void system_load_segment(struct cpu *cpu, unsigned index, uint16_t selector)
 {
+    segment_load_or_raise(cpu, index, selector, VEC_GP);
+}
+
+void segment_load_or_raise(struct cpu *cpu, unsigned index, uint16_t selector, int vector)
+{
     if (cpu_real_or_vm86(cpu)) {
         segment_load_real(cpu, index, selector);
         return;
     }
     if (index == SEG_SS) {
-        load_stack_segment(cpu, selector);
+        load_stack_segment(cpu, selector, vector);
         return;
     }
     if (is_null(selector)) {
@@ -131,13 +136,13 @@ void system_load_segment(struct cpu *cpu, unsigned index, uint16_t selector)
         return;
     }
     uint16_t error = selector & 0xfffc;
-    struct descriptor d = segment_fetch(cpu, selector, VEC_GP);
+    struct descriptor d = segment_fetch(cpu, selector, vector);
     unsigned a = d.high >> 8;
     if (!descriptor_is_segment(&d) || (a & (SEG_CODE | SEG_WRITABLE)) == SEG_CODE)
-        cpu_raise_error(cpu, VEC_GP, error);
+        cpu_raise_error(cpu, vector, error);
     bool conforming = (a & (SEG_CODE | SEG_EXPAND)) == (SEG_CODE | SEG_EXPAND);
     if (!conforming && ((selector & 3) > descriptor_dpl(&d) || cpu->s.cpl > descriptor_dpl(&d)))
-        cpu_raise_error(cpu, VEC_GP, error);
+        cpu_raise_error(cpu, vector, error);
     if (!descriptor_present(&d))
         cpu_raise_error(cpu, VEC_NP, error);
     segment_mark_accessed(cpu, &d);

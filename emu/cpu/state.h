@@ -106,6 +106,7 @@ struct descriptor_table {
 #define CR4_OSXMMEXCPT UINT64_C(0x000400)
 #define CR4_UMIP       UINT64_C(0x000800)
 #define CR4_FSGSBASE   UINT64_C(0x010000)
+#define CR4_PCIDE      UINT64_C(0x020000)
 #define CR4_OSXSAVE    UINT64_C(0x040000)
 #define CR4_SMEP       UINT64_C(0x100000)
 #define CR4_SMAP       UINT64_C(0x200000)
@@ -125,6 +126,8 @@ struct descriptor_table {
 #define DR6_BD      UINT64_C(0x2000)
 #define DR6_BS      UINT64_C(0x4000)
 #define DR7_ENABLED UINT64_C(0x00ff) /* L0, G0 to L3, G3 */
+#define DR6_BT      UINT64_C(0x8000)
+#define DR7_LOCAL   UINT64_C(0x0155) /* L0 to L3, LE */
 #define DR7_GD      UINT64_C(0x2000)
 
 #define MTRR_VARIABLE 8

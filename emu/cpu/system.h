@@ -39,6 +39,8 @@ static inline bool descriptor_present(const struct descriptor *d)
 
 /* MOV to ES, SS, DS, FS, GS and the like, with all checks. */
 void system_load_segment(struct cpu *cpu, unsigned index, uint16_t selector);
+/* The same, with `vector` instead of #GP where the selector is of no use. */
+void segment_load_or_raise(struct cpu *cpu, unsigned index, uint16_t selector, int vector);
 /* The stack segment for privilege level `cpl`; raises `vector`. Changes nothing. */
 struct segment segment_check_stack(struct cpu *cpu, uint16_t selector, unsigned cpl, int vector,
                                    struct descriptor *ret_descriptor);
@@ -61,6 +63,16 @@ void system_iret(struct cpu *cpu, const struct insn *insn);
 enum task_reason { TASK_JUMP, TASK_CALL, TASK_IRET, TASK_INTERRUPT };
 void system_task_switch(struct cpu *cpu, uint16_t selector, enum task_reason reason,
                         uint64_t return_ip);
+/* Virtual interrupts (SDM volume 3, chapter 20): VIF stands for IF in virtual-8086 code with IOPL
+ * below 3 (CR4.VME), and for CLI and STI of level 3 (CR4.PVI). */
+static inline bool system_virtual_interrupts(const struct cpu *cpu)
+{
+    return cpu_vm86(cpu) && cpu_iopl(cpu) < 3 && cpu->s.cr4 & CR4_VME;
+}
+/* INT n of virtual-8086 code with CR4.VME: does the task send it to the 8086 program's own table
+ * (the bitmap below the I/O permissions)? Then this delivers it. */
+bool system_redirected(struct cpu *cpu, unsigned vector);
+void system_interrupt_vm86(struct cpu *cpu, unsigned vector, uint64_t return_ip);
 /* POPF's rules on what may change. */
 void system_pop_flags(struct cpu *cpu, uint64_t value, unsigned bytes);
 

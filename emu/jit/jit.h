@@ -360,10 +360,11 @@ bool jit_after_raise(struct jit *jit);
  * other engines. */
 void jit_set_hot(struct cpu *cpu, unsigned runs);
 
-/* Code that is translated at all: 64-bit, and 32-bit whose segments are flat. */
+/* Code that is translated at all: 64-bit, and 32-bit whose segments are flat; not where accesses
+ * are checked for alignment. */
 static inline bool jit_translatable(const struct cpu *cpu)
 {
-    return cpu->mode & (MODE_LONG | MODE_FLAT);
+    return cpu->mode & (MODE_LONG | MODE_FLAT) && !(cpu->mode & MODE_ALIGNED);
 }
 
 /* ---- translate.c ----------------------------------------------------------------------------- */

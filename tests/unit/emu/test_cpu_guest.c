@@ -109,13 +109,14 @@ static void run_guest(struct guest *guest, const char *name)
     guest->status = -1;
     guest->ending = 0;
     guest->output = g_string_new(NULL);
-    guest->cpu = cpu_new(&guest->board, 0, engine, "x86-64-v2", &ops, NULL, NULL);
+    guest->cpu = cpu_new(&guest->board, 0, engine, "x86-64-v2,+pcid,+invpcid", &ops, NULL, NULL);
     assert_non_null(guest->cpu);
     jit_set_hot(guest->cpu, hot);
     guest->second = NULL;
     pthread_t thread;
     if (strcmp(engine, "lockstep") != 0) {
-        guest->second = cpu_new(&guest->board, 1, engine, "x86-64-v2", &ops, NULL, NULL);
+        guest->second =
+            cpu_new(&guest->board, 1, engine, "x86-64-v2,+pcid,+invpcid", &ops, NULL, NULL);
         assert_non_null(guest->second);
         jit_set_hot(guest->second, hot);
         assert_int_equal(pthread_create(&thread, NULL, run_second, guest), 0);
@@ -163,6 +164,11 @@ static void test_legacy(void **state)
     check_guest("cpu_legacy");
 }
 
+static void test_pages(void **state)
+{
+    check_guest("cpu_pages");
+}
+
 static void test_two_processors(void **state)
 {
     struct guest guest;
@@ -177,6 +183,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_system),
         cmocka_unit_test(test_legacy),
+        cmocka_unit_test(test_pages),
         cmocka_unit_test(test_two_processors),
     };
     const struct CMUnitTest one_processor[] = {

@@ -208,7 +208,7 @@ static void test_cpuid(void **state)
     assert_int_equal(r[0], 1);
     system_cpuid(cpu, 1, 0, r);
     assert_int_equal(r[0] >> 8 & 15, 4);
-    assert_int_equal(r[3], 1 << 0 | 1 << 3);
+    assert_int_equal(r[3], 1 << 0 | 1 << 1 | 1 << 3);
     assert_int_equal(cpu_state(cpu)->gpr[RDX], r[0]);
     cpu_free(cpu);
     /* Six cores of one package: three bits of the APIC id. */
