@@ -6,6 +6,14 @@ HANDLER(nop)
 {
     NEXT();
 }
+/* The line stays where it is: nothing behind these caches could tell. But it must be there. */
+HANDLER(flush_line)
+{
+    uint64_t at = ea(cpu, insn, 1, false);
+    cpu->insn = insn;
+    mmu_check_read(cpu, at, 1);
+    NEXT();
+}
 HANDLER(pause_hint)
 {
     asm volatile("pause");
@@ -171,15 +179,28 @@ HANDLER(aad)
 }
 
 const struct handler_row handlers_misc[] = {
-    {OP_NOP, ALL_SHAPES(nop)},          {OP_NOP_E, ALL_SHAPES(nop)},
-    {OP_PAUSE, ALL_SHAPES(pause_hint)}, {OP_FENCE, ALL_SHAPES(fence)},
-    {OP_CLFLUSH, ALL_SHAPES(nop)},      {OP_CLC, ALL_SHAPES(clc)},
-    {OP_STC, ALL_SHAPES(stc)},          {OP_CMC, ALL_SHAPES(cmc)},
-    {OP_CLD, ALL_SHAPES(cld)},          {OP_STD, ALL_SHAPES(std)},
-    {OP_CLI, ALL_SHAPES(cli)},          {OP_STI, ALL_SHAPES(sti)},
-    {OP_LAHF, ALL_SHAPES(lahf)},        {OP_SAHF, ALL_SHAPES(sahf)},
-    {OP_SALC, ALL_SHAPES(salc)},        {OP_DAA, ALL_SHAPES(daa)},
-    {OP_DAS, ALL_SHAPES(das)},          {OP_AAA, ALL_SHAPES(aaa)},
-    {OP_AAS, ALL_SHAPES(aas)},          {OP_AAM, ALL_SHAPES(aam)},
-    {OP_AAD, ALL_SHAPES(aad)},          {0},
+    {OP_NOP, ALL_SHAPES(nop)},
+    {OP_NOP_E, ALL_SHAPES(nop)},
+    {OP_PAUSE, ALL_SHAPES(pause_hint)},
+    {OP_FENCE, ALL_SHAPES(fence)},
+    {OP_CLFLUSH, ALL_SHAPES(flush_line)},
+    {OP_CLFLUSHOPT, ALL_SHAPES(flush_line)},
+    {OP_CLWB, ALL_SHAPES(flush_line)},
+    {OP_CLC, ALL_SHAPES(clc)},
+    {OP_STC, ALL_SHAPES(stc)},
+    {OP_CMC, ALL_SHAPES(cmc)},
+    {OP_CLD, ALL_SHAPES(cld)},
+    {OP_STD, ALL_SHAPES(std)},
+    {OP_CLI, ALL_SHAPES(cli)},
+    {OP_STI, ALL_SHAPES(sti)},
+    {OP_LAHF, ALL_SHAPES(lahf)},
+    {OP_SAHF, ALL_SHAPES(sahf)},
+    {OP_SALC, ALL_SHAPES(salc)},
+    {OP_DAA, ALL_SHAPES(daa)},
+    {OP_DAS, ALL_SHAPES(das)},
+    {OP_AAA, ALL_SHAPES(aaa)},
+    {OP_AAS, ALL_SHAPES(aas)},
+    {OP_AAM, ALL_SHAPES(aam)},
+    {OP_AAD, ALL_SHAPES(aad)},
+    {0},
 };

@@ -280,6 +280,8 @@ static inline uint64_t next_rip(const struct cpu *cpu, const struct insn *insn)
     return cpu->s.gpr[GPR_CODE] + insn->offset + insn->length;
 }
 uint64_t cpu_read_tsc(const struct cpu *cpu);
+/* A random number, of a quality to make keys of; false when there is none just now. */
+bool cpu_random(struct cpu *cpu, uint64_t *ret_value);
 
 /* The register at a file offset. */
 #define REG(cpu, type, at) (*(type *)((uint8_t *)(cpu)->s.gpr + (at)))

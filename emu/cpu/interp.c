@@ -108,10 +108,11 @@ const struct insn *interp_unavailable(struct cpu *cpu, const struct insn *insn)
 }
 
 static const struct handler_row *const all_rows[] = {
-    handlers_alu,  handlers_move,     handlers_shift,    handlers_multiply, handlers_bits,
-    handlers_misc, handlers_stack,    handlers_flow,     handlers_string,   handlers_io,
-    handlers_far,  handlers_segment,  handlers_system,   handlers_x87,      handlers_fpu_state,
-    handlers_sse,  handlers_sse_move, handlers_sse_misc, handlers_vex,      handlers_vex_move,
+    handlers_alu,      handlers_move,     handlers_shift,    handlers_multiply, handlers_bits,
+    handlers_misc,     handlers_stack,    handlers_flow,     handlers_string,   handlers_io,
+    handlers_far,      handlers_segment,  handlers_system,   handlers_x87,      handlers_fpu_state,
+    handlers_sse,      handlers_sse_move, handlers_sse_misc, handlers_vex,      handlers_vex_move,
+    handlers_extended,
 };
 
 /* Instructions after which what was decoded or looked up may no longer hold. */
@@ -141,7 +142,6 @@ static bool ends_block(const struct insn *insn)
     case OP_VLDMXCSR:
     case OP_FXRSTOR:
     case OP_XRSTOR:
-    case OP_XRSTORS:
     case OP_XSETBV:
     case OP_CLAC: /* MODE_SMAP */
     case OP_STAC:

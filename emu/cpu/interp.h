@@ -76,7 +76,7 @@ extern const struct handler_row handlers_alu[], handlers_move[], handlers_shift[
     handlers_multiply[], handlers_bits[], handlers_misc[], handlers_stack[], handlers_flow[],
     handlers_string[], handlers_io[], handlers_far[], handlers_segment[], handlers_system[],
     handlers_x87[], handlers_fpu_state[], handlers_sse[], handlers_sse_move[], handlers_sse_misc[],
-    handlers_vex[], handlers_vex_move[];
+    handlers_vex[], handlers_vex_move[], handlers_extended[];
 
 #define ALL_SIZES(f)                                                                               \
     {                                                                                              \

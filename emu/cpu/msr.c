@@ -4,6 +4,7 @@
 #include "emu/cpu/mmu.h"
 #include "emu/cpu/models.h"
 #include "emu/cpu/system.h"
+#include <sys/random.h>
 
 enum msr {
     MSR_TSC = 0x10,
@@ -40,6 +41,15 @@ uint64_t cpu_read_tsc(const struct cpu *cpu)
     if (unlikely(cpu->journal))
         journal_device(cpu->journal, JOURNAL_CLOCK, 0, 0, 8);
     return (uint64_t)guest_clock_now(cpu->board->clock) + cpu->s.tsc_offset;
+}
+
+bool cpu_random(struct cpu *cpu, uint64_t *ret_value)
+{
+    uint64_t value;
+    if (getrandom(&value, sizeof(value), GRND_NONBLOCK) != sizeof(value))
+        return false;
+    *ret_value = value;
+    return true;
 }
 
 static uint64_t *fixed_mtrr(struct cpu *cpu, uint32_t index)
