@@ -34,11 +34,18 @@ static const struct model_row models[] = {
      "sse3 ssse3 cx16 sse4.1 sse4.2 popcnt lahf-lm rdtscp pdpe1gb fsgsbase tsc-adjust smep erms "
      "smap umip",
      LEVEL_64},
+    {"x86-64-v3", "to AVX2, FMA3 and BMI2 (about 2013)", "x86-64-v2",
+     "xsave xsaveopt avx f16c fma movbe bmi1 avx2 bmi2 lzcnt", LEVEL_64},
     {"host", "of what this host's processor has, all that Drover does", NULL, "", LEVEL_64},
 };
 
 /* All that the engines do; a model may have no more. */
-static const char implemented_base[] = "x86-64-v2", implemented_more[] = "pcid invpcid";
+static const char implemented_base[] = "x86-64-v3",
+                  implemented_more[] =
+                      "aes pclmulqdq sha vaes vpclmulqdq rdrand rdseed rdpid adx clflushopt clwb "
+                      "xsavec xgetbv1 prefetchw pcid invpcid";
+/* What the host's own unit does for the guest. */
+static const char run_by_host[] = "sse4.2 aes pclmulqdq sha f16c fma avx2 vaes vpclmulqdq";
 
 static const struct model_row *find_row(const char *name, size_t length)
 {
@@ -124,6 +131,22 @@ static void set_register_bits(struct cpu_model *model)
     }
 }
 
+/* False with an error when the host has not the units that do the work. */
+static bool host_can_run(const struct feature_set *set, const char *text, GError **error)
+{
+    struct feature_set host = features_of_host(), by_host = {{0}};
+    features_add(&by_host, run_by_host);
+    for (unsigned i = 0; i < WORD_COUNT; i++)
+        by_host.word[i] &= set->word[i];
+    const char *missing = features_beyond(&by_host, &host);
+    if (!missing)
+        return true;
+    return fail(error, g_strdup_printf("CPU model %s: it has %s, which this host's processor would "
+                                       "have to run and has not; leave it out (%s,-%s), or take "
+                                       "a model without it",
+                                       text, missing, text, missing));
+}
+
 bool cpu_model_parse(const char *text, struct cpu_model *ret_model, GError **error)
 {
     g_auto(GStrv) parts = g_strsplit(text, ",", 0);
@@ -155,6 +178,8 @@ bool cpu_model_parse(const char *text, struct cpu_model *ret_model, GError **err
     for (char **part = parts + 1; *part; part++)
         if (!toggle(&model.features, *part, error))
             return false;
+    if (!host_can_run(&model.features, text, error))
+        return false;
     set_register_bits(&model);
     *ret_model = model;
     return true;
@@ -268,6 +293,22 @@ static void extended_leaf(const struct cpu_model *m, uint32_t leaf, uint32_t out
     }
 }
 
+/* The state that XSAVE saves: which components, how large the area is, where each lies. */
+static void xsave_leaf(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
+{
+    const struct feature_set *set_of = &cpu->model->features;
+    bool avx = has_feature(set_of, FEATURE_AVX);
+    uint32_t enabled = cpu->s.xcr0 & XCR0_YMM ? 832 : 576;
+    if (!has_feature(set_of, FEATURE_XSAVE))
+        return;
+    if (subleaf == 0)
+        set(out, XCR0_X87 | XCR0_SSE | (avx ? XCR0_YMM : 0), enabled, avx ? 832 : 576, 0);
+    else if (subleaf == 1)
+        set(out, set_of->word[WORD_D_EAX], has_feature(set_of, FEATURE_XSAVEC) ? enabled : 0, 0, 0);
+    else if (subleaf == 2 && avx)
+        set(out, 256, 576, 0, 0);
+}
+
 void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
     const struct cpu_model *m = cpu->model;
@@ -300,6 +341,9 @@ void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out
         break;
     case 0xb:
         topology_leaf(cpu, subleaf, out);
+        break;
+    case 0xd:
+        xsave_leaf(cpu, subleaf, out);
         break;
     case 0x15: /* TSC = crystal; the local APIC's timer counts the same crystal */
         set(out, 1, 1, TSC_HZ, 0);

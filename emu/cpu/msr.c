@@ -46,6 +46,8 @@ uint64_t cpu_read_tsc(const struct cpu *cpu)
 bool cpu_random(struct cpu *cpu, uint64_t *ret_value)
 {
     uint64_t value;
+    if (unlikely(cpu->journal))
+        journal_device(cpu->journal, JOURNAL_CLOCK, 0, 0, 8);
     if (getrandom(&value, sizeof(value), GRND_NONBLOCK) != sizeof(value))
         return false;
     *ret_value = value;

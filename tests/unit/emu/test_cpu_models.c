@@ -113,6 +113,16 @@ static void test_instructions(void **state)
         {S("\xdb\xf1"), "486", "pentium3", OP_X87_DB, 0},
         {S("\xdf\x0f"), "pentium3", "x86-64-v2", OP_X87_DF, 0},
         {S("\x0f\x1f\x00"), "486", "pentium3", OP_NOP_E, 0},
+        /* The form with 256 bits may need more than that with 128. */
+        {S("\xc5\xf0\x58\xc1"), "x86-64-v2", "x86-64-v2,+avx", OP_VADDPS, 0},
+        {S("\xc5\xf1\xfc\xc1"), "x86-64-v2", "x86-64-v2,+avx", OP_VPADDB, 0},
+        {S("\xc5\xf5\xfc\xc1"), "x86-64-v3,-avx2", "x86-64-v3", OP_VPADDB, 0},
+        {S("\xc5\xf5\x71\xd1\x01"), "x86-64-v3,-avx2", "x86-64-v3", OP_VPSRLW_I, 0},
+        {S("\xc4\xe2\x79\x18\x00"), "x86-64-v2", "x86-64-v3,-avx2", OP_VBROADCASTSS, 0},
+        {S("\xc4\xe2\x79\x18\xc0"), "x86-64-v3,-avx2", "x86-64-v3", OP_VBROADCASTSS, 0},
+        {S("\xc4\xe2\x71\xdc\xc1"), "x86-64-v3", "x86-64-v3,+aes", OP_VAESENC, 0},
+        {S("\xc4\xe2\x75\xdc\xc1"), "x86-64-v3,+aes", "x86-64-v3,+aes,+vaes", OP_VAESENC, 0},
+        {S("\xc4\xe2\x70\xf2\xc1"), "x86-64-v2", "x86-64-v3", OP_ANDN, 0},
         /* These the 486 has. */
         {S("\x0f\xa2"), "486", "486", OP_CPUID, OP_CPUID},
         {S("\x0f\x01\x3f"), "486", "486", OP_INVLPG, OP_INVLPG},
@@ -120,8 +130,18 @@ static void test_instructions(void **state)
         {S("\x0f\xc8"), "486", "486", OP_BSWAP, OP_BSWAP},
         {S("\xdb\xe3"), "486", "486", OP_X87_DB, OP_X87_DB},
         /* Prefixes that an older processor does not mind. */
-        {S("\xf3\x0f\xbd\xc1"), "x86-64-v2", "x86-64-v2", OP_BSR, OP_BSR},
-        {S("\xf3\x0f\xbc\xc1"), "x86-64-v2", "x86-64-v2", OP_BSF, OP_BSF},
+        {S("\xf3\x0f\xbd\xc1"), "x86-64-v2", "x86-64-v2,+lzcnt", OP_LZCNT, OP_BSR},
+        {S("\xf3\x0f\xbc\xc1"), "x86-64-v2", "x86-64-v2,+bmi1", OP_TZCNT, OP_BSF},
+        {S("\x66\x0f\xae\x3f"), "x86-64-v2", "x86-64-v2,+clflushopt", OP_CLFLUSHOPT, OP_CLFLUSH},
+        {S("\x0f\x38\xf0\x07"), "x86-64-v2", "x86-64-v2,+movbe", OP_MOVBE_LOAD, 0},
+        {S("\x0f\xc7\xf0"), "x86-64-v2", "x86-64-v2,+rdrand", OP_RDRAND, 0},
+        {S("\x0f\xc7\xf8"), "x86-64-v2", "x86-64-v2,+rdseed", OP_RDSEED, 0},
+        {S("\xf3\x0f\xc7\xf8"), "x86-64-v2", "x86-64-v2,+rdpid", OP_RDPID, 0},
+        {S("\x66\x0f\x38\xf6\xc1"), "x86-64-v2", "x86-64-v2,+adx", OP_ADCX, 0},
+        {S("\x0f\x01\xd0"), "x86-64-v2", "x86-64-v2,+xsave", OP_XGETBV, 0},
+        {S("\x0f\xae\x27"), "x86-64-v2", "x86-64-v2,+xsave", OP_XSAVE, 0},
+        {S("\x0f\xae\x37"), "x86-64-v2,+xsave", "x86-64-v3", OP_XSAVEOPT, 0},
+        {S("\x0f\xc7\x27"), "x86-64-v3", "x86-64-v3,+xsavec", OP_XSAVEC, 0},
     };
     for (size_t i = 0; i < G_N_ELEMENTS(samples); i++) {
         const struct sample *s = &samples[i];

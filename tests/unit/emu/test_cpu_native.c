@@ -366,9 +366,6 @@ static bool wanted(const struct insn *insn, bool x87)
     }
     if (op >= OP_ADD && op < OP_PUSH) {
         switch (op) {
-        case OP_BSF:
-        case OP_BSR: /* with F3 newer hosts count zeros */
-            return !(insn->prefix & PREFIX_REP);
         case OP_XLAT:
             return insn->seg == SEG_NONE;
         case OP_CLI:
@@ -385,6 +382,8 @@ static bool wanted(const struct insn *insn, bool x87)
         return insn->seg == SEG_NONE;
     if (op == OP_VMASKMOVDQU || op == OP_VLDMXCSR)
         return false;
+    if (op >= OP_TZCNT && op <= OP_RORX)
+        return op < OP_RDRAND || op >= OP_ANDN;
     if (op > OP_EMMS && op < OP_BLOCK_END) {
         /* Approximations differ between processors, not only from ours. */
         return op != OP_MASKMOVDQU && op != OP_MASKMOVQ;
@@ -667,9 +666,8 @@ static void use_engine(const char *engine)
 {
     static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
     cpu_free(cpu);
-    cpu = cpu_new(&board, 0, engine, "x86-64-v2", &ops, NULL, NULL);
+    cpu = cpu_new(&board, 0, engine, "host", &ops, NULL, NULL);
     assert_non_null(cpu);
-    features_add(&cpu->model->features, "aes pclmulqdq sha avx2 fma f16c vaes vpclmulqdq");
     build_guest();
 }
 
