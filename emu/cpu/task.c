@@ -60,8 +60,7 @@ static struct image read_new(struct cpu *cpu, const struct segment *tss)
         .trap = wide && mmu_system_load(cpu, tss->base + TSS_TRAP, 2) & 1,
     };
     for (unsigned i = 0; i < 8; i++)
-        image.gpr[i] = mmu_system_load(cpu, tss->base + l->registers + l->width * i, l->width) |
-                       (wide ? 0 : 0xffff0000);
+        image.gpr[i] = mmu_system_load(cpu, tss->base + l->registers + l->width * i, l->width);
     for (unsigned i = 0; i < l->selector_count; i++)
         image.selector[i] =
             mmu_system_load(cpu, tss->base + l->selectors + l->selector_step * i, 2);

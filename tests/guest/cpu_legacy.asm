@@ -208,6 +208,42 @@ start32:
         TEST "short task"
         call 0x40:0
         DONE
+        TEST "16-bit task"
+        mov ebx, 0x12345678
+        call 0x58:0
+        SHOW [seen_c]
+        SHOW [seen_c + 4]
+        SHOW [tss_c + 12]                        ; and IP
+        SHOW [tss_c + 16]
+        SHOW [tss_c]
+        SHOW ebx
+        movzx eax, byte [gdt + 0x5d]
+        call hex32
+        clts
+        DONE
+        TEST "trap bit ~"
+        mov dword [mode_b], 0
+        and byte [gdt + 0x35], ~2
+        mov word [tss_b + 100], 1
+        mov dword [tss_b + 32], task_b
+        call 0x30:0
+        DONE
+        mov word [tss_b + 100], 0
+        mov eax, dr6
+        and eax, 0x8000
+        mov [dummy + 8], eax
+        xor eax, eax
+        mov dr6, eax
+        clts
+        str ax
+        cmp ax, 0x30
+        jne .not_b
+        and byte [gdt + 0x2d], ~2                ; the handler ran in task b: back to a
+        mov ax, 0x28
+        ltr ax
+.not_b: TEST "trap bit in dr6 ~"
+        SHOW [dummy + 8]
+        DONE
         TEST "iret without a task"
         mov word [tss_a], 0x10
         pushf
@@ -274,6 +310,50 @@ call16_back:
         mov eax, v86_int3
         jmp to_v86
         DONE
+
+        ; ---- virtual interrupts
+        mov eax, cr4
+        or al, 1
+        mov cr4, eax
+        mov word [tss_a + 102], 136              ; the redirection bitmap at 104
+        mov byte [tss_a + 104 + 0x31 / 8], 1 << (0x31 & 7)
+        mov word [0x21 * 4], v86_handler - BASE
+        mov word [0x21 * 4 + 2], BASE >> 4
+        TEST "vme cli, sti, pushf ~"
+        mov eax, v86_vme
+        jmp to_v86
+        DONE
+        SHOW [vme_seen]
+        SHOW [vme_seen + 4]
+        SHOW [vme_seen + 8]
+        TEST "vme redirected interrupt ~"
+        mov eax, v86_vme_int
+        jmp to_v86
+        DONE
+        SHOW [vme_seen]
+        SHOW [vme_seen + 4]
+        TEST "vme interrupt not redirected ~"
+        mov eax, v86_int31
+        jmp to_v86
+        DONE
+        TEST "vme popf of tf ~"
+        mov eax, v86_vme_popf
+        jmp to_v86
+        DONE
+        TEST "vme pushfd ~"
+        mov eax, v86_pushfd
+        jmp to_v86
+        DONE
+        mov dword [v86_flags], 0x120202          ; VIP
+        TEST "vme sti with vip ~"
+        mov eax, v86_sti
+        jmp to_v86
+        DONE
+        mov dword [v86_flags], 0x20202
+        mov eax, cr4
+        and al, ~1
+        mov cr4, eax
+        mov word [tss_a + 102], 104
 
         ; ---- large pages of the legacy format
         mov dword [PAGES], 0x83
@@ -442,6 +522,23 @@ call16_back:
         lock inc dword [dummy]
         DONE
         call show_dr
+        TEST "i/o breakpoint"
+        mov eax, cr4
+        or al, 8
+        mov cr4, eax
+        mov eax, 0x80
+        mov dr1, eax
+        mov eax, 0x00600408                      ; two bytes
+        mov dr7, eax
+        mov eax, [0x80]
+        out 0x82, al
+        out 0x81, al
+        nop
+        DONE
+        call show_dr
+        mov eax, cr4
+        and al, ~8
+        mov cr4, eax
         TEST "general detect ~"
         mov eax, 0x2400
         mov dr7, eax
@@ -536,6 +633,40 @@ v86_iret:
         iret
 v86_int3:
         int3
+v86_sti:
+        sti
+v86_pushfd:
+        pushfd
+v86_vme:
+        cli
+        pushf
+        pop word [REAL(vme_seen)]
+        sti
+        pushf
+        pop word [REAL(vme_seen) + 4]
+        push word 0x3002
+        popf
+        pushfw
+        pop word [REAL(vme_seen) + 8]
+        int 0x31
+v86_vme_int:
+        sti
+        int 0x21
+        pushf
+        pop word [REAL(vme_seen) + 4]
+        int 0x31
+v86_handler:
+        pushf
+        pop word [REAL(vme_seen)]
+        iret
+v86_vme_popf:
+        push word 0x102
+        popf
+task_c: mov [dword seen_c], eax
+        mov ax, ds
+        mov [dword seen_c + 4], eax
+        mov ebx, 0x9999
+        iret
         bits 32
 
         align 16
@@ -543,7 +674,7 @@ gdt:    dq 0
         dq 0x00cf9b000000ffff                    ; 08 code
         dq 0x00cf93000000ffff                    ; 10 data
         dq 0, 0
-        dw 0x67, tss_a - BASE                    ; 28 task a
+        dw 0xa7, tss_a - BASE                    ; 28 task a
         db BASE >> 16, 0x89, 0, 0
         dw 0x67, tss_b - BASE                    ; 30 task b
         db BASE >> 16, 0x89, 0, 0
@@ -554,6 +685,8 @@ gdt:    dq 0
         dw 0xffff, 0                             ; 48 16-bit code
         db BASE >> 16, 0x9b, 0, 0
         dw call16 - BASE, 0x48, 0x8400, 0        ; 50 16-bit call gate
+        dw 43, tss_c - BASE                      ; 58 16-bit task
+        db BASE >> 16, 0x81, 0, 0
 gdt_end:
 gdt_pointer:
         dw gdt_end - gdt - 1
@@ -572,7 +705,14 @@ v86_flags: dd 0
         align 16
 dummy:  dq 0, 0
         align 16
-tss_a:  times 0x68 db 0
+tss_a:  times 0xa8 db 0
+        align 16
+tss_c:  times 14 db 0
+        dw task_c - BASE, 2                      ; ip, flags
+        dw 0xcccc, 0, 0, 0, (STACK - 0x3000) & 0xffff, 0, 0, 0
+        dw 0x10, 0x48, 0x10, 0x10, 0
+seen_c: dd 0, 0
+vme_seen: dd 0, 0, 0
         align 16
 tss_b:  times 28 db 0
         dd 0, task_b, 2                          ; cr3, eip, eflags
