@@ -17,6 +17,11 @@ struct granted_slot {
     unsigned slot;
 };
 
+struct walked_entry {
+    uint8_t *host;
+    uint8_t bits;
+};
+
 struct journal *journal_new(struct cpu *cpu)
 {
     struct journal *journal = g_new0(struct journal, 1);
@@ -24,6 +29,8 @@ struct journal *journal_new(struct cpu *cpu)
     journal->pages = g_ptr_array_new_with_free_func(g_free);
     journal->slots = g_array_new(FALSE, FALSE, sizeof(struct journal_slot));
     journal->granted = g_array_new(FALSE, FALSE, sizeof(struct granted_slot));
+    journal->walks = g_array_new(FALSE, FALSE, sizeof(struct walked_entry));
+    journal->kept_walks = g_array_new(FALSE, FALSE, sizeof(struct walked_entry));
     return journal;
 }
 
@@ -34,6 +41,8 @@ void journal_free(struct journal *journal)
     g_ptr_array_free(journal->pages, TRUE);
     g_array_free(journal->slots, TRUE);
     g_array_free(journal->granted, TRUE);
+    g_array_free(journal->walks, TRUE);
+    g_array_free(journal->kept_walks, TRUE);
     g_free(journal);
 }
 
@@ -59,6 +68,7 @@ void journal_begin(struct journal *journal)
     journal->page_count = 0;
     journal->flushed = false;
     g_array_set_size(journal->slots, 0);
+    g_array_set_size(journal->walks, 0);
     journal->active = true;
 }
 
@@ -73,6 +83,33 @@ void journal_keep(struct journal *journal)
         struct journal_page *page = page_at(journal, i);
         memcpy(page->after, page->host, sizeof(page->after));
         page->kept = true;
+    }
+    GArray *spare = journal->kept_walks;
+    journal->kept_walks = journal->walks;
+    journal->walks = spare;
+    g_array_set_size(spare, 0);
+}
+
+static bool kept_byte(const struct journal *journal, const uint8_t *host, uint8_t *ret_byte)
+{
+    for (unsigned i = 0; i < journal->page_count; i++) {
+        const struct journal_page *page = page_at(journal, i);
+        size_t at = (size_t)(host - page->host);
+        if (host < page->host || at >= MEMORY_PAGE_SIZE || !page->kept)
+            continue;
+        *ret_byte = page->after[at];
+        return true;
+    }
+    return false;
+}
+
+void journal_set_walked(struct journal *journal, uint8_t bits)
+{
+    for (unsigned i = 0; i < journal->kept_walks->len; i++) {
+        const struct walked_entry *w = &g_array_index(journal->kept_walks, struct walked_entry, i);
+        uint8_t kept;
+        if (kept_byte(journal, w->host, &kept)) /* the guest may have written the entry since */
+            *w->host |= w->bits & bits & kept;
     }
 }
 
@@ -145,6 +182,15 @@ void journal_page(struct journal *journal, uint8_t *host)
     page->host = host;
     page->kept = false;
     memcpy(page->before, host, sizeof(page->before));
+}
+
+void journal_walk(struct journal *journal, uint8_t *host, uint8_t bits)
+{
+    if (!journal->active)
+        return;
+    struct walked_entry walked = {host, bits};
+    g_array_append_val(journal->walks, walked);
+    journal_page(journal, host);
 }
 
 void journal_slot(struct journal *journal, struct tlb *tlb, unsigned slot)

@@ -50,6 +50,8 @@ struct journal {
     unsigned page_count;
     GArray *slots;   /* what TLB entries were, newest last */
     GArray *granted; /* TLB entries that may allow writing */
+    GArray *walks;   /* accessed and dirty bits set, since the stretch began or was last kept */
+    GArray *kept_walks;
     struct journal_device device;
 };
 
@@ -61,6 +63,9 @@ void journal_begin(struct journal *journal);
 void journal_keep(struct journal *journal);
 /* Memory and TLB are as they were at journal_begin(). Remains active. */
 void journal_take_back(struct journal *journal);
+/* Sets those of `bits` (accessed, dirty) that were set by the run that was kept. A page table may
+ * be walked for an access that is then not made. */
+void journal_set_walked(struct journal *journal, uint8_t bits);
 /* Where memory differs from what was kept: false when nowhere. A host address, and the two bytes.
  */
 bool journal_differs(const struct journal *journal, const uint8_t **ret_host, uint8_t *ret_kept,
@@ -71,6 +76,8 @@ void journal_end(struct journal *journal);
 
 /* The page around `host` is about to be written. */
 void journal_page(struct journal *journal, uint8_t *host);
+/* These bits of the page table entry at `host` are about to be set. */
+void journal_walk(struct journal *journal, uint8_t *host, uint8_t bits);
 /* A TLB entry is about to change; it was filled, for writing or not. */
 void journal_slot(struct journal *journal, struct tlb *tlb, unsigned slot);
 void journal_filled(struct journal *journal, struct tlb *tlb, unsigned slot, bool for_write);

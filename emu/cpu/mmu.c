@@ -66,7 +66,7 @@ static bool set_entry_bits(struct cpu *cpu, uint64_t phys, uint64_t entry, uint6
     if (!host)
         return true;
     if (unlikely(cpu->journal))
-        journal_page(cpu->journal, host);
+        journal_walk(cpu->journal, host, (uint8_t)bits);
     uint32_t narrow = (uint32_t)entry;
     bool done =
         wide ? __atomic_compare_exchange_n((uint64_t *)host, &entry, entry | bits, false,

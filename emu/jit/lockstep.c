@@ -35,6 +35,8 @@
 #include <string.h>
 
 #define BUDGET    200
+#define ACCESSED  0x20 /* of page table entries */
+#define DIRTY     0x40
 #define APIC_BASE 0x1b /* reading it changes nothing; CPUID does */
 
 /* ---- snapshots ------------------------------------------------------------------------------- */
@@ -139,6 +141,8 @@ static bool agrees(struct lockstep *l)
     l->place = NULL;
     if (differ)
         return false;
+    /* Translated code may have looked for a page and then left the access to the interpreter. */
+    journal_set_walked(l->journal, l->jit->interpret_next ? ACCESSED | DIRTY : ACCESSED);
     bool memory =
         journal_differs(l->journal, &l->place, &l->place_translated, &l->place_interpreted);
     return same_as_translated(l, &l->closest) && !memory;

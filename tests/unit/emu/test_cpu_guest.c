@@ -189,6 +189,7 @@ int main(void)
     const struct CMUnitTest one_processor[] = {
         cmocka_unit_test(test_system),
         cmocka_unit_test(test_legacy),
+        cmocka_unit_test(test_pages),
     };
     static const struct {
         const char *engine;
