@@ -60,11 +60,11 @@ void ata_start_request(struct ata_drive *drive)
     drive->in_flight = true;
     uint64_t offset = drive->sector * ATA_SECTOR;
     if (drive->phase == ATA_FETCH)
-        disk_worker_start(drive->worker, DISK_READ, offset, NULL, chunk_bytes(drive));
+        disk_worker_start(drive->worker, DISK_READ, offset, NULL, chunk_bytes(drive), NULL);
     else if (drive->phase == ATA_STORE)
-        disk_worker_start(drive->worker, DISK_WRITE, offset, drive->buffer, drive->filled);
+        disk_worker_start(drive->worker, DISK_WRITE, offset, drive->buffer, drive->filled, NULL);
     else
-        disk_worker_start(drive->worker, DISK_FLUSH, 0, NULL, 0);
+        disk_worker_start(drive->worker, DISK_FLUSH, 0, NULL, 0, NULL);
 }
 
 static void wait_for(struct ata_drive *drive, enum ata_phase phase)
@@ -142,7 +142,7 @@ static void fetched(struct ata_drive *drive)
     drive->ops->interrupt(drive->channel, drive);
 }
 
-void ata_request_done(void *opaque, bool ok, const uint8_t *data, size_t length)
+void ata_request_done(void *opaque, void *tag, bool ok, const uint8_t *data, size_t length)
 {
     struct ata_drive *drive = opaque;
     bool waits =

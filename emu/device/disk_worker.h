@@ -1,8 +1,12 @@
 /*
  * A thread that does a disk's I/O, so that no CPU and no timer ever waits for a host's file.
  *
- * One request at a time is under way; its completion is called on the worker's thread with the
- * board lock held. The worker owns the block device while it lives and counts what it does.
+ * It stands on a queue of requests (storage/queue.h): many are under way at once, and end in any
+ * order. Completions are called on the worker's thread with the board lock held. The worker owns
+ * the block device while it lives and counts what it does.
+ *
+ * Order is the device's to see to: of requests under way together that touch the same bytes either
+ * may be the last; a flush covers the writes whose completion was called before it was started.
  */
 #pragma once
 
@@ -28,24 +32,26 @@ struct disk_counters {
 
 struct disk_worker;
 
-/* `data` holds what was read, for the call only; NULL after other operations and failures. */
-typedef void disk_done_function(void *opaque, bool ok, const uint8_t *data, size_t length);
+/* `tag`: as given at the start. `data` holds what was read, for the call only; NULL after other
+ * operations and failures. */
+typedef void disk_done_function(void *opaque, void *tag, bool ok, const uint8_t *data,
+                                size_t length);
 
-/* Takes `device`. `name` is for messages. */
+/* Takes `device`, on failure too. `name` is for messages. */
 struct disk_worker *disk_worker_new(struct board *board, const char *name,
-                                    struct block_device *device);
+                                    struct block_device *device, GError **error);
 /* Where completions go; before the first request. Board lock held. */
 void disk_worker_connect(struct disk_worker *worker, disk_done_function *done, void *opaque);
-/* Ends the thread after the request under way (whose completion is not called), flushes and closes
- * the disk. Board lock not held. False when the flush failed. */
+/* Ends the thread after the requests under way (whose completions are not called), flushes and
+ * closes the disk. Board lock not held. False when the flush failed. */
 bool disk_worker_close(struct disk_worker *worker, GError **error);
 
-/* Board lock held. */
+/* Some request is under way, whose completion was not called yet. Board lock held. */
 bool disk_worker_busy(const struct disk_worker *worker);
-/* Starts a request; it must not be busy. `data` (of a write) is copied. */
+/* Starts a request. `data` (of a write) is copied. Board lock held. */
 void disk_worker_start(struct disk_worker *worker, enum disk_operation operation, uint64_t offset,
-                       const uint8_t *data, size_t length);
-/* Waits until nothing is under way. Board lock not held. */
+                       const uint8_t *data, size_t length, void *tag);
+/* Waits until nothing is under way, what completions start included. Board lock not held. */
 void disk_worker_drain(struct disk_worker *worker);
 
 /* Flushes at once, on the calling thread; nothing may be under way. Board lock not held. */

@@ -108,7 +108,7 @@ void floppy_begin_transfer(struct floppy *floppy, enum floppy_work work);
 void floppy_begin_format(struct floppy *floppy);
 void floppy_read_id(struct floppy *floppy);
 void floppy_serve_dma(void *opaque);
-void floppy_request_done(void *opaque, bool ok, const uint8_t *data, size_t length);
+void floppy_request_done(void *opaque, void *tag, bool ok, const uint8_t *data, size_t length);
 void floppy_start_request(struct floppy *floppy);
 void floppy_update_request(struct floppy *floppy); /* for DMA, after its gate has changed */
 /* The guest reads or writes the data port in the middle of a transfer. */

@@ -89,9 +89,9 @@ void floppy_start_request(struct floppy *floppy)
     /* A saved state may say what it likes; the disk's end is the disk's end. */
     size_t length = MIN(floppy->filled, disk_worker_size(drive->worker) - offset);
     if (floppy->phase == FLOPPY_FETCH)
-        disk_worker_start(drive->worker, DISK_READ, offset, NULL, length);
+        disk_worker_start(drive->worker, DISK_READ, offset, NULL, length, NULL);
     else
-        disk_worker_start(drive->worker, DISK_WRITE, offset, floppy->buffer, length);
+        disk_worker_start(drive->worker, DISK_WRITE, offset, floppy->buffer, length, NULL);
 }
 
 void floppy_update_request(struct floppy *floppy)
@@ -170,7 +170,7 @@ static void chunk_done(struct floppy *floppy)
     floppy_start_request(floppy);
 }
 
-void floppy_request_done(void *opaque, bool ok, const uint8_t *data, size_t length)
+void floppy_request_done(void *opaque, void *tag, bool ok, const uint8_t *data, size_t length)
 {
     struct floppy_drive *drive = opaque;
     struct floppy *floppy = drive->floppy;

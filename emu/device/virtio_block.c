@@ -23,6 +23,7 @@
 #define SEGMENTS_MAX  (VIRTIO_RING_MAX - 2)
 #define CONFIG_SIZE   60
 #define CONFIG_CACHE  32 /* 1: writes may wait in a cache for a flush */
+#define ACTIVE_MAX    64 /* requests at the worker at once: bounds their buffers */
 
 enum {
     TYPE_READ = 0,
@@ -40,6 +41,7 @@ struct request {
     enum disk_operation operation;
     uint64_t offset, length, done; /* bytes on the disk */
     bool then_flush;               /* a write, with the cache off */
+    GList link;                    /* in `waiting` or `active` */
 };
 
 struct virtio_block {
@@ -47,8 +49,9 @@ struct virtio_block {
     struct disk_worker *worker;
     char serial[ID_SIZE + 1];
     unsigned queue_count;
-    GQueue waiting;          /* struct request */
-    struct request *current; /* at the worker; NULL with the worker busy: it was reset away */
+    GQueue waiting;  /* struct request */
+    GQueue active;   /* struct request, at the worker */
+    GQueue orphaned; /* the same, of before a reset: what comes after waits for them to end */
 };
 
 /* ---- requests ---------------------------------------------------------------------------- */
@@ -61,7 +64,8 @@ static void answer(struct virtio_queue *queue, const struct virtio_chain *chain,
     virtio_signal(queue);
 }
 
-static void start_next(struct virtio_block *block)
+/* The request's next chunk. */
+static void start_chunk(struct virtio_block *block, struct request *r)
 {
     static const size_t most[DISK_OPERATION_COUNT] = {
         [DISK_READ] = DISK_CHUNK,
@@ -70,53 +74,67 @@ static void start_next(struct virtio_block *block)
         [DISK_DISCARD] = (size_t)RANGE_SECTORS * SECTOR,
     };
     uint8_t bytes[4096];
-    if (disk_worker_busy(block->worker))
-        return;
-    if (!block->current)
-        block->current = g_queue_pop_head(&block->waiting);
-    struct request *r = block->current;
-    if (!r)
-        return;
     size_t length = (size_t)MIN(r->length - r->done, most[r->operation]);
     if (r->operation != DISK_WRITE) {
-        disk_worker_start(block->worker, r->operation, r->offset + r->done, NULL, length);
+        disk_worker_start(block->worker, r->operation, r->offset + r->done, NULL, length, r);
         return;
     }
     /* Small writes need no allocation. */
     g_autofree uint8_t *large = length > sizeof(bytes) ? g_malloc(length) : NULL;
     uint8_t *data = large ? large : bytes;
     virtio_read(r->queue, &r->chain, HEADER_SIZE + r->done, data, length);
-    disk_worker_start(block->worker, DISK_WRITE, r->offset + r->done, data, length);
+    disk_worker_start(block->worker, DISK_WRITE, r->offset + r->done, data, length, r);
 }
 
-static void finish(struct virtio_block *block, uint8_t status)
+static void start_more(struct virtio_block *block)
 {
-    struct request *r = block->current;
-    uint32_t written = r->operation == DISK_READ ? (uint32_t)r->done : 0;
-    block->current = NULL;
-    answer(r->queue, &r->chain, status, written);
+    GList *link;
+    while (block->orphaned.length == 0 && block->active.length < ACTIVE_MAX &&
+           (link = g_queue_pop_head_link(&block->waiting))) {
+        g_queue_push_tail_link(&block->active, link);
+        start_chunk(block, link->data);
+    }
+}
+
+static void finish(struct virtio_block *block, struct request *r, uint8_t status)
+{
+    g_queue_unlink(&block->active, &r->link);
+    answer(r->queue, &r->chain, status, r->operation == DISK_READ ? (uint32_t)r->done : 0);
     g_free(r);
 }
 
-static void worker_done(void *opaque, bool ok, const uint8_t *data, size_t length)
+/* A chunk of it is done. */
+static void advance(struct virtio_block *block, struct request *r, bool ok, const uint8_t *data,
+                    size_t length)
+{
+    if (ok && data)
+        virtio_write(r->queue, &r->chain, r->done, data, length);
+    r->done += length;
+    if (!ok) {
+        finish(block, r, STATUS_ERROR);
+    } else if (r->done < r->length) {
+        start_chunk(block, r);
+    } else if (r->then_flush) {
+        r->then_flush = false;
+        r->operation = DISK_FLUSH;
+        r->length = r->done;
+        start_chunk(block, r);
+    } else {
+        finish(block, r, STATUS_OK);
+    }
+}
+
+static void worker_done(void *opaque, void *tag, bool ok, const uint8_t *data, size_t length)
 {
     struct virtio_block *block = opaque;
-    struct request *r = block->current;
-    if (r) {
-        if (ok && data)
-            virtio_write(r->queue, &r->chain, r->done, data, length);
-        r->done += length;
-        if (!ok) {
-            finish(block, STATUS_ERROR);
-        } else if (r->done >= r->length && r->then_flush) {
-            r->then_flush = false;
-            r->operation = DISK_FLUSH;
-            r->length = r->done;
-        } else if (r->done >= r->length) {
-            finish(block, STATUS_OK);
-        }
+    struct request *r = tag;
+    if (g_queue_link_index(&block->orphaned, &r->link) >= 0) {
+        g_queue_unlink(&block->orphaned, &r->link);
+        g_free(r);
+    } else {
+        advance(block, r, ok, data, length);
     }
-    start_next(block);
+    start_more(block);
 }
 
 /* Fills in what a request is of the disk. STATUS_OK: it is good and to be queued. */
@@ -201,10 +219,11 @@ static void begin(struct virtio_block *block, struct virtio_queue *queue,
     struct request *r = g_new0(struct request, 1);
     r->queue = queue;
     r->chain = *chain;
+    r->link.data = r;
     uint8_t status = describe(block, r);
     if (status == STATUS_OK && (r->length || r->operation == DISK_FLUSH)) {
-        g_queue_push_tail(&block->waiting, r);
-        start_next(block);
+        g_queue_push_tail_link(&block->waiting, &r->link);
+        start_more(block);
         return;
     }
     answer(queue, chain, status, 0);
@@ -226,11 +245,20 @@ static bool notified(struct virtio *virtio, struct virtio_queue *queue)
 
 /* ---- the device -------------------------------------------------------------------------- */
 
+static void free_all(GQueue *requests)
+{
+    GList *link;
+    while ((link = g_queue_pop_head_link(requests)))
+        g_free(link->data); /* the link is in it */
+}
+
 static void driver_reset(struct virtio *virtio)
 {
     struct virtio_block *block = (struct virtio_block *)virtio;
-    g_queue_clear_full(&block->waiting, g_free);
-    g_clear_pointer(&block->current, g_free);
+    GList *link;
+    free_all(&block->waiting);
+    while ((link = g_queue_pop_head_link(&block->active)))
+        g_queue_push_tail_link(&block->orphaned, link);
     virtio->config[CONFIG_CACHE] = 1;
 }
 
@@ -287,6 +315,8 @@ static bool realize(struct device *device, GError **error)
     features |= block->queue_count > 1 ? F_QUEUES : 0;
     features |= disk_worker_read_only(block->worker) ? F_READ_ONLY : F_WRITE_ZEROES | F_DISCARD;
     g_queue_init(&block->waiting);
+    g_queue_init(&block->active);
+    g_queue_init(&block->orphaned);
     virtio_attach(&block->virtio, &block_ops, features, CONFIG_SIZE, block->queue_count + 1);
     for (unsigned i = 0; i < block->queue_count; i++)
         virtio_add_queue(&block->virtio, QUEUE_SIZE);
@@ -309,8 +339,9 @@ static bool loaded(struct device *device, GError **error)
 static void finish_device(struct device *device)
 {
     struct virtio_block *block = (struct virtio_block *)device;
-    g_queue_clear_full(&block->waiting, g_free);
-    g_clear_pointer(&block->current, g_free);
+    free_all(&block->waiting);
+    free_all(&block->active); /* the worker is closed, and calls nobody any more */
+    free_all(&block->orphaned);
     virtio_finish(&block->virtio);
 }
 

@@ -4,7 +4,7 @@
  *      vCPU threads            the device thread: machine_run()
  *      cpu_run(), park         timers, serial lines, control socket, requests of the guest
  *            \                    /
- *             the board lock, devices          disk workers: one thread per disk
+ *             the board lock, devices          disk workers: one thread and queue per disk
  *
  * Threads: machine_run() is the device thread. Unless said otherwise, functions are called there,
  * or before machine_run(). Lock order: board lock, then the machine's own.

@@ -21,7 +21,7 @@ static struct disk_worker *open_disk(struct machine *machine, const char *file, 
         block_abandon(device);
         return NULL;
     }
-    return disk_worker_new(&machine->board, file, device);
+    return disk_worker_new(&machine->board, file, device, error);
 }
 
 static struct disk_worker *open_disc(struct machine *machine, const char *file, GError **error)
