@@ -443,6 +443,13 @@ void block_bitmaps_free(struct block_device *device)
     g_clear_pointer(&device->bitmaps, g_ptr_array_unref);
 }
 
+void block_bitmaps_remove(const char *path)
+{
+    g_autofree char *sidecar = g_strconcat(path, ".bitmaps", NULL);
+
+    unlink(sidecar); /* one that stays is taken for unsound by whatever comes to lie there */
+}
+
 /* ---- beginning and ending -------------------------------------------------------------------- */
 
 static bool check_new(struct block_device *device, const char *name, uint32_t grain, GError **error)

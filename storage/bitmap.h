@@ -53,3 +53,5 @@ bool block_bitmaps_save(struct block_device *device, GError **error);
 /* The disk has another size: what it gained is dirty. */
 void block_bitmaps_resize(struct block_device *device);
 void block_bitmaps_free(struct block_device *device);
+/* The image at `path` is gone: so are its bitmaps. */
+void block_bitmaps_remove(const char *path);

@@ -5,6 +5,7 @@
 
 #include "storage/bitmap.h"
 #include "storage/driver.h"
+#include "storage/merge.h"
 
 G_DEFINE_QUARK(drover - block - error, block_error)
 
@@ -62,6 +63,16 @@ static const struct block_driver *find_driver(struct host_file *file, unsigned f
     return NULL;
 }
 
+/* A child that may change now: a merge of it that was cut short has to begin anew. The merge itself
+ * opens it with its parent writable. */
+static bool begin_changes(struct block_device *device, GError **error)
+{
+    bool is_merging = !device->child && device->flags & BLOCK_OPEN_PARENT_WRITABLE;
+
+    return device->read_only || is_merging || !device->driver->needs_parent ||
+           merge_restart(block_path(device), error);
+}
+
 static struct block_device *open_device(const char *path, unsigned flags,
                                         struct block_device *child, GError **error)
 {
@@ -85,7 +96,8 @@ static struct block_device *open_device(const char *path, unsigned flags,
     device->depth = child ? child->depth + 1 : 0;
     pthread_mutex_init(&device->slow, NULL);
     pthread_mutex_init(&device->tables, NULL);
-    if (!driver->open(device, error) || !block_bitmaps_load(device, error)) {
+    if (!begin_changes(device, error) || !driver->open(device, error) ||
+        !block_bitmaps_load(device, error)) {
         block_abandon(device);
         return NULL;
     }
@@ -221,7 +233,7 @@ bool block_create_with(const char *path, const struct block_create_options *opti
             return false;
         all.size = all.size ? all.size : block_size(parent);
     }
-    if (check_options(path, &all, parent, error)) {
+    if (check_options(path, &all, parent, error) && merge_forget(path, error)) {
         file = host_file_create(path, error);
         ok = file &&
              finish_creating(file, drivers[all.format]->create(file, &all, parent, error), error);

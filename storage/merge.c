@@ -11,6 +11,8 @@
  *
  * Without it, or with one of other disks or damaged, a merge begins at 0: writing what is written
  * already changes nothing, since the child shows its own sectors whatever the parent has there.
+ * Whoever opens the child to change it empties the journal first; that there is one still tells
+ * that the parent was written.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -20,6 +22,7 @@
 #include "storage/bitmap.h"
 #include "storage/driver.h"
 #include "storage/endian.h"
+#include "storage/merge.h"
 #include "storage/operations.h"
 
 #define MAGIC        "DRVMERGE"
@@ -94,6 +97,47 @@ static bool open_journal(struct merge *merge, GError **error)
             merge->done = 0;
     }
     return write_journal(merge, error);
+}
+
+static char *journal_of(const char *child_path)
+{
+    return g_strconcat(child_path, ".merge", NULL);
+}
+
+static bool set_errno(GError **error, const char *what, const char *path)
+{
+    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_IO, "cannot %s %s: %s", what, path,
+                g_strerror(errno));
+    return false;
+}
+
+bool merge_has_begun(const char *child_path)
+{
+    g_autofree char *path = journal_of(child_path);
+
+    return access(path, F_OK) == 0;
+}
+
+bool merge_restart(const char *child_path, GError **error)
+{
+    g_autofree char *path = journal_of(child_path);
+    int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+    bool ok = fd >= 0 && ftruncate(fd, 0) == 0 && fsync(fd) == 0;
+
+    if (!ok && !(fd < 0 && errno == ENOENT))
+        set_errno(error, "empty", path);
+    else
+        ok = true;
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+bool merge_forget(const char *child_path, GError **error)
+{
+    g_autofree char *path = journal_of(child_path);
+
+    return unlink(path) == 0 || errno == ENOENT || set_errno(error, "remove", path);
 }
 
 /* ---- merging --------------------------------------------------------------------------------- */
@@ -181,6 +225,7 @@ static bool remove_child(struct merge *merge, GError **error)
         return false;
     }
     unlink(merge->journal_path); /* by itself it means nothing */
+    block_bitmaps_remove(path);
     return host_file_flush_directory(merge->child->file, error);
 }
 
@@ -193,7 +238,7 @@ bool block_merge(const char *path, block_progress_fn progress, void *opaque, GEr
     if (!merge.child)
         return false;
     merge.parent = merge.child->parent;
-    merge.journal_path = g_strconcat(path, ".merge", NULL);
+    merge.journal_path = journal_of(path);
     if (!merge.parent)
         g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
                     "cannot merge %s: it is no differencing disk, it has no parent", path);

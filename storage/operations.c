@@ -8,6 +8,7 @@
 
 #include "storage/bitmap.h"
 #include "storage/driver.h"
+#include "storage/merge.h"
 
 #define CHUNK      (1u << 20)
 #define COPY_GRAIN 4096u
@@ -261,7 +262,7 @@ static bool snapshot(const char *path, const char *saved, GError **error)
         unlink(saved);
         return false;
     }
-    return sync_folder(path, error);
+    return merge_forget(path, error) && sync_folder(path, error); /* it was of what `saved` is */
 }
 
 bool block_snapshot(const char *path, const char *saved, GError **error)
@@ -309,12 +310,21 @@ struct block_device *block_undo_open(const char *path, GError **error)
 /* Under the child's lock, so that no machine runs on it. */
 static bool discard_child(const char *undo, GError **error)
 {
-    struct block_device *device = block_open(undo, BLOCK_OPEN_WITHOUT_PARENT, error);
+    struct block_device *device =
+        block_open(undo, BLOCK_OPEN_WITHOUT_PARENT | BLOCK_OPEN_READ_ONLY, error);
     bool ok;
 
     if (!device)
         return false;
-    ok = unlink(undo) == 0 || set_errno(error, "remove", undo, errno);
+    ok = !merge_has_begun(undo);
+    if (!ok)
+        g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                    "cannot discard %s: its commit has begun, so that its parent is no longer what "
+                    "it was; only committing it to the end gives a whole disk",
+                    undo);
+    ok = ok && (unlink(undo) == 0 || set_errno(error, "remove", undo, errno));
+    if (ok)
+        block_bitmaps_remove(undo);
     block_abandon(device);
     return ok && sync_folder(undo, error);
 }

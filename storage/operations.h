@@ -49,7 +49,8 @@ bool block_rebase(const char *path, const char *parent, bool rename_only,
 bool block_snapshot(const char *path, const char *saved, GError **error);
 
 /* Undo disks: a machine runs on a differencing child, PATH.undo, and when it stops its owner
- * commits, keeps or discards what it did. */
+ * commits, keeps or discards what it did. A crash at any moment keeps it; a commit that was cut
+ * short goes on with the next one, and can no longer be discarded. */
 enum block_undo_action { BLOCK_UNDO_COMMIT, BLOCK_UNDO_KEEP, BLOCK_UNDO_DISCARD, BLOCK_UNDO_COUNT };
 bool block_undo_parse(const char *text, enum block_undo_action *ret_action); /* "commit" ... */
 char *block_undo_path(const char *path);

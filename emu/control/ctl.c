@@ -63,6 +63,12 @@ static const char *fill_mouse(Emu__Request *request, char **arguments)
     return NULL;
 }
 
+static const char *fill_undo(Emu__Request *request, char **arguments)
+{
+    request->text = g_strdup(arguments[1]);
+    return fill_index(request, arguments[0]);
+}
+
 static const char *fill_balloon(Emu__Request *request, char **arguments)
 {
     gint64 mib;
@@ -104,6 +110,8 @@ static const struct {
      "put another disc into a CD-ROM drive"},
     {"change-floppy", EMU__COMMAND__COMMAND_CHANGE_FLOPPY, 2, "DRIVE FILE|none", fill_disc,
      "put another disk into a floppy drive"},
+    {"undo", EMU__COMMAND__COMMAND_UNDO, 2, "DISK commit|keep|discard", fill_undo,
+     "what is done with its undo disk at the end"},
     {"plug", EMU__COMMAND__COMMAND_PLUG, 2, "CARD in|out", fill_plug, "a network card's cable"},
     {"balloon", EMU__COMMAND__COMMAND_BALLOON, 1, "MIB", fill_balloon,
      "memory that the guest shall give away"},

@@ -261,6 +261,16 @@ static GBytes *do_type(struct machine *machine, const Emu__Request *request)
     return ok ? answer_ok() : answer_error(error->message);
 }
 
+static GBytes *do_undo(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    enum block_undo_action action;
+    if (!block_undo_parse(request->text ? request->text : "", &action))
+        return answer_error("undo: say commit, keep or discard");
+    return machine_set_undo(machine, request->index, action, &error) ? answer_ok()
+                                                                     : answer_error(error->message);
+}
+
 static GBytes *do_balloon(struct machine *machine, const Emu__Request *request)
 {
     g_autoptr(GError) error = NULL;
@@ -294,6 +304,7 @@ static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *
     [EMU__COMMAND__COMMAND_TYPE] = do_type,
     [EMU__COMMAND__COMMAND_MOUSE] = do_mouse,
     [EMU__COMMAND__COMMAND_BALLOON] = do_balloon,
+    [EMU__COMMAND__COMMAND_UNDO] = do_undo,
 };
 
 GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, size_t size)
@@ -307,7 +318,8 @@ GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, siz
             ? commands[command](machine, request)
             : answer_error("unknown command; this version knows status, powerdown, "
                            "reset, pause, resume, quit, screendump, save, "
-                           "change-disc, change-floppy, plug, text, key, type, mouse and balloon");
+                           "change-disc, change-floppy, plug, text, key, type, mouse, balloon "
+                           "and undo");
     emu__request__free_unpacked(request, NULL);
     return answer;
 }

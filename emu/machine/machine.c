@@ -173,7 +173,7 @@ void machine_resume(struct machine *machine)
         cmos_skip_time(machine->devices[PC_CMOS], (g_get_real_time() - machine->paused_at) * 1000);
         board_unlock(&machine->board);
     }
-    machine->paused = false;
+    machine->paused = machine->is_saved = false;
     guest_clock_resume(machine->board.clock);
     vcpus_release(machine);
 }
@@ -219,6 +219,7 @@ static bool serve_requests(struct machine *machine, enum machine_end *ret_end)
 enum machine_end machine_run(struct machine *machine)
 {
     enum machine_end end = MACHINE_END_POWER_OFF;
+    machine->has_run = true;
     if (!machine->paused)
         machine_resume(machine);
     while (!serve_requests(machine, &end)) {

@@ -13,6 +13,7 @@
 
 #include "emu/device/disk_worker.h"
 #include "emu/net/backend.h"
+#include "storage/operations.h"
 #include <glib.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +39,11 @@ struct machine_disk {
     const char *file;
     enum machine_bus bus;
     bool read_only, raw; /* raw: take a file of no known format as a plain image */
+    /* The machine runs on file's undo disk, a child of it, and when it ends orderly this is done
+     * with that. A crash keeps it, and so does a machine that was saved. */
+    bool undo;
+    enum block_undo_action undo_action;
+    struct block_limits limits;
 };
 
 struct machine_floppy {
@@ -87,7 +93,8 @@ enum machine_state { MACHINE_RUNNING, MACHINE_PAUSED, MACHINE_ENDING, MACHINE_ST
 /* Borrows the configuration for the machine's life. Threads exist from here on, CPUs do not run
  * yet. */
 struct machine *machine_new(const struct machine_config *config, GError **error);
-/* Flushes and closes the disks; false when that failed, the machine is gone all the same. */
+/* Flushes and closes the disks, and does with undo disks what is to be done when the machine has
+ * run; false when that failed, the machine is gone all the same. */
 bool machine_free(struct machine *machine, GError **error);
 
 enum machine_end machine_run(struct machine *machine);
@@ -117,6 +124,10 @@ void machine_statistics(struct machine *machine, struct machine_statistics *ret_
 /* Counters and size of one of the configuration's disks. */
 void machine_disk_counters(struct machine *machine, unsigned disk,
                            struct disk_counters *ret_counters, uint64_t *ret_size);
+
+/* What shall be done with a disk's undo disk at the end, instead of what the configuration says. */
+bool machine_set_undo(struct machine *machine, unsigned disk, enum block_undo_action action,
+                      GError **error);
 
 /* Puts another disc into a CD-ROM drive; NULL: takes it out. On failure the old one stays. */
 bool machine_change_disc(struct machine *machine, unsigned drive, const char *path, GError **error);

@@ -65,6 +65,8 @@ struct machine {
     struct vcpu vcpus[MACHINE_MAX_CPUS];
     unsigned vcpu_count;
     struct disk_worker *disks[MACHINE_MAX_DISKS];
+    enum block_undo_action undo[MACHINE_MAX_DISKS]; /* at the end */
+    bool has_run, is_saved;
     struct disk_worker *discs[MACHINE_MAX_CDROMS];
     struct disk_worker *floppies[MACHINE_MAX_FLOPPIES];
     struct loop *loop;

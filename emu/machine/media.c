@@ -9,10 +9,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static struct disk_worker *open_disk(struct machine *machine, const char *file, unsigned flags,
-                                     uint64_t smallest, GError **error)
+/* Takes `device`, which may be NULL. */
+static struct disk_worker *make_worker(struct machine *machine, const char *file,
+                                       struct block_device *device, uint64_t smallest,
+                                       GError **error)
 {
-    struct block_device *device = block_open(file, flags, error);
     if (!device)
         return NULL;
     if (block_size(device) < smallest) {
@@ -24,9 +25,29 @@ static struct disk_worker *open_disk(struct machine *machine, const char *file, 
     return disk_worker_new(&machine->board, file, device, error);
 }
 
+static struct disk_worker *open_disk(struct machine *machine, const struct machine_disk *disk,
+                                     GError **error)
+{
+    unsigned flags =
+        (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) | (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0);
+    struct block_device *device =
+        disk->undo ? block_undo_open(disk->file, error) : block_open(disk->file, flags, error);
+    if (device)
+        block_set_limits(device, &disk->limits);
+    return make_worker(machine, disk->file, device, BLOCK_SECTOR_SIZE, error);
+}
+
+/* What can be changed: a plain image, too. */
+static struct disk_worker *open_medium(struct machine *machine, const char *file, bool read_only,
+                                       uint64_t smallest, GError **error)
+{
+    unsigned flags = BLOCK_OPEN_PROBE_RAW | (read_only ? BLOCK_OPEN_READ_ONLY : 0);
+    return make_worker(machine, file, block_open(file, flags, error), smallest, error);
+}
+
 static struct disk_worker *open_disc(struct machine *machine, const char *file, GError **error)
 {
-    return open_disk(machine, file, BLOCK_OPEN_READ_ONLY | BLOCK_OPEN_PROBE_RAW, 2048, error);
+    return open_medium(machine, file, true, 2048, error);
 }
 
 /* A file that nobody may write, or we may not, is a disk with its tab open; root's rights aside. */
@@ -42,8 +63,7 @@ static struct disk_worker *open_floppy(struct machine *machine, const struct mac
 {
     bool read_only = floppy->read_only || is_protected(floppy->file);
     struct disk_worker *worker =
-        open_disk(machine, floppy->file,
-                  BLOCK_OPEN_PROBE_RAW | (read_only ? BLOCK_OPEN_READ_ONLY : 0), 512, error);
+        open_medium(machine, floppy->file, read_only, BLOCK_SECTOR_SIZE, error);
     if (!worker)
         return NULL;
     uint64_t size = disk_worker_size(worker);
@@ -71,10 +91,8 @@ static bool open_disks(struct machine *machine, GError **error)
 {
     const struct machine_config *config = machine->config;
     for (unsigned i = 0; i < config->disk_count; i++) {
-        const struct machine_disk *disk = &config->disks[i];
-        unsigned flags =
-            (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) | (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0);
-        machine->disks[i] = open_disk(machine, disk->file, flags, BLOCK_SECTOR_SIZE, error);
+        machine->disks[i] = open_disk(machine, &config->disks[i], error);
+        machine->undo[i] = config->disks[i].undo_action;
         if (!machine->disks[i]) {
             g_prefix_error(error, "disk %u: ", i);
             return false;
@@ -133,17 +151,48 @@ static struct disk_worker **place(struct machine *machine, unsigned index)
     return index < MACHINE_MAX_FLOPPIES ? &machine->floppies[index] : NULL;
 }
 
+/* What was saved goes on on its undo disks; what never ran has changed nothing. */
+static bool end_undo(struct machine *machine, unsigned index, GError **error)
+{
+    const struct machine_disk *disk = &machine->config->disks[index];
+    if (!disk->undo || !machine->has_run || machine->is_saved ||
+        block_undo_end(disk->file, machine->undo[index], NULL, NULL, error))
+        return true;
+    g_prefix_error(error, "disk %u: ", index);
+    return false;
+}
+
+static bool close_medium(struct machine *machine, unsigned index, GError **error)
+{
+    struct disk_worker *worker = g_steal_pointer(place(machine, index));
+    if (!worker)
+        return true;
+    return disk_worker_close(worker, error) &&
+           (index >= machine->config->disk_count || end_undo(machine, index, error));
+}
+
 bool media_close(struct machine *machine, GError **error)
 {
-    struct disk_worker **worker;
     bool ok = true;
-    for (unsigned i = 0; (worker = place(machine, i)); i++) {
+    for (unsigned i = 0; place(machine, i); i++) {
         /* The first failure is told; the others' files are closed all the same. */
-        if (*worker && !disk_worker_close(*worker, ok ? error : NULL))
+        if (!close_medium(machine, i, ok ? error : NULL))
             ok = false;
-        *worker = NULL;
     }
     return ok;
+}
+
+bool machine_set_undo(struct machine *machine, unsigned disk, enum block_undo_action action,
+                      GError **error)
+{
+    if (disk < machine->config->disk_count && machine->config->disks[disk].undo) {
+        machine->undo[disk] = action;
+        return true;
+    }
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_NOT_FOUND,
+                "disk %u runs on no undo disk; start the machine with --disk file=...,undo=keep",
+                disk);
+    return false;
 }
 
 void media_drain(struct machine *machine)

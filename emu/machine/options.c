@@ -2,6 +2,7 @@
 
 #include "emu/core/memory.h"
 #include "emu/cpu/cpu.h"
+#include "storage/size.h"
 #include <gio/gio.h>
 #include <string.h>
 
@@ -16,29 +17,26 @@ static bool fail(GError **error, const char *format, ...)
     return false;
 }
 
+/* Of the form of a size, but none that there is: 0M, or more than 64 bits hold. */
+static bool is_size_out_of_range(const char *text)
+{
+    g_autofree char *one = g_strconcat("1", text + strspn(text, "0123456789"), NULL);
+    uint64_t bytes;
+    return size_parse(one, &bytes, NULL);
+}
+
 /* A size of whole MiB between two bounds. */
 static bool parse_size(const char *option, const char *text, uint64_t least, uint64_t most,
                        uint64_t *ret_bytes, GError **error)
 {
-    static const struct {
-        const char *suffix;
-        unsigned shift;
-    } units[] = {{"K", 10}, {"Ki", 10}, {"M", 20}, {"Mi", 20},
-                 {"G", 30}, {"Gi", 30}, {"T", 40}, {"Ti", 40}};
-    char *end = NULL;
-    guint64 number = g_ascii_isdigit(text[0]) ? g_ascii_strtoull(text, &end, 10) : 0;
-    unsigned shift = 0;
-    for (guint i = 0; end && i < G_N_ELEMENTS(units); i++) {
-        if (strcmp(end, units[i].suffix) == 0)
-            shift = units[i].shift;
-    }
-    if (!end || (*end && shift == 0))
+    uint64_t bytes = 0;
+    if (strspn(text, "0123456789") == strlen(text) && *text)
+        return fail(error, "--%s %s: the unit is missing; for MiB write %sM", option, text, text);
+    if (!g_ascii_isdigit(text[0]) ||
+        (!size_parse(text, &bytes, NULL) && !is_size_out_of_range(text)))
         return fail(error, "--%s %s: give a number with a unit of K, M, G or T, as 512M", option,
                     text);
-    if (shift == 0)
-        return fail(error, "--%s %s: the unit is missing; for MiB write %sM", option, text, text);
-    uint64_t bytes = number << shift;
-    if (bytes >> shift != number || bytes % (1 << 20) || bytes < least || bytes > most) {
+    if (bytes % (1 << 20) || bytes < least || bytes > most) {
         g_autofree char *top =
             most >> 40 ? g_strdup("1T") : g_strdup_printf("%" G_GUINT64_FORMAT "M", most >> 20);
         return fail(error, "--%s %s: give whole MiB, from %" G_GUINT64_FORMAT "M to %s", option,
@@ -84,6 +82,61 @@ static bool parse_switch(const char *value, bool *ret_value)
     return *ret_value || strcmp(value, "off") == 0;
 }
 
+/* Bytes with a unit or without, operations as a number. */
+static bool parse_limit(const char *text, const char *key, const char *value,
+                        struct block_limits *limits, GError **error)
+{
+    const struct {
+        const char *key;
+        bool bytes;
+        uint64_t *limit;
+    } keys[] = {
+        {"bps", true, &limits->bytes_per_second},
+        {"bps-burst", true, &limits->bytes_burst},
+        {"iops", false, &limits->operations_per_second},
+        {"iops-burst", false, &limits->operations_burst},
+    };
+    for (guint i = 0; i < G_N_ELEMENTS(keys); i++) {
+        guint64 number;
+        if (strcmp(key, keys[i].key) != 0)
+            continue;
+        if (keys[i].bytes)
+            return size_parse(value, keys[i].limit, NULL) ||
+                   fail(error, "--disk %s: %s is a number of bytes, as 20M, not \"%s\"", text, key,
+                        value);
+        if (!g_ascii_string_to_unsigned(value, 10, 1, UINT32_MAX, &number, NULL))
+            return fail(error, "--disk %s: %s is a number of operations, not \"%s\"", text, key,
+                        value);
+        *keys[i].limit = number;
+        return true;
+    }
+    return fail(error,
+                "--disk %s: \"%s\" is not known; use file=PATH, bus=ide or virtio, format=vhd or "
+                "raw, readonly=on or off, undo=commit, keep or discard, bps=SIZE, iops=N, "
+                "bps-burst=SIZE, iops-burst=N",
+                text, key);
+}
+
+/* What goes only together, or not. */
+static bool check_disk(const char *text, const struct machine_disk *disk, GError **error)
+{
+    const struct block_limits *l = &disk->limits;
+    if (disk->undo && disk->read_only)
+        return fail(error, "--disk %s: a read-only disk needs no undo disk", text);
+    if (disk->undo && disk->raw)
+        return fail(error,
+                    "--disk %s: an undo disk stands on a VHD or VHDX; convert it first with "
+                    "drover-vhd convert",
+                    text);
+    if ((l->bytes_burst && !l->bytes_per_second) ||
+        (l->operations_burst && !l->operations_per_second))
+        return fail(error,
+                    "--disk %s: a burst goes with its rate: bps-burst with bps, iops-burst "
+                    "with iops",
+                    text);
+    return true;
+}
+
 static bool parse_disk_part(const char *text, const char *key, const char *value,
                             struct machine_disk *disk, char **file, GError **error)
 {
@@ -109,11 +162,12 @@ static bool parse_disk_part(const char *text, const char *key, const char *value
     if (strcmp(key, "readonly") == 0)
         return parse_switch(value, &disk->read_only) ||
                fail(error, "--disk %s: readonly is on or off, not \"%s\"", text, value);
-    return fail(
-        error,
-        "--disk %s: \"%s\" is not known; use file=PATH, bus=ide or virtio, format=vhd or raw, "
-        "readonly=on or off",
-        text, key);
+    if (strcmp(key, "undo") == 0) {
+        disk->undo = block_undo_parse(value, &disk->undo_action);
+        return disk->undo ||
+               fail(error, "--disk %s: undo is commit, keep or discard, not \"%s\"", text, value);
+    }
+    return parse_limit(text, key, value, &disk->limits, error);
 }
 
 bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError **error)
@@ -132,6 +186,8 @@ bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError 
     }
     if (!file)
         return fail(error, "--disk %s: the file is missing; write file=PATH,bus=ide", text);
+    if (!check_disk(text, &disk, error))
+        return false;
     *ret_disk = disk;
     ret_disk->file = g_steal_pointer(&file);
     return true;

@@ -10,8 +10,8 @@
 bool options_parse_memory(const char *text, uint64_t *ret_bytes, GError **error);
 /* The same for --code-cache, within CPU_CODE_CACHE_MIN and _MAX. */
 bool options_parse_code_cache(const char *text, uint64_t *ret_bytes, GError **error);
-/* "file=PATH,bus=ide[,format=raw][,readonly=on]"; a comma in a path is written twice. The path is
- * allocated and stands in ret_disk->file. */
+/* "file=PATH,bus=ide[,format=raw][,readonly=on][,undo=keep][,bps=20M][,iops=500]..."; a comma in a
+ * path is written twice. The path is allocated and stands in ret_disk->file. */
 bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError **error);
 /* "FILE[,readonly=on]" or "none", in the same way. */
 bool options_parse_floppy(const char *text, struct machine_floppy *ret_floppy, GError **error);

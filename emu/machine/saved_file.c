@@ -236,6 +236,7 @@ bool machine_save_file(struct machine *machine, const char *path, GError **error
     }
     if (!ok)
         unlink(part);
+    machine->is_saved |= ok;
     return ok;
 }
 
