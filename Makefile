@@ -153,9 +153,11 @@ $(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/obj/tests/fuzz/%.o $(FUZZ)/libstorage.a
 	@echo "  LINK    fuzz/$*"; $(FUZZ_CC) -fsanitize=fuzzer $(FUZZ_FLAGS) -pthread -o $@ $^ $(LIBS_storage) $(LIBS_base)
 fuzz-build: $(FUZZ_BIN)
 
-fuzz: deps ## fuzz every parser, FUZZ_SECONDS=600 each; what is found stays in build/fuzz/found
+fuzz: deps ## fuzz every parser, and the engines with programs, FUZZ_SECONDS=600 each; what is found stays in build/fuzz/found
 	@$(MAKE) --no-print-directory -j2 fuzz-build all
 	@BUILD=$(BUILD) tests/fuzz/run.sh $(FUZZ_SECONDS)
+	@$(MAKE) --no-print-directory -j2 $(addprefix $(BUILD)/tests/unit/emu/,test_jit_fuzz test_jit_events)
+	@BUILD=$(BUILD) tests/fuzz/engines.sh $(FUZZ_SECONDS)
 
 .PHONY: fuzz-build deps test test-build test-long bench bench-emu lint demo demo-down guest install clean fuzz
 deps: ## install the Debian packages that Drover builds and tests with

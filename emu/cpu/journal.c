@@ -201,6 +201,14 @@ void journal_slot(struct journal *journal, struct tlb *tlb, unsigned slot)
     g_array_append_val(journal->slots, old);
 }
 
+void journal_cleared(struct journal *journal, struct tlb *tlb, unsigned slot)
+{
+    const struct tlb_entry *entry = &tlb->entry[slot];
+    uint64_t empty = tlb_empty(slot);
+    if (entry->read != empty || entry->write != empty || tlb->info[slot].exec != empty)
+        journal_slot(journal, tlb, slot);
+}
+
 void journal_filled(struct journal *journal, struct tlb *tlb, unsigned slot, bool for_write)
 {
     struct tlb_entry *entry = &tlb->entry[slot];

@@ -78,8 +78,9 @@ void journal_end(struct journal *journal);
 void journal_page(struct journal *journal, uint8_t *host);
 /* These bits of the page table entry at `host` are about to be set. */
 void journal_walk(struct journal *journal, uint8_t *host, uint8_t bits);
-/* A TLB entry is about to change; it was filled, for writing or not. */
+/* A TLB entry is about to change, or to be emptied; it was filled, for writing or not. */
 void journal_slot(struct journal *journal, struct tlb *tlb, unsigned slot);
+void journal_cleared(struct journal *journal, struct tlb *tlb, unsigned slot);
 void journal_filled(struct journal *journal, struct tlb *tlb, unsigned slot, bool for_write);
 /* An access to physical memory past the TLB. Returns if it is to memory. */
 void journal_load(struct journal *journal, uint64_t phys, unsigned size);

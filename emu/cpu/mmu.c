@@ -601,7 +601,7 @@ uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_a
 static void clear_slot(struct cpu *cpu, struct tlb *tlb, unsigned slot)
 {
     if (unlikely(cpu->journal))
-        journal_slot(cpu->journal, tlb, slot);
+        journal_cleared(cpu->journal, tlb, slot);
     tlb->entry[slot].read = tlb->entry[slot].write = tlb->info[slot].exec = tlb_empty(slot);
 }
 

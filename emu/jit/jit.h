@@ -201,6 +201,7 @@ struct jit_opening {
     uint16_t offset, bytes; /* the access that opens it */
     uint16_t span;          /* bytes of the window */
     bool writes, window_writes;
+    bool aligned; /* it faults unless it is, before anything is looked for */
 };
 
 /* What sets the indirect jumps of a mode and a generation apart from others. */

@@ -34,10 +34,11 @@
 #include <stdio.h>
 #include <string.h>
 
-#define BUDGET    200
-#define ACCESSED  0x20 /* of page table entries */
-#define DIRTY     0x40
-#define APIC_BASE 0x1b /* reading it changes nothing; CPUID does */
+#define BUDGET       200
+#define REPEATS_MOST (1u << 24) /* elements or chunks of string instructions in a stretch */
+#define ACCESSED     0x20       /* of page table entries */
+#define DIRTY        0x40
+#define APIC_BASE    0x1b /* reading it changes nothing; CPUID does */
 
 /* ---- snapshots ------------------------------------------------------------------------------- */
 
@@ -187,23 +188,32 @@ static void run_block(struct lockstep *l, struct block *block)
     clear_stop(l);
 }
 
+static bool is_string(const struct insn *insn)
+{
+    return insn->op >= OP_MOVS && insn->op <= OP_OUTS;
+}
+
 static void run_reference(struct lockstep *l)
 {
     struct cpu *cpu = l->cpu;
-    uint64_t most = (uint64_t)(l->budget + 1) * REGION_MAX_INSNS;
+    uint64_t most = (uint64_t)(l->budget + 1) * REGION_MAX_INSNS, repeats = 0;
     for (;;) {
         uint64_t rip = cpu->s.rip, passed = l->passed;
         if (l->translated.vector < 0 && agrees(l)) {
             l->agreed = true;
             return;
         }
-        if (l->passed > most || cpu->s.halted || cpu->s.shutdown || interp_must_single(cpu))
+        if (l->passed > most || repeats > REPEATS_MOST || cpu->s.halted || cpu->s.shutdown ||
+            interp_must_single(cpu))
             return;
         /* Repeated string instructions pause wherever the translator's might have. */
         atomic_store(&cpu->attention, 1);
-        run_block(l, block_find(cpu));
-        if (cpu->s.rip == rip && l->passed == passed + 1)
+        struct block *block = block_find(cpu);
+        run_block(l, block);
+        if (cpu->s.rip == rip && is_string(&block->insns[0])) {
             l->passed = passed;
+            repeats++;
+        }
     }
 }
 
@@ -238,31 +248,39 @@ static void compare(struct lockstep *l)
 
 /* ---- a difference ---------------------------------------------------------------------------- */
 
-/* Finds the shortest stretch that shows it, and leaves l as if only that had run. */
-static void narrow(struct lockstep *l)
+/* Finds the shortest stretch that shows it, and leaves l as if only that had run. False: it does
+ * not come again. */
+static bool narrow(struct lockstep *l)
 {
     int32_t whole = l->budget;
     struct snapshot begin = l->start, good = begin;
-    l->trail_from = 0;
     for (l->budget = 1; l->budget <= whole; l->budget++) {
         journal_take_back(l->journal);
         restore(l, &begin);
         compare(l);
-        if (!l->agreed)
-            break;
+        if (!l->agreed) {
+            l->start = good;
+            return true;
+        }
         good = l->translated;
         l->trail_from = l->closest_trail;
     }
-    if (l->budget > whole) /* it does not come again: tell of the whole stretch */
-        l->budget = whole;
-    l->start = good;
+    return false;
 }
 
 static void diverged(struct lockstep *l)
 {
-    g_autofree char *summary = NULL;
-    narrow(l);
+    g_autofree char *summary = NULL, *shorter = NULL;
+    l->trail_from = 0;
     g_autofree char *report = lockstep_report(l, &summary);
+    if (narrow(l)) {
+        g_free(report);
+        report = lockstep_report(l, &shorter);
+        g_free(summary);
+        summary = g_steal_pointer(&shorter);
+    } else {
+        fputs("lockstep: run again, the stretch that follows shows no difference\n", stderr);
+    }
     fputs(report, stderr);
     journal_end(l->journal);
     l->cpu->s.shutdown = true;

@@ -239,7 +239,10 @@ int access_aligned(struct translator *t, const struct insn *insn, enum access ac
     struct address a = address_in(t, insn);
     flags_keep(t, FL_ALL);
     check_limit(t, insn, &a, 16);
-    if (window_access(t, insn, 0, &a, 16, access)) {
+    t->aligned = true;
+    bool window = window_access(t, insn, 0, &a, 16, access);
+    t->aligned = false;
+    if (window) {
         emit_op(&t->e, ENC(0, 0, 0x8d), T1, op_mem(T0, t->at));
         return check_alignment(t, insn, T1);
     }

@@ -112,6 +112,7 @@ struct translator {
     struct window *window;
     struct windows windows;
     bool no_windows, shared; /* shared: several CPUs store */
+    bool aligned;            /* the access being translated must be */
 
     /* Where the guest's arithmetic flags are: in the host's, in cpu->flags, in both; in neither
      * when they can be made again, or nobody looks at them before they are written. */

@@ -338,6 +338,7 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
                                           .bytes = (uint16_t)bytes,
                                           .span = (uint16_t)(w->high - w->low),
                                           .window_writes = w->writes,
+                                          .aligned = t->aligned,
                                           .writes = writes};
     if (w->writes) {
         emit_load(e, T1, tlb_field(t, offsetof(struct tlb_entry, mark)));

@@ -245,6 +245,28 @@ static void test_planted(void **state)
         check_planted(&planted[i]);
 }
 
+/* A vector that is not aligned raises #GP before its page is looked for: not even its accessed bit
+ * is set. The two accesses share a look. */
+static void test_no_walk_before_misalignment(void **state)
+{
+    static const uint8_t code[] = {
+        0x66, 0x0f, 0x7f, 0x47, 0x01, /* movdqa [rdi+1], xmm0 */
+        0x48, 0x89, 0x47, 0x40,       /* mov [rdi+0x40], rax */
+        0xf4,
+    };
+    static const char *const engines[] = {"interp", "jit"};
+    for (unsigned i = 0; i < G_N_ELEMENTS(engines); i++) {
+        set_up();
+        struct cpu *cpu = bare_cpu(&board, engines[i]);
+        jit_set_hot(cpu, 0);
+        assert_int_equal(bare_run(cpu, code, sizeof(code)), CPU_EXIT_TRIPLE_FAULT);
+        assert_int_equal(memory_load(board.memory, TABLES + 0x3000 + (DATA >> 12) * 8, 8),
+                         DATA | 3);
+        cpu_free(cpu);
+        board_finish(&board);
+    }
+}
+
 static void test_one_cpu_only(void **state)
 {
     g_autoptr(GError) error = NULL;
@@ -261,7 +283,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_agrees),       cmocka_unit_test(test_devices_once),
         cmocka_unit_test(test_fault_agrees), cmocka_unit_test(test_planted),
-        cmocka_unit_test(test_one_cpu_only),
+        cmocka_unit_test(test_one_cpu_only), cmocka_unit_test(test_no_walk_before_misalignment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,289 @@
+/*
+ * Programs in which things happen (event_programs.h), three times: interpreted, translated, and
+ * both in lockstep. Lockstep must find nothing. Where a program's course does not depend on when a
+ * TLB forgets, all three must end alike, the sum over all events included: so each came at the same
+ * instruction.
+ *
+ * TEST_CASES and TEST_SEED say how many, and from which seed; a difference names its seed.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "emu/core/board.h"
+#include "emu/core/memory.h"
+#include "emu/core/port.h"
+#include "emu/cpu/cpu.h"
+#include "emu/jit/jit.h"
+#include "tests/unit/emu/event_programs.h"
+#include <inttypes.h>
+#include <stdlib.h>
+
+enum { INTERP, JIT, LOCKSTEP, ENGINES };
+static const char *const engine_names[ENGINES] = {"interp", "jit", "lockstep"};
+
+struct result {
+    enum cpu_exit exit;
+    uint64_t gpr[16], rflags, cr2, dr6;
+    struct vector vectors[16];
+    uint8_t x87[8][16];
+    uint16_t x87_status;
+    uint8_t x87_valid;
+    uint8_t vars[0x500], data[DATA_SIZE], code[CODE_SIZE];
+};
+
+struct fixture {
+    struct board board;
+    struct cpu *cpu[ENGINES];
+    struct cpu *running;
+    struct program program;
+    struct result results[ENGINES];
+    uint64_t events[128], ended, total;
+};
+
+/* ---- the board ------------------------------------------------------------------------------- */
+
+static void interrupt(void *opaque, uint16_t offset, uint32_t value, unsigned size)
+{
+    struct fixture *f = opaque;
+    cpu_set_interrupt(f->running, true);
+}
+static int acknowledge(void *opaque)
+{
+    struct fixture *f = opaque;
+    cpu_set_interrupt(f->running, false);
+    return EVENTS_IRQ;
+}
+static unsigned read_tpr(void *opaque)
+{
+    return 0;
+}
+static void write_tpr(void *opaque, unsigned value)
+{
+}
+static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
+{
+    return false;
+}
+static bool write_msr(void *opaque, uint32_t index, uint64_t value)
+{
+    return false;
+}
+
+static int set_up(void **state)
+{
+    static const struct cpu_ops ops = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
+    static const struct port_ops port = {.write = interrupt, .max_size = 1};
+    struct fixture *f = g_new0(struct fixture, 1);
+    f->program.has_avx = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                         __builtin_cpu_supports("bmi2");
+    const char *model = f->program.has_avx ? "x86-64-v3" : "x86-64-v2";
+    if (!f->program.has_avx)
+        print_message("without AVX, which this processor has not\n");
+    assert_true(board_init(&f->board, RAM, NULL));
+    port_add(f->board.ports, "interrupt", EVENTS_PORT, 1, &port, f);
+    for (unsigned i = 0; i < ENGINES; i++) {
+        f->cpu[i] = cpu_new(&f->board, 0, engine_names[i], model, &ops, f, NULL);
+        assert_non_null(f->cpu[i]);
+    }
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    for (unsigned i = 0; i < ENGINES; i++)
+        cpu_free(f->cpu[i]);
+    board_finish(&f->board);
+    g_free(f);
+    return 0;
+}
+
+/* ---- one run --------------------------------------------------------------------------------- */
+
+static struct segment segment_of(const struct program *p, bool code)
+{
+    unsigned dpl = p->level << SEG_DPL_SHIFT, base = SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED;
+    static const uint16_t selectors[2][3] = {{CODE64, CODE32_0, CODE16_0},
+                                             {CODE64_3, CODE32_3, CODE16_3}};
+    unsigned which = p->bits == 64 ? 0 : p->bits == 32 ? 1 : 2;
+    struct segment s = {.limit = UINT32_MAX,
+                        .selector = p->level ? DATA_3 : DATA_0,
+                        .attributes = base | dpl | SEG_DB | SEG_G};
+    if (!code)
+        return s;
+    s.selector = selectors[p->level == 3][which];
+    s.base = code_base(p);
+    s.attributes = base | dpl | SEG_CODE | SEG_G | (which == 0 ? SEG_L : which == 1 ? SEG_DB : 0);
+    return s;
+}
+
+static void set_state(struct cpu_state *s, struct program *p)
+{
+    s->cr0 = CR0_PE | CR0_PG | CR0_MP | CR0_NE | CR0_ET | CR0_WP;
+    s->cr3 = TABLES;
+    s->cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT | (p->has_avx ? CR4_OSXSAVE : 0);
+    s->xcr0 = p->has_avx ? 7 : 1;
+    s->efer = EFER_LME | EFER_LMA;
+    s->cpl = p->level;
+    for (unsigned i = 0; i <= SEG_GS; i++)
+        s->seg[i] = segment_of(p, i == SEG_CS);
+    s->tr = (struct segment){TSS, 0x67, 0x58, SEG_P | 11};
+    s->gdtr = (struct descriptor_table){GDT, 12 * 8 - 1};
+    s->idtr = (struct descriptor_table){IDT, 0xfff};
+    for (unsigned i = 0; i < 16; i++)
+        s->gpr[i] = p->bits == 64 ? (uint64_t)any(p, UINT32_MAX) << 32 | any(p, UINT32_MAX)
+                    : i < 8       ? any(p, UINT32_MAX)
+                                  : 0;
+    s->gpr[RSP] = STACK - any(p, 2) * 0xffc;
+    for (unsigned i = 0; i < 16; i++)
+        for (unsigned k = 0; k < 2; k++) {
+            double value = (double)any(p, 1000) / 8;
+            memcpy(&s->vec[i].q[k], &value, 8);
+        }
+    s->fpu.control = 0x37f;
+    s->fpu.valid = 0;
+    s->rip = CODE - code_base(p);
+    s->rflags = FLAG_IOPL | FLAG_IF | 2;
+}
+
+static void run(struct fixture *f, unsigned engine)
+{
+    struct cpu *cpu = f->running = f->cpu[engine];
+    struct cpu_state *s = cpu_state(cpu);
+    struct result *r = &f->results[engine];
+    struct program p = f->program;
+    uint8_t *ram = memory_ram_host(f->board.memory);
+    cpu_reset(cpu);
+    cpu_set_interrupt(cpu, false);
+    set_stage(ram);
+    memcpy(ram + CODE, p.bytes, CODE_SIZE);
+    for (unsigned i = 0; i < DATA_SIZE; i += 4) {
+        uint32_t value = any(&p, 4) ? any(&p, UINT32_MAX) : any(&p, 256);
+        memcpy(ram + DATA + i, &value, 4);
+    }
+    set_state(s, &p);
+    cpu_state_changed(cpu);
+    memset(r, 0, sizeof(*r));
+    r->exit = cpu_run(cpu);
+    memcpy(r->gpr, s->gpr, sizeof(r->gpr));
+    r->rflags = s->rflags;
+    r->cr2 = s->cr2;
+    r->dr6 = s->dr[6];
+    for (unsigned i = 0; i < 16; i++)
+        r->vectors[i] = s->vec[i];
+    memcpy(r->x87, s->fpu.reg, sizeof(r->x87));
+    r->x87_status = s->fpu.status;
+    r->x87_valid = s->fpu.valid;
+    memcpy(r->vars, ram + VARS, sizeof(r->vars));
+    memcpy(r->data, ram + DATA, DATA_SIZE);
+    memcpy(r->code, ram + CODE, CODE_SIZE);
+}
+
+/* ---- many ------------------------------------------------------------------------------------ */
+
+static const char *difference(const struct result *a, const struct result *b)
+{
+    if (a->exit != b->exit)
+        return "how they end";
+    if (memcmp(a->vars, b->vars, sizeof(a->vars)))
+        return "the events";
+    if (memcmp(a->gpr, b->gpr, sizeof(a->gpr)))
+        return "a general register";
+    if (a->rflags != b->rflags)
+        return "flags";
+    if (a->cr2 != b->cr2 || a->dr6 != b->dr6)
+        return "CR2 or DR6";
+    if (memcmp(a->vectors, b->vectors, sizeof(a->vectors)))
+        return "a vector register";
+    if (memcmp(a->x87, b->x87, sizeof(a->x87)) || a->x87_status != b->x87_status ||
+        a->x87_valid != b->x87_valid)
+        return "the x87 unit";
+    if (memcmp(a->data, b->data, sizeof(a->data)) || memcmp(a->code, b->code, sizeof(a->code)))
+        return "memory";
+    return NULL;
+}
+
+static void tell(const struct fixture *f)
+{
+    const struct result *interp = &f->results[INTERP];
+    for (unsigned engine = JIT; engine < ENGINES; engine++) {
+        const struct result *r = &f->results[engine];
+        for (unsigned i = 0; i < 16; i++)
+            if (r->gpr[i] != interp->gpr[i])
+                print_message("  %s: register %u is %" PRIx64 ", interpreted %" PRIx64 "\n",
+                              engine_names[engine], i, r->gpr[i], interp->gpr[i]);
+        for (unsigned i = 0; i < DATA_SIZE; i++)
+            if (r->data[i] != interp->data[i])
+                print_message("  %s: data at %x is %02x, interpreted %02x\n", engine_names[engine],
+                              DATA + i, r->data[i], interp->data[i]);
+    }
+}
+
+/* False when the engines differ. */
+static bool check(struct fixture *f, uint64_t seed)
+{
+    static const uint8_t bits[] = {64, 64, 64, 32, 32, 16};
+    uint64_t how = seed * UINT64_C(0x2545f4914f6cdd1d) >> 32;
+    bool exact = how % 4 != 0;
+    build(&f->program, seed, bits[how / 4 % 6], how / 24 % 3 ? 3 : 0, exact);
+    jit_set_hot(f->cpu[JIT], how / 72 % 4);
+    jit_set_hot(f->cpu[LOCKSTEP], how / 288 % 4);
+    run(f, LOCKSTEP);
+    const struct result *r = &f->results[LOCKSTEP];
+    const char *what = r->exit == CPU_EXIT_DIVERGED ? cpu_shutdown_reason(f->cpu[LOCKSTEP]) : NULL;
+    for (unsigned i = 0; i < 128; i++)
+        f->events[i] += r->vars[0x100 + i * 8] | r->vars[0x101 + i * 8] << 8;
+    f->ended += r->exit == CPU_EXIT_HALTED;
+    f->total++;
+    if (exact && !what) {
+        run(f, INTERP);
+        run(f, JIT);
+        what = difference(&f->results[INTERP], &f->results[JIT]);
+        if (!what)
+            what = difference(&f->results[INTERP], r);
+    }
+    if (what)
+        print_message("seed 0x%" PRIx64 " (%u bits, level %u): %s\n", seed, f->program.bits,
+                      f->program.level, what);
+    if (what && exact)
+        tell(f);
+    if (what && getenv("TEST_DUMP"))
+        g_file_set_contents(getenv("TEST_DUMP"), (const char *)f->program.bytes, CODE_SIZE, NULL);
+    return !what;
+}
+
+static void test_events(void **state)
+{
+    struct fixture *f = *state;
+    const char *wish = getenv("TEST_SEED"), *cases = getenv("TEST_CASES");
+    uint64_t first = wish ? strtoull(wish, NULL, 0) : 0x71c3a5e2d94b6f08;
+    unsigned count = cases ? (unsigned)strtoul(cases, NULL, 0) : 2000, bad = 0;
+    for (unsigned i = 0; i < count && bad < 5; i++) {
+        uint64_t seed = first + i * UINT64_C(0x9e3779b97f4a7c15);
+        if (seed)
+            bad += !check(f, seed);
+    }
+    print_message("%u programs, %" PRIu64 " to their end; #DE %" PRIu64 ", #DB %" PRIu64
+                  ", #BP %" PRIu64 ", #UD %" PRIu64 ", #NP %" PRIu64 ", #GP %" PRIu64
+                  ", #PF %" PRIu64 ", interrupts %" PRIu64 "; %u differences\n",
+                  count, f->ended, f->events[0], f->events[1], f->events[3], f->events[6],
+                  f->events[11], f->events[13], f->events[14], f->events[EVENTS_IRQ], bad);
+    assert_int_equal(bad, 0);
+    if (count < 100)
+        return;
+    assert_int_equal(f->ended, f->total);
+    static const uint8_t all[] = {0, 1, 3, 6, 11, 13, 14, EVENTS_IRQ};
+    for (unsigned i = 0; i < sizeof(all); i++) /* or it is not the test that it says it is */
+        assert_true(f->events[all[i]] > count / 100);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_events, set_up, tear_down)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
