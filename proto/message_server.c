@@ -1,6 +1,11 @@
 /*
- * The controller's end. A raw rep socket hands over each request with the header that leads back
- * to its sender, so that replies may come in any order: a long poll keeps nobody waiting.
+ * The controller's end. Each request has an nng context of its own, an exchange, until its answer
+ * is on its way; so replies may come in any order, and a long poll keeps nobody waiting. One
+ * exchange at least is receiving while there may be more; one that has sent its answer receives
+ * again.
+ *
+ * (nng's raw rep socket, which needs no contexts, drops what a connection with 64 answers ahead of
+ * it does not take up at once.)
  */
 #include "proto/envelope.h"
 
@@ -10,11 +15,21 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define QUEUE_MAX   1024 /* messages; above it nng's threads stop reading until we caught up */
-#define HEADER_MAX  64   /* bytes of nng's way back */
-#define WINDOW_BITS 64
+#define EXCHANGES_MAX   4096 /* above it nobody is listened to until some are answered */
+#define UNSENT_MAX      1024 /* answers that one connection lets stand; it loses what is above */
+#define SEND_TIMEOUT_MS 30000
+#define WINDOW_BITS     64
 
-/* Guarded by the owner's thread, like all but `queue`, `paused` and `closing`. */
+struct exchange {
+    struct message_server *server;
+    nng_ctx context;
+    nng_aio *aio;
+    bool sending;     /* the aio sends; else it receives, or is idle while the request is held */
+    uint32_t pipe;    /* of the request */
+    nng_msg *request; /* received, not yet handled */
+};
+
+/* Guarded by the owner's thread, like all but what `lock` guards. */
 struct session {
     uint64_t current, pending; /* 0: none */
     uint64_t highest;          /* sequence */
@@ -24,45 +39,147 @@ struct session {
 struct message_server {
     struct message_server_config config; /* url and tls are not used after creation */
     nng_socket socket;
-    nng_aio *receive;
     void *tls;
     uint16_t port;
     int wake_fd;
-    GMutex lock;          /* guards queue, paused */
-    GQueue queue;         /* of nng_msg */
-    bool paused;          /* no receive is outstanding, the queue being full */
+    GMutex lock;          /* guards the next five */
+    GPtrArray *exchanges; /* all */
+    unsigned receiving;   /* how many of them */
+    bool closing;         /* no more are begun */
+    GQueue queue;         /* of struct exchange with a request */
+    GHashTable *unsent;   /* pipe -> number of answers under way */
     GHashTable *sessions; /* host -> struct session */
     struct message_stats stats;
 };
 
 struct message_request {
     struct message_server *server;
-    uint8_t header[HEADER_MAX];
-    size_t header_length;
+    struct exchange *exchange;
     Cluster__Envelope *envelope;
     ProtobufCMessage *body;
     uint8_t secret[MESSAGE_SECRET_LENGTH];
     bool authenticated; /* secret is set: the answer is signed */
 };
 
-/* nng's thread. */
-static void received(void *opaque)
+/* ---- exchanges ------------------------------------------------------------------------------- */
+
+/* The number of answers under way to a connection changes; the lock is held. */
+static unsigned count_unsent(struct message_server *server, uint32_t pipe, int change)
 {
-    struct message_server *server = opaque;
-    int rv = nng_aio_result(server->receive);
-    if (rv == NNG_ECLOSED || rv == NNG_ECANCELED)
-        return;
-    bool paused = false;
-    if (rv == 0) {
-        g_mutex_lock(&server->lock);
-        g_queue_push_tail(&server->queue, nng_aio_get_msg(server->receive));
-        paused = server->paused = server->queue.length >= QUEUE_MAX;
-        g_mutex_unlock(&server->lock);
-        eventfd_write(server->wake_fd, 1);
-    }
-    if (!paused)
-        nng_recv_aio(server->socket, server->receive);
+    gpointer key = GUINT_TO_POINTER(pipe);
+    int count = GPOINTER_TO_INT(g_hash_table_lookup(server->unsent, key)) + change;
+    if (count > 0)
+        g_hash_table_insert(server->unsent, key, GINT_TO_POINTER(count));
+    else
+        g_hash_table_remove(server->unsent, key);
+    return (unsigned)MAX(count, 0);
 }
+
+static void exchange_receive(struct exchange *exchange)
+{
+    struct message_server *server = exchange->server;
+    g_mutex_lock(&server->lock);
+    bool closing = server->closing;
+    server->receiving += !closing;
+    g_mutex_unlock(&server->lock);
+    exchange->sending = false;
+    if (closing)
+        return;
+    nng_aio_set_timeout(exchange->aio, NNG_DURATION_INFINITE);
+    nng_ctx_recv(exchange->context, exchange->aio);
+}
+
+static int exchange_new(struct message_server *server);
+
+/* nng's thread, as all of its kind. */
+static void exchange_received(struct exchange *exchange, int rv)
+{
+    struct message_server *server = exchange->server;
+    g_mutex_lock(&server->lock);
+    server->receiving--;
+    bool more =
+        server->receiving == 0 && !server->closing && server->exchanges->len < EXCHANGES_MAX;
+    if (rv == 0) {
+        exchange->request = nng_aio_get_msg(exchange->aio);
+        exchange->pipe = (uint32_t)nng_pipe_id(nng_msg_get_pipe(exchange->request));
+        g_queue_push_tail(&server->queue, exchange);
+    }
+    g_mutex_unlock(&server->lock);
+    if (rv != 0) {
+        if (rv != NNG_ECLOSED && rv != NNG_ECANCELED)
+            exchange_receive(exchange);
+        return;
+    }
+    eventfd_write(server->wake_fd, 1);
+    if (more)
+        exchange_new(server); /* on failure those that are answered receive again */
+}
+
+static void exchange_event(void *opaque)
+{
+    struct exchange *exchange = opaque;
+    int rv = nng_aio_result(exchange->aio);
+    if (!exchange->sending) {
+        exchange_received(exchange, rv);
+        return;
+    }
+    if (rv != 0)
+        nng_msg_free(nng_aio_get_msg(exchange->aio)); /* a message not sent is still ours */
+    g_mutex_lock(&exchange->server->lock);
+    count_unsent(exchange->server, exchange->pipe, -1);
+    g_mutex_unlock(&exchange->server->lock);
+    exchange_receive(exchange);
+}
+
+static int exchange_new(struct message_server *server)
+{
+    struct exchange *exchange = g_new0(struct exchange, 1);
+    exchange->server = server;
+    int rv = nng_ctx_open(&exchange->context, server->socket);
+    if (rv == 0 && (rv = nng_aio_alloc(&exchange->aio, exchange_event, exchange)) != 0)
+        nng_ctx_close(exchange->context);
+    if (rv != 0) {
+        g_free(exchange);
+        return rv;
+    }
+    g_mutex_lock(&server->lock);
+    g_ptr_array_add(server->exchanges, exchange);
+    g_mutex_unlock(&server->lock);
+    exchange_receive(exchange);
+    return 0;
+}
+
+/* Sends the answer, which it takes (NULL: there is none), and receives the next request. */
+static void exchange_answer(struct exchange *exchange, nng_msg *answer)
+{
+    struct message_server *server = exchange->server;
+    if (answer) {
+        g_mutex_lock(&server->lock);
+        if (count_unsent(server, exchange->pipe, 1) > UNSENT_MAX) {
+            count_unsent(server, exchange->pipe, -1);
+            g_clear_pointer(&answer, nng_msg_free);
+        }
+        g_mutex_unlock(&server->lock);
+    }
+    if (!answer) {
+        exchange_receive(exchange);
+        return;
+    }
+    exchange->sending = true;
+    nng_aio_set_timeout(exchange->aio, SEND_TIMEOUT_MS);
+    nng_aio_set_msg(exchange->aio, answer);
+    nng_ctx_send(exchange->context, exchange->aio);
+}
+
+static void exchange_free(void *data)
+{
+    struct exchange *exchange = data;
+    nng_aio_free(exchange->aio);
+    g_clear_pointer(&exchange->request, nng_msg_free);
+    g_free(exchange);
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static bool listen_at(struct message_server *server, const char *url, GError **error)
 {
@@ -97,17 +214,17 @@ struct message_server *message_server_new(const struct message_server_config *co
     server->sessions = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
     g_mutex_init(&server->lock);
     g_queue_init(&server->queue);
+    server->exchanges = g_ptr_array_new_with_free_func(exchange_free);
+    server->unsent = g_hash_table_new(NULL, NULL);
     if (!message_tls_config(config->url, &config->tls, true, &server->tls, error)) {
         message_server_free(server);
         return NULL;
     }
-    int rv = nng_rep0_open_raw(&server->socket);
+    int rv = nng_rep0_open(&server->socket);
     if (rv == 0)
         rv = nng_socket_set_size(server->socket, NNG_OPT_RECVMAXSZ, MESSAGE_MAX);
     if (rv == 0)
-        rv = nng_socket_set_ms(server->socket, NNG_OPT_SENDTIMEO, 1000);
-    if (rv == 0)
-        rv = nng_aio_alloc(&server->receive, received, server);
+        rv = exchange_new(server);
     if (rv != 0)
         g_set_error(error, MESSAGE_ERROR, MESSAGE_ERROR_SETUP, "opening the agents' socket: %s",
                     nng_strerror(rv));
@@ -115,7 +232,6 @@ struct message_server *message_server_new(const struct message_server_config *co
         message_server_free(server);
         return NULL;
     }
-    nng_recv_aio(server->socket, server->receive);
     return server;
 }
 
@@ -123,17 +239,20 @@ void message_server_free(struct message_server *server)
 {
     if (!server)
         return;
-    if (server->receive)
-        nng_aio_stop(server->receive);
+    g_mutex_lock(&server->lock);
+    server->closing = true;
+    g_autoptr(GPtrArray) exchanges = g_ptr_array_copy(server->exchanges, NULL, NULL);
+    g_mutex_unlock(&server->lock);
+    g_ptr_array_set_free_func(exchanges, NULL);
+    for (unsigned i = 0; i < exchanges->len; i++)
+        nng_aio_stop(((struct exchange *)exchanges->pdata[i])->aio);
     if (server->socket.id != 0 && !message_close_socket(server->socket))
         return;
-    if (server->receive)
-        nng_aio_free(server->receive);
+    g_ptr_array_unref(server->exchanges);
+    g_hash_table_unref(server->unsent);
+    g_queue_clear(&server->queue);
     if (server->tls)
         nng_tls_config_free(server->tls);
-    nng_msg *message;
-    while ((message = g_queue_pop_head(&server->queue)))
-        nng_msg_free(message);
     g_hash_table_unref(server->sessions);
     g_mutex_clear(&server->lock);
     close(server->wake_fd);
@@ -185,11 +304,7 @@ static void request_send(struct message_request *request, Cluster__MessageKind k
     };
     nng_msg *message =
         envelope_pack(&envelope, MESSAGE_REPLY, request->authenticated ? request->secret : NULL);
-    /* A raw rep socket takes the message at once: it goes to its connection's queue, or nowhere
-     * when the connection is gone; then the agent asks again. */
-    if (message && (nng_msg_header_append(message, request->header, request->header_length) != 0 ||
-                    nng_sendmsg(request->server->socket, message, 0) != 0))
-        nng_msg_free(message);
+    exchange_answer(request->exchange, message);
     request_free(request);
 }
 
@@ -320,12 +435,12 @@ static bool check_identity(struct message_request *request)
     return false;
 }
 
-static void handle_message(struct message_server *server, nng_msg *message)
+static void handle_message(struct exchange *exchange, nng_msg *message)
 {
+    struct message_server *server = exchange->server;
     struct message_request *request = g_new0(struct message_request, 1);
     request->server = server;
-    request->header_length = MIN(nng_msg_header_len(message), HEADER_MAX);
-    memcpy(request->header, nng_msg_header(message), request->header_length);
+    request->exchange = exchange;
     request->envelope = envelope_unpack(message);
     const struct message_kind *kind =
         request->envelope ? message_kind_find(request->envelope->kind) : NULL;
@@ -366,16 +481,12 @@ void message_server_dispatch(struct message_server *server)
     eventfd_read(server->wake_fd, &count);
     for (;;) {
         g_mutex_lock(&server->lock);
-        nng_msg *message = g_queue_pop_head(&server->queue);
-        bool resume = !message && server->paused;
-        if (resume)
-            server->paused = false;
+        struct exchange *exchange = g_queue_pop_head(&server->queue);
         g_mutex_unlock(&server->lock);
-        if (resume)
-            nng_recv_aio(server->socket, server->receive);
-        if (!message)
+        if (!exchange)
             return;
-        handle_message(server, message);
+        nng_msg *message = g_steal_pointer(&exchange->request);
+        handle_message(exchange, message);
         nng_msg_free(message);
     }
 }

@@ -21,6 +21,7 @@ struct fixture {
     struct message_client *client;
     uint16_t port;
     struct message_request *held; /* a PULL that is not answered at once */
+    char *cluster_id;             /* what REGISTER is answered with */
     int handled, replies, errors;
     int error_code;
     uint64_t last_generation;
@@ -44,6 +45,7 @@ static void handle(struct message_request *request, void *data)
         f->held = request;
     } else if (message_request_kind(request) == CLUSTER__MESSAGE_KIND__KIND_REGISTER) {
         Cluster__RegisterReply reply = CLUSTER__REGISTER_REPLY__INIT;
+        reply.cluster_id = f->cluster_id;
         message_request_reply(request, &reply.base);
     } else {
         message_request_fail(request, CLUSTER__ERROR_CODE__ERROR_NOT_REGISTERED, "who are you");
@@ -102,6 +104,7 @@ static int teardown(void **state)
     message_client_free(f->client);
     message_server_free(f->server);
     g_free(f->error_text);
+    g_free(f->cluster_id);
     g_free(f);
     return 0;
 }
@@ -264,36 +267,52 @@ static Cluster__ErrorCode error_in(const Cluster__Envelope *envelope)
     return code;
 }
 
-static void test_replay_is_refused(void **state)
+/* A HELLO of alpha's. */
+static nng_msg *pack_hello(void)
 {
-    struct fixture *f = *state;
     uint8_t nonce[MESSAGE_NONCE_LENGTH] = {1}, packed[64];
     Cluster__HelloRequest hello = CLUSTER__HELLO_REQUEST__INIT;
     hello.has_nonce = 1;
     hello.nonce.data = nonce;
     hello.nonce.len = sizeof(nonce);
-    size_t length = cluster__hello_request__pack(&hello, packed);
-    struct envelope envelope = {.kind = CLUSTER__MESSAGE_KIND__KIND_HELLO,
-                                .host = "alpha",
-                                .body = packed,
-                                .body_length = length};
-    nng_msg *message = envelope_pack(&envelope, MESSAGE_REQUEST, alpha_secret);
-    Cluster__Envelope *answer = exchange(f, nng_msg_body(message), nng_msg_len(message));
+    const struct envelope envelope = {.kind = CLUSTER__MESSAGE_KIND__KIND_HELLO,
+                                      .host = "alpha",
+                                      .body = packed,
+                                      .body_length = cluster__hello_request__pack(&hello, packed)};
+    return envelope_pack(&envelope, MESSAGE_REQUEST, alpha_secret);
+}
+
+static nng_msg *pack_register(uint64_t session, uint64_t sequence)
+{
+    const struct envelope envelope = {.kind = CLUSTER__MESSAGE_KIND__KIND_REGISTER,
+                                      .host = "alpha",
+                                      .session = session,
+                                      .sequence = sequence};
+    return envelope_pack(&envelope, MESSAGE_REQUEST, alpha_secret);
+}
+
+/* Takes the envelope. */
+static uint64_t session_in(Cluster__Envelope *answer)
+{
     assert_true(envelope_verify(answer, MESSAGE_REPLY, alpha_secret));
     Cluster__HelloReply *reply =
         cluster__hello_reply__unpack(NULL, answer->body.len, answer->body.data);
     assert_non_null(reply);
-    envelope = (struct envelope){.kind = CLUSTER__MESSAGE_KIND__KIND_REGISTER,
-                                 .host = "alpha",
-                                 .session = reply->session,
-                                 .sequence = 1};
-    nng_msg_free(message);
+    uint64_t session = reply->session;
     cluster__hello_reply__free_unpacked(reply, NULL);
     cluster__envelope__free_unpacked(answer, NULL);
+    return session;
+}
 
-    message = envelope_pack(&envelope, MESSAGE_REQUEST, alpha_secret);
+static void test_replay_is_refused(void **state)
+{
+    struct fixture *f = *state;
+    nng_msg *message = pack_hello();
+    uint64_t session = session_in(exchange(f, nng_msg_body(message), nng_msg_len(message)));
+    nng_msg_free(message);
+    message = pack_register(session, 1);
     for (int i = 0; i < 2; i++) {
-        answer = exchange(f, nng_msg_body(message), nng_msg_len(message));
+        Cluster__Envelope *answer = exchange(f, nng_msg_body(message), nng_msg_len(message));
         if (i == 0)
             assert_int_equal(answer->kind, CLUSTER__MESSAGE_KIND__KIND_REGISTER);
         else
@@ -302,7 +321,7 @@ static void test_replay_is_refused(void **state)
     }
     /* One bit of the signed part changed. */
     ((uint8_t *)nng_msg_body(message))[1] ^= 1;
-    answer = exchange(f, nng_msg_body(message), nng_msg_len(message));
+    Cluster__Envelope *answer = exchange(f, nng_msg_body(message), nng_msg_len(message));
     assert_int_not_equal(error_in(answer), CLUSTER__ERROR_CODE__ERROR_REPLAYED);
     cluster__envelope__free_unpacked(answer, NULL);
     nng_msg_free(message);
@@ -310,6 +329,89 @@ static void test_replay_is_refused(void **state)
     struct message_stats stats;
     message_server_get_stats(f->server, &stats);
     assert_int_equal(stats.replayed, 1);
+}
+
+/* ---- a peer that is slow to read ------------------------------------------------------------- */
+
+/* A connection that speaks the SP protocol's TCP mapping by hand: 8 bytes of handshake, then
+ * messages behind their length in 8 bytes, big endian. A request begins with its id. */
+static int sp_connect(struct fixture *f)
+{
+    static const uint8_t req[8] = {0, 'S', 'P', 0, 0, 0x30, 0, 0};
+    struct sockaddr_in address = {.sin_family = AF_INET,
+                                  .sin_port = htons(f->port),
+                                  .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint8_t rep[8];
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    assert_int_equal(send(fd, req, sizeof(req), 0), sizeof(req));
+    assert_int_equal(recv(fd, rep, sizeof(rep), MSG_WAITALL), sizeof(rep));
+    return fd;
+}
+
+/* Takes the message. */
+static void sp_send(int fd, uint32_t id, nng_msg *message)
+{
+    uint8_t head[12];
+    uint64_t length = GUINT64_TO_BE(nng_msg_len(message) + 4);
+    uint32_t be_id = GUINT32_TO_BE(id | 0x80000000);
+    memcpy(head, &length, 8);
+    memcpy(head + 8, &be_id, 4);
+    assert_int_equal(send(fd, head, sizeof(head), 0), sizeof(head));
+    assert_int_equal(send(fd, nng_msg_body(message), nng_msg_len(message), 0),
+                     nng_msg_len(message));
+    nng_msg_free(message);
+}
+
+/* Fills the buffer while the server works; only a lost answer takes so long. */
+static bool sp_fill(struct fixture *f, int fd, uint8_t *buffer, size_t length)
+{
+    int64_t deadline = g_get_monotonic_time() + 90 * G_USEC_PER_SEC;
+    for (size_t got = 0; got < length && g_get_monotonic_time() < deadline;) {
+        struct pollfd fds[2] = {{.fd = fd, .events = POLLIN},
+                                {.fd = message_server_fd(f->server), .events = POLLIN}};
+        poll(fds, 2, 50);
+        message_server_dispatch(f->server);
+        ssize_t n = recv(fd, buffer + got, length - got, MSG_DONTWAIT);
+        got += n > 0 ? (size_t)n : 0;
+        if (got == length)
+            return true;
+    }
+    return false;
+}
+
+static Cluster__Envelope *sp_receive(struct fixture *f, int fd)
+{
+    uint8_t head[12];
+    uint64_t length;
+    if (!sp_fill(f, fd, head, sizeof(head)))
+        return NULL;
+    memcpy(&length, head, 8);
+    length = GUINT64_FROM_BE(length) - 4;
+    assert_true(length <= MESSAGE_MAX);
+    g_autofree uint8_t *body = g_malloc(length);
+    return sp_fill(f, fd, body, length) ? cluster__envelope__unpack(NULL, length, body) : NULL;
+}
+
+/* Far more answers than a connection takes up at once: none may be lost. */
+static void test_slow_peer_loses_no_answer(void **state)
+{
+    struct fixture *f = *state;
+    int fd = sp_connect(f), count = 300;
+    sp_send(fd, 1, pack_hello());
+    uint64_t session = session_in(sp_receive(f, fd));
+    f->cluster_id = g_strnfill(200000, 'x');
+    for (int i = 0; i < count; i++)
+        sp_send(fd, 2 + (uint32_t)i, pack_register(session, 1 + (uint64_t)i));
+    run_until(f, &f->handled, count);
+    for (int i = 0; i < count; i++) {
+        Cluster__Envelope *answer = sp_receive(f, fd);
+        if (!answer)
+            fail_msg("%d answers of %d came", i, count);
+        assert_int_equal(answer->kind, CLUSTER__MESSAGE_KIND__KIND_REGISTER);
+        cluster__envelope__free_unpacked(answer, NULL);
+    }
+    close(fd);
 }
 
 static void test_garbage(void **state)
@@ -377,6 +479,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_call_and_error, setup, teardown),
         cmocka_unit_test_setup_teardown(test_long_poll_holds_nobody_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_slow_peer_loses_no_answer, setup, teardown),
         cmocka_unit_test_setup_teardown(test_server_restart_is_gone_through, setup, teardown),
         cmocka_unit_test_setup_teardown(test_timeout_without_server, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wrong_secret_and_unknown_host, setup, teardown),
