@@ -8,7 +8,8 @@
 #define GIB (INT64_C(1) << 30)
 
 static const char *const run_strategies[] = {"Always", "RerunOnFailure", "Manual", "Halted", NULL};
-static const char *const cpu_models[] = {"486", "pentium3", "x86-64-v1", "x86-64-v2", NULL};
+static const char *const cpu_models[] = {"486",       "pentium3",  "x86-64-v1",
+                                         "x86-64-v2", "x86-64-v3", NULL};
 static const char *const disk_buses[] = {"ide", NULL};
 static const char *const disk_types[] = {"dynamic", "fixed", NULL};
 
@@ -22,7 +23,8 @@ static const struct field cpu_fields[] = {
     {.name = "model",
      .type = FIELD_ENUM,
      .values = cpu_models,
-     .doc = "The instruction set the guest sees. Left out: the emulator's own default."},
+     .doc = "The processor the guest sees; each means the same on every host. Left out: the "
+            "emulator's own default."},
     {.name = "weight",
      .type = FIELD_INTEGER,
      .flags = FIELD_NOT_YET,
