@@ -78,6 +78,8 @@ static char **make_arguments(const struct emulator_spec *spec)
 
     g_ptr_array_add(args, g_strdup(spec->program));
     g_ptr_array_add(args, g_strdup_printf("--name=%s", spec->name));
+    if (spec->uuid)
+        g_ptr_array_add(args, g_strdup_printf("--uuid=%s", spec->uuid));
     g_ptr_array_add(args, g_strdup_printf("--memory=%" G_GUINT64_FORMAT "M",
                                           (spec->memory_bytes + MIB - 1) / MIB));
     g_ptr_array_add(args, g_strdup_printf("--cpus=%u", spec->cores));

@@ -25,6 +25,7 @@ struct emulator_disk {
 struct emulator_spec {
     const char *program; /* path of drover-emu */
     const char *name;    /* for people: "namespace/name" */
+    const char *uuid;    /* what the guest sees as its machine's; NULL: nothing */
     const char *folder;  /* the machine's own */
     const char *control; /* paths of its unix sockets; short enough for sun_path */
     const char *serial;

@@ -398,6 +398,7 @@ static void spawn(struct machine *machine, const Cluster__MachineOrder *order, G
     struct emulator_spec spec = {
         .program = machine->machines->agent->config.emulator,
         .name = name,
+        .uuid = g_uuid_string_is_valid(order->uid) ? order->uid : NULL,
         .folder = machine->folder,
         .control = machine->control,
         .serial = machine->serial,

@@ -14,6 +14,7 @@ isolinux xorriso grub-pc-bin grub-common
 zlib1g-dev libzstd-dev libfuse3-dev fuse3 ntfs-3g libnbd-bin
 libcmocka-dev nasm qemu-utils qemu-system-x86 libvhdi-utils prometheus
 clang clang-format libclang-rt-dev python3 curl openssl jq procps iproute2 ca-certificates
+dmidecode mmdebstrap
 "
 
 missing=""

@@ -48,17 +48,17 @@
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
-    char *code_cache;
+    char *code_cache, *uuid;
     char **disks, **cdroms, **floppies, **nets, **extras;
     gboolean no_reboot, debug_exit, jit_stats, perf_map, version;
 };
 
 static void clear_options(struct options *o)
 {
-    char **texts[] = {&o->memory,    &o->cpus,    &o->engine,    &o->cpu_model, &o->serial,
-                      &o->kernel,    &o->initrd,  &o->append,    &o->firmware,  &o->boot_order,
-                      &o->debugcon,  &o->control, &o->name,      &o->pidfile,   &o->serial_log,
-                      &o->exit_file, &o->restore, &o->code_cache};
+    char **texts[] = {&o->memory,    &o->cpus,    &o->engine,     &o->cpu_model, &o->serial,
+                      &o->kernel,    &o->initrd,  &o->append,     &o->firmware,  &o->boot_order,
+                      &o->debugcon,  &o->control, &o->name,       &o->pidfile,   &o->serial_log,
+                      &o->exit_file, &o->restore, &o->code_cache, &o->uuid};
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
@@ -106,6 +106,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"control", 0, 0, G_OPTION_ARG_STRING, &o->control, "serve drover-emu ctl there",
          "ipc://PATH"},
         {"name", 'n', 0, G_OPTION_ARG_STRING, &o->name, "the machine's name", "NAME"},
+        {"uuid", 0, 0, G_OPTION_ARG_STRING, &o->uuid, "its UUID, as the guest sees it", "UUID"},
         {"pidfile", 0, 0, G_OPTION_ARG_FILENAME, &o->pidfile, "write the process id there", "FILE"},
         {"exit-file", 0, 0, G_OPTION_ARG_FILENAME, &o->exit_file, "write there how it ended",
          "FILE"},
@@ -236,6 +237,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
 {
     *config = (struct machine_config){
         .name = o->name,
+        .uuid = o->uuid,
         .engine = o->engine ? o->engine : "jit",
         .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
         .serial = o->serial ? o->serial : "none",
@@ -259,7 +261,8 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         !parse_disks(o, config, error) || !parse_cdroms(o, config, error) ||
         !parse_floppies(o, config, error) || !parse_nets(o, config, error) ||
         !parse_extras(o, config, error) ||
-        (o->boot_order && !options_check_boot_order(o->boot_order, error)))
+        (o->boot_order && !options_check_boot_order(o->boot_order, error)) ||
+        (o->uuid && !options_check_uuid(o->uuid, error)))
         return false;
     if ((o->initrd || o->append) && !o->kernel)
         return usage_error(error, "--initrd and --append need --kernel");

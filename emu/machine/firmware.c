@@ -3,6 +3,7 @@
  */
 #include "emu/core/bytes.h"
 #include "emu/core/memory.h"
+#include "emu/cpu/models.h"
 #include "emu/device/cmos.h"
 #include "emu/device/floppy.h"
 #include "emu/device/fw_cfg.h"
@@ -173,6 +174,33 @@ unsigned acpi_parts(const struct machine_config *config)
     return config->floppy_count ? 1u << ACPI_PART_FLOPPY : 0;
 }
 
+void firmware_smbios(struct machine *machine, struct smbios_tables *ret_smbios)
+{
+    const struct machine_config *config = machine->config;
+    uint64_t below = memory_ram_below_4g(machine->board.memory);
+    struct cpu_model model = {0};
+    cpu_model_parse(config->cpu_model, &model, NULL); /* a wrong one is told where CPUs are made */
+    const struct smbios_machine described = {
+        .name = config->name,
+        .uuid = config->uuid,
+        .cpus = config->cpus,
+        .cpu_signature = model.signature,
+        .cpu_features = model.features.word[WORD_1_EDX],
+        .memory_below_4g = below,
+        .memory_above_4g = memory_ram_size(machine->board.memory) - below,
+    };
+    smbios_build(ret_smbios, &described);
+}
+
+static void add_smbios(struct machine *machine, struct device *fw_cfg)
+{
+    struct smbios_tables smbios;
+    firmware_smbios(machine, &smbios);
+    fw_cfg_add_file(fw_cfg, SMBIOS_TABLES_FILE, smbios.tables->data, smbios.tables->len);
+    fw_cfg_add_file(fw_cfg, SMBIOS_ANCHOR_FILE, smbios.anchor, sizeof(smbios.anchor));
+    smbios_clear(&smbios);
+}
+
 void firmware_describe(struct machine *machine)
 {
     /* Sleep states by number: bit 7 there, the low bits the sleep type. */
@@ -194,5 +222,6 @@ void firmware_describe(struct machine *machine)
     fw_cfg_add_file(fw_cfg, ACPI_RSDP_FILE, machine->acpi.rsdp->data, machine->acpi.rsdp->len);
     fw_cfg_add_file(fw_cfg, ACPI_LOADER_FILE, machine->acpi.loader->data,
                     machine->acpi.loader->len);
+    add_smbios(machine, fw_cfg);
     describe_cmos(machine);
 }

@@ -21,6 +21,8 @@
 #define COMMAND_LINE  0x20000u
 #define KERNEL        0x100000u
 #define RSDP_ADDRESS  0xf0000u
+#define SMBIOS_ANCHOR 0xf0040u
+#define SMBIOS_TABLES 0xf0080u
 #define ACPI_RESERVE  0x10000u
 #define MAX_COMMAND   2048u
 #define HEADER_AT     0x1f1u
@@ -166,6 +168,13 @@ static void place_tables(struct machine *machine)
                  tables.tables->len);
     memory_write(machine->board.memory, RSDP_ADDRESS, tables.rsdp->data, tables.rsdp->len);
     acpi_tables_clear(&tables);
+
+    struct smbios_tables smbios;
+    firmware_smbios(machine, &smbios);
+    smbios_place(&smbios, SMBIOS_TABLES);
+    memory_write(machine->board.memory, SMBIOS_TABLES, smbios.tables->data, smbios.tables->len);
+    memory_write(machine->board.memory, SMBIOS_ANCHOR, smbios.anchor, sizeof(smbios.anchor));
+    smbios_clear(&smbios);
 }
 
 /* ---- the boot protocol ------------------------------------------------------------------- */

@@ -53,6 +53,7 @@ struct machine_floppy {
 
 struct machine_config {
     const char *name; /* NULL: none */
+    const char *uuid; /* as text; NULL: none */
     uint64_t memory;  /* bytes, whole MiB */
     unsigned cpus;    /* 1 to MACHINE_MAX_CPUS */
     const char *engine, *cpu_model;

@@ -10,6 +10,7 @@
 #include "emu/device/pci.h"
 #include "emu/machine/acpi.h"
 #include "emu/machine/machine.h"
+#include "emu/machine/smbios.h"
 #include <pthread.h>
 #include <stdatomic.h>
 
@@ -144,6 +145,8 @@ void vcpus_free(struct machine *machine);
 bool firmware_load(struct machine *machine, GError **error);
 void firmware_describe(struct machine *machine);
 unsigned acpi_parts(const struct machine_config *config); /* bits of enum acpi_part */
+/* The machine's SMBIOS structures; smbios_clear() them. */
+void firmware_smbios(struct machine *machine, struct smbios_tables *ret_smbios);
 
 /* linux_boot.c: a kernel started without firmware. */
 struct linux_image;

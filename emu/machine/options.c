@@ -221,6 +221,12 @@ bool options_parse_count(const char *option, const char *text, unsigned maximum,
     return true;
 }
 
+bool options_check_uuid(const char *text, GError **error)
+{
+    return g_uuid_string_is_valid(text) ||
+           fail(error, "--uuid %s: give it as 01234567-89ab-cdef-0123-456789abcdef", text);
+}
+
 bool options_check_boot_order(const char *text, GError **error)
 {
     bool seen[256] = {false};

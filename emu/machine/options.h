@@ -20,6 +20,8 @@ bool options_parse_count(const char *option, const char *text, unsigned maximum,
                          unsigned *ret_count, GError **error);
 /* Letters of "acdn", each once. */
 bool options_check_boot_order(const char *text, GError **error);
+/* Five groups of hexadecimal digits (RFC 4122). */
+bool options_check_uuid(const char *text, GError **error);
 /* `value` is one of the NULL-ended `names`. */
 bool options_check_name(const char *option, const char *value, const char *const *names,
                         GError **error);

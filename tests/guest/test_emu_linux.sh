@@ -56,6 +56,7 @@ start direct.log --kernel "$guest/vmlinuz" --initrd "$guest/initrd.gz" --no-rebo
     --append "console=ttyS0 root=/dev/sda2 rw" --disk file=disk.vhd,bus=ide --cpus 4
 if wait_for direct.log "hello from drover: boot 4"; then
     grep -aq "Brought up 1 node, 4 CPUs" direct.log || fail "four CPUs did not come up"
+    grep -aq "DMI: Drover Drover" direct.log || fail "the kernel finds no SMBIOS tables"
     grep -aqE "BUG:|Oops|rcu.*stall|soft lockup" direct.log && fail "the kernel complains"
     power_down "direct boot"
 fi

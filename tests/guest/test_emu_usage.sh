@@ -54,6 +54,7 @@ expect 2 "readonly" --disk file=x,readonly=maybe
 expect 2 "has no value" --disk x.vhd
 expect 2 "--boot-order cz" --boot-order cz
 expect 2 "--kernel" --append quiet
+expect 2 "--uuid 1234" --uuid 1234
 expect 2 "ipc://" --control /tmp/x
 expect 2 "file:PATH" --debugcon log
 expect 1 "$tmp/none.vhd" --disk "file=$tmp/none.vhd,bus=ide"

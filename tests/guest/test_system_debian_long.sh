@@ -61,6 +61,7 @@ one() {
     say "Debian $flavour on $bus, $saved"
     make_disk "$flavour" "$([ "$bus" = ide ] && echo sda || echo vda)" || { fail "no disk for $flavour"; return; }
     system_start "$flavour-$bus-$saved" --memory 256M --cpus 2 --disk "file=$tmp/disk.img,bus=$bus,format=raw" \
+        --name here --uuid 00112233-4455-6677-8899-aabbccddeeff \
         --no-reboot --net user,model=virtio,mac=52:54:00:00:00:01 \
         --net user,model=e1000,mac=52:54:00:00:00:02 --net user,model=tulip,mac=52:54:00:00:00:03
     if [ "$saved" = restored ]; then
@@ -73,6 +74,8 @@ one() {
     [ "$(head -n 1 <<<"$output")" = "$wanted" ] || fail "the kernel is \"$(head -n 1 <<<"$output")\", not $wanted"
     [ "$(sed -n 2p <<<"$output")" = 2 ] || fail "$flavour has not two CPUs: $output"
     grep -q "ext4" <<<"$output" || fail "the root is not the disk's: $output"
+    guest "cd /sys/class/dmi/id; cat sys_vendor product_name product_serial product_uuid; cd /"
+    [ "$(echo $output)" = "Drover Drover here 00112233-4455-6677-8899-aabbccddeeff" ] || fail "$flavour reads of its machine: $output"
     for card in virtio:1 e1000:2 tulip:3; do
         guest "try_card ${card%:*} 52:54:00:00:00:0${card#*:}"
         for line in "lease: 10.0.2.15" "ping: yes" "http: $sum"; do

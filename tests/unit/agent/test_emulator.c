@@ -175,16 +175,18 @@ static void test_what_the_process_gets(void **state)
     machine.spec.disks = disks;
     machine.spec.disk_count = G_N_ELEMENTS(disks);
     machine.spec.cpu_model = "qemu64";
+    machine.spec.uuid = "0f0e0d0c-0b0a-0908-0706-050403020100";
     pid = must_spawn(&machine);
     assert_int_equal(reap(pid), 0);
     close(leaked);
-    wanted = g_strdup_printf("--name=default/web\n--memory=65M\n--cpus=2\n--cpu-model=qemu64\n"
-                             "--disk=file=/disks/a.vhd,bus=ide\n"
-                             "--disk=file=/odd,, name.vhd,bus=virtio\n--serial=unix:%s\n"
-                             "--serial-log=%s/serial.log\n--control=ipc://%s\n--pidfile=%s/pid\n"
-                             "--exit-file=%s/exit\n",
-                             machine.serial, machine.folder, machine.control, machine.folder,
-                             machine.folder);
+    wanted = g_strdup_printf(
+        "--name=default/web\n"
+        "--uuid=0f0e0d0c-0b0a-0908-0706-050403020100\n--memory=65M\n--cpus=2\n--cpu-model=qemu64\n"
+        "--disk=file=/disks/a.vhd,bus=ide\n"
+        "--disk=file=/odd,, name.vhd,bus=virtio\n--serial=unix:%s\n"
+        "--serial-log=%s/serial.log\n--control=ipc://%s\n--pidfile=%s/pid\n"
+        "--exit-file=%s/exit\n",
+        machine.serial, machine.folder, machine.control, machine.folder, machine.folder);
     assert_content(path, wanted);
     assert_content(fds, "0 1 10 2 3 "); /* 10 is the shell's own, of its script */
     pid_text = g_strdup_printf("%d", (int)pid);
