@@ -5,7 +5,8 @@
 #include "storage/driver.h"
 
 #define COPY_CHUNK       (256u << 10)
-#define COPY_THREADS     3          /* beside the caller's */
+#define COPY_READERS     3          /* threads beside the caller's */
+#define COPY_BUFFERS     8          /* of COPY_CHUNK bytes */
 #define BYTES_PER_THREAD (8u << 20) /* less is not worth another thread */
 #define COPY_GRAIN       4096u      /* zero runs of this many bytes are not written */
 
@@ -45,23 +46,40 @@ static bool write_nonzero(struct block_device *to, uint64_t offset, const uint8_
     return true;
 }
 
-/* ---- copying, by several threads ------------------------------------------------------------- */
+/* ---- copying ----------------------------------------------------------------------------------
+ *
+ * Threads read, the caller's writes: the kernel lets one write a file at a time anyway, and one
+ * that never waits for another is faster than several that take turns. Buffers go round between
+ * them; a reader that ran out of them sleeps until half of them are free again, so that nobody is
+ * woken for every chunk.
+ */
+
+struct chunk {
+    uint64_t offset;
+    size_t length;
+    uint8_t *bytes;
+};
 
 struct copy {
     struct block_device *from, *to;
     block_progress_fn progress;
     void *opaque;
-    pthread_mutex_t lock; /* guards what follows; held around progress() too */
-    pthread_mutex_t
-        writing; /* the kernel lets one write a file at a time; waiting here is cheaper */
+    uint64_t total;
+
+    pthread_mutex_t lock; /* guards what follows */
+    pthread_cond_t ready_some, free_some;
     struct block_extent extent;
     uint64_t at; /* where the next chunk begins */
-    uint64_t done, total;
+    uint8_t *free[COPY_BUFFERS];
+    struct chunk ready[COPY_BUFFERS]; /* a ring */
+    unsigned free_count, ready_count, ready_first;
+    unsigned readers, readers_asleep;
+    bool writer_asleep;
     GError *error; /* the first one ends it all */
 };
 
 /* The next part that has to be copied; false at the end, or after an error. Lock held. */
-static bool take_chunk(struct copy *copy, uint64_t *ret_offset, size_t *ret_length)
+static bool take_chunk(struct copy *copy, struct chunk *ret_chunk)
 {
     uint64_t size = block_size(copy->from), end;
 
@@ -75,69 +93,133 @@ static bool take_chunk(struct copy *copy, uint64_t *ret_offset, size_t *ret_leng
         } else if (copy->extent.kind != BLOCK_EXTENT_DATA) {
             copy->at = end;
         } else {
-            *ret_offset = copy->at;
-            *ret_length = MIN(end - copy->at, COPY_CHUNK - copy->at % COPY_CHUNK);
-            copy->at += *ret_length;
+            ret_chunk->offset = copy->at;
+            ret_chunk->length = MIN(end - copy->at, COPY_CHUNK - copy->at % COPY_CHUNK);
+            copy->at += ret_chunk->length;
             return true;
         }
     }
 }
 
-static void finish_chunk(struct copy *copy, size_t length, GError *error)
+/* Lock held. Takes `error`. */
+static void keep_error(struct copy *copy, GError *error)
 {
     if (error && copy->error)
         g_error_free(error);
     else if (error)
         copy->error = error;
-    copy->done += length;
-    if (!error && copy->progress)
-        copy->progress(copy->opaque, copy->done, copy->total);
 }
 
-static void *copy_chunks(void *opaque)
+/* Reads one chunk into a free buffer. False: nothing is left. Lock held, but not while reading. */
+static bool read_one(struct copy *copy)
+{
+    GError *error = NULL;
+    struct chunk chunk;
+
+    while (copy->free_count == 0 && !copy->error) {
+        copy->readers_asleep++;
+        pthread_cond_wait(&copy->free_some, &copy->lock);
+        copy->readers_asleep--;
+    }
+    if (!take_chunk(copy, &chunk))
+        return false;
+    chunk.bytes = copy->free[--copy->free_count];
+    pthread_mutex_unlock(&copy->lock);
+    block_read(copy->from, chunk.offset, chunk.bytes, chunk.length, &error);
+    pthread_mutex_lock(&copy->lock);
+    keep_error(copy, error);
+    copy->ready[(copy->ready_first + copy->ready_count++) % COPY_BUFFERS] = chunk;
+    if (copy->writer_asleep)
+        pthread_cond_signal(&copy->ready_some);
+    return true;
+}
+
+static void *read_chunks(void *opaque)
 {
     struct copy *copy = opaque;
-    g_autofree uint8_t *chunk = g_malloc(COPY_CHUNK);
-    uint64_t offset;
-    size_t length;
 
     pthread_mutex_lock(&copy->lock);
-    while (take_chunk(copy, &offset, &length)) {
-        GError *error = NULL;
-
-        pthread_mutex_unlock(&copy->lock);
-        if (block_read(copy->from, offset, chunk, length, &error)) {
-            pthread_mutex_lock(&copy->writing);
-            write_nonzero(copy->to, offset, chunk, length, &error);
-            pthread_mutex_unlock(&copy->writing);
-        }
-        pthread_mutex_lock(&copy->lock);
-        finish_chunk(copy, length, error);
-    }
+    while (read_one(copy))
+        ;
+    copy->readers--;
+    pthread_cond_signal(&copy->ready_some);
+    pthread_cond_broadcast(&copy->free_some);
     pthread_mutex_unlock(&copy->lock);
     return NULL;
+}
+
+/* Without threads the writer reads for itself. Lock held. */
+static bool wait_for_chunk(struct copy *copy)
+{
+    while (copy->ready_count == 0 && copy->readers > 0) {
+        copy->writer_asleep = true;
+        pthread_cond_wait(&copy->ready_some, &copy->lock);
+        copy->writer_asleep = false;
+    }
+    return copy->ready_count > 0 || read_one(copy);
+}
+
+static void write_chunks(struct copy *copy)
+{
+    uint64_t done = 0;
+
+    pthread_mutex_lock(&copy->lock);
+    while (wait_for_chunk(copy) && !copy->error) {
+        struct chunk chunk = copy->ready[copy->ready_first];
+        GError *error = NULL;
+
+        copy->ready_first = (copy->ready_first + 1) % COPY_BUFFERS;
+        copy->ready_count--;
+        pthread_mutex_unlock(&copy->lock);
+        write_nonzero(copy->to, chunk.offset, chunk.bytes, chunk.length, &error);
+        done += chunk.length;
+        if (!error && copy->progress)
+            copy->progress(copy->opaque, done, copy->total);
+        pthread_mutex_lock(&copy->lock);
+        keep_error(copy, error);
+        copy->free[copy->free_count++] = chunk.bytes;
+        if (copy->readers_asleep && (copy->free_count >= COPY_BUFFERS / 2 || copy->error))
+            pthread_cond_broadcast(&copy->free_some);
+    }
+    pthread_cond_broadcast(&copy->free_some);
+    pthread_mutex_unlock(&copy->lock);
+}
+
+static unsigned start_readers(struct copy *copy, pthread_t threads[COPY_READERS])
+{
+    unsigned n = 0, wanted = (unsigned)MIN(copy->total / BYTES_PER_THREAD,
+                                           MIN(g_get_num_processors(), COPY_READERS + 1) - 1);
+
+    pthread_mutex_lock(&copy->lock);
+    while (n < wanted && pthread_create(&threads[n], NULL, read_chunks, copy) == 0)
+        n++;
+    copy->readers = n;
+    pthread_mutex_unlock(&copy->lock);
+    return n;
 }
 
 bool block_copy(struct block_device *from, struct block_device *to, block_progress_fn progress,
                 void *opaque, GError **error)
 {
     struct copy copy = {.from = from, .to = to, .progress = progress, .opaque = opaque};
-    pthread_t threads[COPY_THREADS];
-    unsigned wanted, n = 0;
+    g_autofree uint8_t *buffers = g_malloc((size_t)COPY_BUFFERS * COPY_CHUNK);
+    pthread_t threads[COPY_READERS];
+    unsigned n;
 
     if (!block_allocated_bytes(from, &copy.total, error))
         return false;
+    for (unsigned i = 0; i < COPY_BUFFERS; i++)
+        copy.free[copy.free_count++] = buffers + (size_t)i * COPY_CHUNK;
     pthread_mutex_init(&copy.lock, NULL);
-    pthread_mutex_init(&copy.writing, NULL);
-    wanted = (unsigned)MIN(copy.total / BYTES_PER_THREAD,
-                           MIN(g_get_num_processors(), COPY_THREADS + 1) - 1);
-    while (n < wanted && pthread_create(&threads[n], NULL, copy_chunks, &copy) == 0)
-        n++;
-    copy_chunks(&copy); /* this thread is one more */
+    pthread_cond_init(&copy.ready_some, NULL);
+    pthread_cond_init(&copy.free_some, NULL);
+    n = start_readers(&copy, threads);
+    write_chunks(&copy);
     while (n > 0)
         pthread_join(threads[--n], NULL);
     pthread_mutex_destroy(&copy.lock);
-    pthread_mutex_destroy(&copy.writing);
+    pthread_cond_destroy(&copy.ready_some);
+    pthread_cond_destroy(&copy.free_some);
     if (copy.error) {
         g_propagate_error(error, copy.error);
         return false;

@@ -5,7 +5,7 @@
 
 #include "storage/block.h"
 
-/* Called about once per MiB copied, from any thread but one at a time. `total` counts allocated
+/* Called at least once per MiB copied, from any thread but one at a time. `total` counts allocated
  * bytes only. */
 typedef void (*block_progress_fn)(void *opaque, uint64_t done, uint64_t total);
 
