@@ -25,11 +25,11 @@
  * memory and lets map() look into them.
  *
  * Locks. Each device has two:
- *   slow    held by the common layer around every call but map(): a driver needs no lock of its own
- *           against itself. Held across I/O.
- *   tables  held by the common layer around map(). Taken by the driver (block_tables_lock()) while
- *           it changes what map() reads. Never held across I/O; nothing is taken inside it.
- * Order: a child's slow lock, then its parent's slow lock, then a tables lock.
+ *   slow    held by the common layer around every call but map() and peek_extent(): a driver needs
+ * no lock of its own against itself. Held across I/O. tables  held by the common layer around those
+ * two. Taken by the driver (block_tables_lock()) while it changes what map() reads. Never held
+ * across I/O; nothing is taken inside it. Order: a child's slow lock, then its parent's slow lock,
+ * then a tables lock.
  *
  * Places in the file that were mapped may still be under way when the driver lets go of them (a
  * block discarded while it is read). So a place once mapped is not used for something else before
@@ -99,6 +99,12 @@ struct block_driver {
      * goes on to ask the parent. */
     bool (*next_extent)(struct block_device *device, uint64_t offset,
                         struct block_extent *ret_extent, GError **error);
+    /* The same from memory alone, with the tables lock held: it must not block, nor look at more
+     * than some thousands of blocks (what it says may end anywhere). False: next_extent() has to
+     * look. NULL: it always has to. */
+    bool (*peek_extent)(struct block_device *device, uint64_t offset,
+                        struct block_extent *ret_extent);
+    bool extents_unlocked; /* next_extent() asks the host's file alone: no lock is needed */
     void (*get_info)(struct block_device *device, struct block_info *info); /* may be NULL */
     void (*release)(struct block_device *device); /* frees the driver's own memory; may be NULL */
 

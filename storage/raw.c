@@ -47,6 +47,7 @@ const struct block_driver block_driver_raw = {
     .discard = flat_discard,
     .write_zeroes = flat_write_zeroes,
     .next_extent = flat_next_extent,
+    .extents_unlocked = true,
     .resize = raw_resize,
     .compact = flat_compact,
 };

@@ -349,15 +349,37 @@ bool block_write_zeroes(struct block_device *device, uint64_t offset, uint64_t l
     return ok;
 }
 
+static bool peek_extent(struct block_device *device, uint64_t offset, struct block_extent *extent)
+{
+    bool known;
+
+    if (!device->driver->peek_extent)
+        return false;
+    block_tables_lock(device);
+    known = device->driver->peek_extent(device, offset, extent);
+    block_tables_unlock(device);
+    return known;
+}
+
+static bool look_for_extent(struct block_device *device, uint64_t offset,
+                            struct block_extent *extent, GError **error)
+{
+    bool ok;
+
+    if (device->driver->extents_unlocked)
+        return device->driver->next_extent(device, offset, extent, error);
+    pthread_mutex_lock(&device->slow);
+    ok = device->driver->next_extent(device, offset, extent, error);
+    pthread_mutex_unlock(&device->slow);
+    return ok;
+}
+
 /* This image's own extent, ending no later than `length` bytes on. */
 static bool own_extent(struct block_device *device, uint64_t offset, uint64_t length,
                        struct block_extent *extent, GError **error)
 {
-    bool ok;
+    bool ok = peek_extent(device, offset, extent) || look_for_extent(device, offset, extent, error);
 
-    pthread_mutex_lock(&device->slow);
-    ok = device->driver->next_extent(device, offset, extent, error);
-    pthread_mutex_unlock(&device->slow);
     if (ok)
         extent->length = MIN(extent->length, length);
     return ok;

@@ -72,46 +72,6 @@ static bool differencing_set_parent(struct block_device *device, struct block_de
     return ok;
 }
 
-/* ---- extents --------------------------------------------------------------------------------- */
-
-/* Inside a block: a run of sectors that are all ours, or all the parent's. */
-static uint64_t run_in_block(const uint8_t *bits, uint32_t within, uint32_t block_size)
-{
-    uint32_t sector = within / BLOCK_SECTOR_SIZE, first = sector;
-
-    while (sector < block_size / BLOCK_SECTOR_SIZE &&
-           vhd_sector_present(bits, sector) == vhd_sector_present(bits, first))
-        sector++;
-    return (uint64_t)sector * BLOCK_SECTOR_SIZE - within;
-}
-
-static bool differencing_next_extent(struct block_device *device, uint64_t offset,
-                                     struct block_extent *ret_extent, GError **error)
-{
-    struct vhd_sparse *vhd = vhd_sparse(device);
-    uint32_t block = (uint32_t)(offset / vhd->block_size);
-    uint32_t within = (uint32_t)(offset % vhd->block_size);
-    uint64_t end = (uint64_t)(block + 1) * vhd->block_size;
-    const uint8_t *bits = NULL;
-    bool own = vhd_sparse_has(vhd, block);
-
-    if (own && !vhd_sparse_load_bitmap(vhd, block, &bits, error))
-        return false;
-    if (bits) {
-        own = vhd_sector_present(bits, within / BLOCK_SECTOR_SIZE);
-        end = offset + run_in_block(bits, within, vhd->block_size);
-    } else if (!own) {
-        while (++block < vhd->block_count && !vhd_sparse_has(vhd, block))
-            end += vhd->block_size;
-    }
-    *ret_extent = (struct block_extent){
-        .offset = offset,
-        .length = MIN(end, device->size) - offset,
-        .kind = own ? BLOCK_EXTENT_DATA : BLOCK_EXTENT_UNALLOCATED,
-    };
-    return true;
-}
-
 /* ---- writing --------------------------------------------------------------------------------- */
 
 /* Whole sectors, at `within` of a block. */
@@ -194,7 +154,8 @@ const struct block_driver block_driver_vhd_differencing = {
     .flush = vhd_sparse_flush,
     .discard = vhd_sparse_discard,
     .write_zeroes = vhd_sparse_write_zeroes,
-    .next_extent = differencing_next_extent,
+    .next_extent = vhd_sparse_next_extent,
+    .peek_extent = vhd_sparse_peek_extent,
     .get_info = differencing_get_info,
     .release = vhd_sparse_release,
     .resize = vhd_sparse_resize,

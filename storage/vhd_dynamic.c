@@ -30,25 +30,6 @@ static bool dynamic_create(struct host_file *file, const struct block_create_opt
     return vhd_sparse_create(file, &footer, &header, NULL, error);
 }
 
-static bool dynamic_next_extent(struct block_device *device, uint64_t offset,
-                                struct block_extent *ret_extent, GError **error)
-{
-    struct vhd_sparse *vhd = vhd_sparse(device);
-    uint32_t block = (uint32_t)(offset / vhd->block_size);
-    bool allocated = vhd_sparse_has(vhd, block);
-    uint64_t end;
-
-    while (block < vhd->block_count && (vhd_sparse_has(vhd, block)) == allocated)
-        block++;
-    end = MIN((uint64_t)block * vhd->block_size, device->size);
-    *ret_extent = (struct block_extent){
-        .offset = offset,
-        .length = end - offset,
-        .kind = allocated ? BLOCK_EXTENT_DATA : BLOCK_EXTENT_UNALLOCATED,
-    };
-    return true;
-}
-
 /* ---- writing --------------------------------------------------------------------------------- */
 
 static bool allocate_block(struct vhd_sparse *vhd, uint32_t block, GError **error)
@@ -111,7 +92,8 @@ const struct block_driver block_driver_vhd_dynamic = {
     .flush = vhd_sparse_flush,
     .discard = vhd_sparse_discard,
     .write_zeroes = vhd_sparse_write_zeroes,
-    .next_extent = dynamic_next_extent,
+    .next_extent = vhd_sparse_next_extent,
+    .peek_extent = vhd_sparse_peek_extent,
     .get_info = vhd_sparse_get_info,
     .release = vhd_sparse_release,
     .resize = vhd_sparse_resize,

@@ -202,6 +202,7 @@ const struct block_driver block_driver_vhd_fixed = {
     .discard = flat_discard,
     .write_zeroes = flat_write_zeroes,
     .next_extent = flat_next_extent,
+    .extents_unlocked = true,
     .get_info = fixed_get_info,
     .resize = fixed_resize,
     .compact = flat_compact,

@@ -345,6 +345,64 @@ bool vhd_sparse_read(struct block_device *device, uint64_t offset, void *buffer,
     return true;
 }
 
+/* ---- extents --------------------------------------------------------------------------------- */
+
+#define MAX_BLOCKS_OF_EXTENT 4096u
+
+/* From `offset` to the end of the run of blocks that are all in the file, or all not. */
+static uint64_t alike_length(const struct vhd_sparse *vhd, uint32_t block, uint32_t within)
+{
+    uint32_t end = (uint32_t)MIN(vhd->block_count, (uint64_t)block + MAX_BLOCKS_OF_EXTENT);
+    uint32_t next = block + 1;
+
+    while (next < end && vhd_sparse_has(vhd, next) == vhd_sparse_has(vhd, block))
+        next++;
+    return (uint64_t)(next - block) * vhd->block_size - within;
+}
+
+/* Of a dynamic disk a block is data as a whole; of a child, its sectors that are present. */
+bool vhd_sparse_peek_extent(struct block_device *device, uint64_t offset,
+                            struct block_extent *ret_extent)
+{
+    struct vhd_sparse *vhd = vhd_sparse(device);
+    uint32_t block = (uint32_t)(offset / vhd->block_size);
+    uint32_t within = (uint32_t)(offset % vhd->block_size);
+    bool own = vhd_sparse_has(vhd, block);
+    uint64_t length = vhd->block_size - within;
+    const struct vhd_bitmap *bitmap;
+
+    if (!own || vhd->footer.type == VHD_TYPE_DYNAMIC) {
+        length = alike_length(vhd, block, within);
+    } else if (vhd->bitmap_state[block] != BITMAP_FULL) {
+        bitmap = g_hash_table_lookup(vhd->bitmaps, GUINT_TO_POINTER(block));
+        if (!bitmap)
+            return false;
+        own = vhd_sector_present(bitmap->bits, within / BLOCK_SECTOR_SIZE);
+        length = run_length(bitmap->bits, within, length);
+    }
+    *ret_extent = (struct block_extent){
+        .offset = offset,
+        .length = MIN(length, device->size - offset),
+        .kind = own ? BLOCK_EXTENT_DATA : BLOCK_EXTENT_UNALLOCATED,
+    };
+    return true;
+}
+
+bool vhd_sparse_next_extent(struct block_device *device, uint64_t offset,
+                            struct block_extent *ret_extent, GError **error)
+{
+    struct vhd_sparse *vhd = vhd_sparse(device);
+    uint32_t block = (uint32_t)(offset / vhd->block_size);
+    const uint8_t *bits;
+
+    if (vhd_sparse_has(vhd, block) && !vhd_sparse_load_bitmap(vhd, block, &bits, error))
+        return false;
+    block_tables_lock(device);
+    vhd_sparse_peek_extent(device, offset, ret_extent); /* which knows now */
+    block_tables_unlock(device);
+    return true;
+}
+
 /* ---- flushing -------------------------------------------------------------------------------- */
 
 static bool write_bat_sector(struct vhd_sparse *vhd, size_t sector, GError **error)

@@ -105,6 +105,10 @@ bool vhd_sparse_flush(struct block_device *device, GError **error);
 void vhd_sparse_get_info(struct block_device *device, struct block_info *info);
 void vhd_sparse_map(struct block_device *device, uint64_t offset, uint64_t length, bool writing,
                     struct block_map *ret_map);
+bool vhd_sparse_next_extent(struct block_device *device, uint64_t offset,
+                            struct block_extent *ret_extent, GError **error);
+bool vhd_sparse_peek_extent(struct block_device *device, uint64_t offset,
+                            struct block_extent *ret_extent);
 bool vhd_sparse_read(struct block_device *device, uint64_t offset, void *buffer, size_t length,
                      GError **error);
 bool vhd_sparse_discard(struct block_device *device, uint64_t offset, uint64_t length,

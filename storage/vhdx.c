@@ -567,36 +567,70 @@ static bool refine(struct vhdx *vhdx, uint64_t file_offset, struct block_extent 
     return true;
 }
 
+#define MAX_BLOCKS_OF_EXTENT 4096u
+
+/* From `block` on, all in one state. */
+static uint64_t alike_blocks(const struct vhdx *vhdx, uint32_t block)
+{
+    enum vhdx_state state = vhdx_entry_state(vhdx_entry(vhdx, block));
+    uint32_t end = (uint32_t)MIN(vhdx->block_count, (uint64_t)block + MAX_BLOCKS_OF_EXTENT);
+    uint32_t next = block + 1;
+
+    while (next < end && vhdx_entry_state(vhdx_entry(vhdx, next)) == state)
+        next++;
+    return (uint64_t)(next - block) * vhdx->metadata.block_size;
+}
+
+/* Of a fixed disk the host's file is asked, in vhdx_next_extent(). */
+static bool vhdx_peek_extent(struct block_device *device, uint64_t offset,
+                             struct block_extent *ret_extent)
+{
+    struct vhdx *vhdx = vhdx_of(device);
+    uint32_t size = vhdx->metadata.block_size, block = (uint32_t)(offset / size);
+    uint32_t within = (uint32_t)(offset % size);
+    enum vhdx_state state = vhdx_entry_state(vhdx_entry(vhdx, block));
+    enum block_extent_kind kind = kind_of(vhdx, state);
+    uint64_t length = size - within;
+
+    if (state == VHDX_PARTIALLY_PRESENT) {
+        const struct vhdx_bitmap *bitmap =
+            g_hash_table_lookup(vhdx->bitmaps, GUINT_TO_POINTER(block / vhdx->ratio));
+        bool here;
+
+        if (!bitmap)
+            return false;
+        length = alike(vhdx, bitmap, block, within, length, &here);
+        kind = here ? BLOCK_EXTENT_DATA : BLOCK_EXTENT_UNALLOCATED;
+    } else if (state == VHDX_FULLY_PRESENT && vhdx->metadata.leave_allocated &&
+               !vhdx->view.changes) {
+        return false;
+    } else {
+        length = alike_blocks(vhdx, block) - within;
+    }
+    *ret_extent = (struct block_extent){
+        .offset = offset, .length = MIN(length, device->size - offset), .kind = kind};
+    return true;
+}
+
 static bool vhdx_next_extent(struct block_device *device, uint64_t offset,
                              struct block_extent *ret_extent, GError **error)
 {
     struct vhdx *vhdx = vhdx_of(device);
     uint32_t size = vhdx->metadata.block_size, block = (uint32_t)(offset / size);
-    uint64_t entry = vhdx_entry(vhdx, block), end;
-    enum vhdx_state state = vhdx_entry_state(entry);
-    uint32_t within = (uint32_t)(offset % size);
-    bool fixed = vhdx->metadata.leave_allocated && !vhdx->view.changes;
+    uint64_t entry = vhdx_entry(vhdx, block), length = size - offset % size;
+    bool known;
 
+    if (vhdx_entry_state(entry) == VHDX_PARTIALLY_PRESENT &&
+        !vhdx_load_bitmap(vhdx, block / vhdx->ratio, error))
+        return false;
+    block_tables_lock(device);
+    known = vhdx_peek_extent(device, offset, ret_extent);
+    block_tables_unlock(device);
+    if (known)
+        return true;
     *ret_extent = (struct block_extent){
-        .offset = offset, .length = size - within, .kind = kind_of(vhdx, state)};
-    if (state == VHDX_PARTIALLY_PRESENT) {
-        const struct vhdx_bitmap *bitmap = vhdx_load_bitmap(vhdx, block / vhdx->ratio, error);
-        bool here;
-
-        if (!bitmap)
-            return false;
-        ret_extent->length = alike(vhdx, bitmap, block, within, size - within, &here);
-        ret_extent->kind = here ? BLOCK_EXTENT_DATA : BLOCK_EXTENT_UNALLOCATED;
-    } else if (fixed && state == VHDX_FULLY_PRESENT) {
-        if (!refine(vhdx, vhdx_entry_offset(entry) + within, ret_extent, error))
-            return false;
-    } else {
-        while (++block < vhdx->block_count && vhdx_entry_state(vhdx_entry(vhdx, block)) == state)
-            ret_extent->length += size;
-    }
-    end = MIN(offset + ret_extent->length, device->size);
-    ret_extent->length = end - offset;
-    return true;
+        .offset = offset, .length = MIN(length, device->size - offset), .kind = BLOCK_EXTENT_DATA};
+    return refine(vhdx, vhdx_entry_offset(entry) + offset % size, ret_extent, error);
 }
 
 static void vhdx_get_info(struct block_device *device, struct block_info *info)
@@ -614,8 +648,9 @@ static void vhdx_get_info(struct block_device *device, struct block_info *info)
 #define VHDX_OPERATIONS                                                                            \
     .size = sizeof(struct vhdx), .create = vhdx_create, .map = vhdx_map, .read = vhdx_read,        \
     .write = vhdx_write, .flush = vhdx_flush, .discard = vhdx_discard,                             \
-    .write_zeroes = vhdx_write_zeroes, .next_extent = vhdx_next_extent, .get_info = vhdx_get_info, \
-    .release = vhdx_release, .check = vhdx_check
+    .write_zeroes = vhdx_write_zeroes, .next_extent = vhdx_next_extent,                            \
+    .peek_extent = vhdx_peek_extent, .get_info = vhdx_get_info, .release = vhdx_release,           \
+    .check = vhdx_check
 
 const struct block_driver block_driver_vhdx_fixed = {
     .format = BLOCK_FORMAT_VHDX_FIXED,

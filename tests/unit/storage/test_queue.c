@@ -11,7 +11,9 @@
 #include <glib/gstdio.h>
 #include <poll.h>
 #include <string.h>
+#include <unistd.h>
 
+#include "storage/driver.h"
 #include "storage/queue.h"
 #include "storage/throttle.h"
 
@@ -260,6 +262,49 @@ static void test_limited_queue(void **state)
     g_unlink(path);
 }
 
+/* Reads, writes and extents of what is allocated, while somebody holds every slow lock there is. */
+static void without_locks(enum block_format format)
+{
+    g_autofree char *path = scratch("unlocked.disk"), *child = scratch("unlocked-child.disk");
+    bool has_child = format >= BLOCK_FORMAT_VHD_FIXED && format != BLOCK_FORMAT_VHDX_FIXED;
+    struct block_device *device;
+    struct block_extent extent;
+    uint8_t bytes[4096] = {1};
+
+    assert_true(block_create(path, format, DISK_SIZE, NULL));
+    device = block_open(path, BLOCK_OPEN_PROBE_RAW, NULL);
+    assert_true(block_write(device, 5 * MIB, bytes, sizeof(bytes), NULL));
+    if (has_child) {
+        assert_true(block_close(device, NULL));
+        assert_true(block_create_child(child, path, NULL));
+        device = block_open(child, BLOCK_OPEN_CHAIN, NULL);
+        assert_true(block_write(device, 9 * MIB, bytes, sizeof(bytes), NULL));
+    }
+    assert_true(block_read(device, 5 * MIB, bytes, 1, NULL)); /* loads what has to be */
+    alarm(60); /* ends a test that waits for a lock */
+    for (struct block_device *d = device; d; d = d->parent)
+        pthread_mutex_lock(&d->slow);
+    for (uint64_t at = 0; at < DISK_SIZE; at += extent.length)
+        assert_true(block_next_extent(device, at, &extent, NULL));
+    assert_true(block_read(device, 5 * MIB, bytes, sizeof(bytes), NULL));
+    assert_int_equal(bytes[0], 1);
+    assert_true(block_write(device, has_child ? 9 * MIB : 5 * MIB, bytes, sizeof(bytes), NULL));
+    for (struct block_device *d = device; d; d = d->parent)
+        pthread_mutex_unlock(&d->slow);
+    alarm(0);
+    block_abandon(device);
+    g_unlink(path);
+    g_unlink(child);
+}
+
+static void test_without_locks(void **state)
+{
+    without_locks(BLOCK_FORMAT_RAW);
+    without_locks(BLOCK_FORMAT_VHD_FIXED);
+    without_locks(BLOCK_FORMAT_VHD_DYNAMIC);
+    without_locks(BLOCK_FORMAT_VHDX_DYNAMIC);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +314,7 @@ int main(void)
         cmocka_unit_test(test_rate),
         cmocka_unit_test(test_rate_of_operations),
         cmocka_unit_test(test_limited_queue),
+        cmocka_unit_test(test_without_locks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
