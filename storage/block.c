@@ -275,8 +275,11 @@ bool block_create_child(const char *path, const char *parent_path, GError **erro
 
 bool block_close(struct block_device *device, GError **error)
 {
-    bool ok = block_flush(device, error) && block_bitmaps_save(device, error);
+    bool ok = block_flush(device, error);
 
+    if (ok && !device->read_only && device->driver->settle)
+        device->driver->settle(device);
+    ok = ok && block_bitmaps_save(device, error); /* which note the file's time */
     block_abandon(device);
     return ok;
 }

@@ -106,6 +106,9 @@ struct block_driver {
                         struct block_extent *ret_extent);
     bool extents_unlocked; /* next_extent() asks the host's file alone: no lock is needed */
     void (*get_info)(struct block_device *device, struct block_info *info); /* may be NULL */
+    /* At closing, after a flush: what spares the next opener work. The file does not change after
+     * it. NULL: nothing. */
+    void (*settle)(struct block_device *device);
     void (*release)(struct block_device *device); /* frees the driver's own memory; may be NULL */
 
     /* Nothing else is under way during these. NULL: the format cannot. See storage/operations.h. */

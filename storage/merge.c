@@ -248,9 +248,12 @@ bool block_merge(const char *path, block_progress_fn progress, void *opaque, GEr
              count_own(&merge, error) && copy_own(&merge, error) && remove_child(&merge, error);
     if (merge.journal >= 0)
         close(merge.journal);
-    if (merge.parent)
+    if (merge.parent) {
+        if (merge.parent->driver->settle)
+            merge.parent->driver->settle(merge.parent);
         ok = block_flush(merge.parent, ok ? error : NULL) &&
              block_bitmaps_save(merge.parent, ok ? error : NULL) && ok;
+    }
     block_abandon(merge.child);
     g_free(merge.journal_path);
     return ok;

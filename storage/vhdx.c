@@ -150,13 +150,20 @@ static bool differencing_open(struct block_device *device, GError **error)
     return device->parent != NULL;
 }
 
+/* What was flushed is safe without this; it spares the next opener the replaying. */
+static void vhdx_settle(struct block_device *device)
+{
+    struct vhdx *vhdx = vhdx_of(device);
+
+    if (vhdx->log_active && vhdx_close_log(vhdx, NULL) && !vhdx->any_dirty)
+        vhdx_trim(vhdx, NULL);
+}
+
 static void vhdx_release(struct block_device *device)
 {
     struct vhdx *vhdx = vhdx_of(device);
 
-    /* What was flushed is safe without this; it spares the next opener the replaying. */
-    if (vhdx->log_active && vhdx_close_log(vhdx, NULL) && !vhdx->any_dirty)
-        vhdx_trim(vhdx, NULL);
+    vhdx_settle(device); /* of one that was not closed, but abandoned */
     g_free(vhdx->bat);
     g_free(vhdx->bat_dirty);
     g_clear_pointer(&vhdx->bitmaps, g_hash_table_unref);
@@ -650,7 +657,7 @@ static void vhdx_get_info(struct block_device *device, struct block_info *info)
     .write = vhdx_write, .flush = vhdx_flush, .discard = vhdx_discard,                             \
     .write_zeroes = vhdx_write_zeroes, .next_extent = vhdx_next_extent,                            \
     .peek_extent = vhdx_peek_extent, .get_info = vhdx_get_info, .release = vhdx_release,           \
-    .check = vhdx_check
+    .settle = vhdx_settle, .check = vhdx_check
 
 const struct block_driver block_driver_vhdx_fixed = {
     .format = BLOCK_FORMAT_VHDX_FIXED,

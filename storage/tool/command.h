@@ -64,3 +64,4 @@ extern const struct command command_merge;
 extern const struct command command_rebase;
 extern const struct command command_snapshot;
 extern const struct command command_undo;
+extern const struct command command_bitmap;

@@ -7,10 +7,10 @@
 #include "storage/tool/report.h"
 
 static const struct command *const commands[] = {
-    &command_create,  &command_info,   &command_convert,    &command_map,
-    &command_compare, &command_check,  &command_precompact, &command_mount,
-    &command_unmount, &command_serve,  &command_compact,    &command_resize,
-    &command_merge,   &command_rebase, &command_snapshot,   &command_undo,
+    &command_create,  &command_info,       &command_convert, &command_map,     &command_compare,
+    &command_check,   &command_precompact, &command_mount,   &command_unmount, &command_serve,
+    &command_compact, &command_resize,     &command_merge,   &command_rebase,  &command_snapshot,
+    &command_undo,    &command_bitmap,
 };
 
 static const char common_status[] = "0 done, 1 failed, 2 wrong usage, 4 the file is in use by "

@@ -8,6 +8,7 @@
 
 #include "storage/nbd/protocol.h"
 #include "storage/nbd/server.h"
+#include "storage/size.h"
 #include "storage/tool/report.h"
 
 #define DEFAULT_CLIENTS 16
@@ -20,9 +21,34 @@ struct serve_options {
     char *name;
     int port;
     int clients;
+    char *bps, *bps_burst; /* sizes */
+    int iops, iops_burst;
     gboolean read_only;
     gboolean once;
 };
+
+/* False when that has been printed as wrong usage. */
+static bool parse_limits(const struct serve_options *options, struct block_limits *ret_limits)
+{
+    g_autoptr(GError) error = NULL;
+
+    if ((options->bps && !size_parse(options->bps, &ret_limits->bytes_per_second, &error)) ||
+        (options->bps_burst && !size_parse(options->bps_burst, &ret_limits->bytes_burst, &error))) {
+        tool_usage("%s", error->message);
+        return false;
+    }
+    if (options->iops < 0 || options->iops_burst < 0) {
+        tool_usage("--iops and --iops-burst take a number of operations");
+        return false;
+    }
+    ret_limits->operations_per_second = (uint64_t)options->iops;
+    ret_limits->operations_burst = (uint64_t)options->iops_burst;
+    if ((options->bps_burst && !options->bps) || (options->iops_burst && !options->iops)) {
+        tool_usage("a burst goes with its rate: --bps-burst with --bps, --iops-burst with --iops");
+        return false;
+    }
+    return true;
+}
 
 /* SIGINT and SIGTERM become readable; blocked in this thread and those it starts. */
 static int catch_signals(void)
@@ -66,6 +92,7 @@ static int run_serve(char **arguments, const void *opaque)
         .once = options->once,
     };
     unsigned flags = BLOCK_OPEN_PROBE_RAW | BLOCK_OPEN_CHAIN;
+    struct block_limits limits = {0};
     struct block_device *device;
     GError *error = NULL;
 
@@ -75,10 +102,13 @@ static int run_serve(char **arguments, const void *opaque)
         return tool_usage("--clients takes 1 to %d", MAX_CLIENTS);
     if (options->socket_path && (options->port || options->address))
         return tool_usage("--socket goes without --address and --port");
+    if (!parse_limits(options, &limits))
+        return STATUS_USAGE;
     device =
         block_open(arguments[0], flags | (options->read_only ? BLOCK_OPEN_READ_ONLY : 0), &error);
     if (!device)
         return tool_fail(error);
+    block_set_limits(device, &limits);
     if (!serve(device, &server, &error)) {
         block_abandon(device);
         return tool_fail(error);
@@ -101,6 +131,14 @@ static const struct command_option serve_options[] = {
      "end when the last client has gone", NULL},
     {"clients", 'e', G_OPTION_ARG_INT, G_STRUCT_OFFSET(struct serve_options, clients),
      "how many at once (16 when not given)", "N"},
+    {"bps", 0, G_OPTION_ARG_STRING, G_STRUCT_OFFSET(struct serve_options, bps),
+     "hold the disk to so many bytes a second", "SIZE"},
+    {"bps-burst", 0, G_OPTION_ARG_STRING, G_STRUCT_OFFSET(struct serve_options, bps_burst),
+     "so many may go at once after a pause", "SIZE"},
+    {"iops", 0, G_OPTION_ARG_INT, G_STRUCT_OFFSET(struct serve_options, iops),
+     "hold the disk to so many operations a second", "N"},
+    {"iops-burst", 0, G_OPTION_ARG_INT, G_STRUCT_OFFSET(struct serve_options, iops_burst),
+     "so many may go at once after a pause", "N"},
     {NULL},
 };
 
@@ -116,6 +154,7 @@ const struct command command_serve = {
         "where it serves when it is ready, and flushes the disk at the end.",
     .examples = "drover-vhd serve disk.vhd --read-only\n"
                 "drover-vhd serve disk.vhd --socket /run/disk.sock --name data\n"
+                "drover-vhd serve disk.vhd --bps 20M --iops 500\n"
                 "nbdcopy 'nbd+unix:///data?socket=/run/disk.sock' copy.img",
     .options = serve_options,
     .options_size = sizeof(struct serve_options),
