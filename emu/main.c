@@ -74,7 +74,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"memory", 'm', 0, G_OPTION_ARG_STRING, &o->memory, "guest memory (512M)", "SIZE"},
         {"cpus", 'c', 0, G_OPTION_ARG_STRING, &o->cpus, "virtual CPUs (1)", "N"},
         {"engine", 0, 0, G_OPTION_ARG_STRING, &o->engine,
-         "what executes: jit, interp, lockstep (jit)", "NAME"},
+         "what executes: auto, kvm, jit, interp, lockstep (auto)", "NAME"},
         {"code-cache", 0, 0, G_OPTION_ARG_STRING, &o->code_cache,
          "memory for translated code (20M a CPU)", "SIZE"},
         {"jit-stats", 0, 0, G_OPTION_ARG_NONE, &o->jit_stats,
@@ -238,7 +238,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
     *config = (struct machine_config){
         .name = o->name,
         .uuid = o->uuid,
-        .engine = o->engine ? o->engine : "jit",
+        .engine = o->engine ? o->engine : "auto",
         .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
         .serial = o->serial ? o->serial : "none",
         .serial_log = o->serial_log,
@@ -264,6 +264,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         (o->boot_order && !options_check_boot_order(o->boot_order, error)) ||
         (o->uuid && !options_check_uuid(o->uuid, error)))
         return false;
+    config->engine = cpu_choose_engine(config->engine, config->cpu_model);
     if ((o->initrd || o->append) && !o->kernel)
         return usage_error(error, "--initrd and --append need --kernel");
     if (o->control && (!g_str_has_prefix(o->control, "ipc://") || !o->control[6]))

@@ -24,6 +24,7 @@ may_include() {
     emu/core) echo emu/core ;;
     emu/cpu) echo emu/core emu/cpu ;;
     emu/jit) echo emu/core emu/cpu emu/jit ;;
+    emu/kvm) echo emu/core emu/cpu emu/kvm ;;
     emu/net) echo emu/core emu/net ;;
     emu/device) echo emu/core emu/device emu/net storage ;;
     emu/display) echo emu/core emu/device emu/display ;;

@@ -40,6 +40,7 @@ struct board {
      * they only note the request, the machine acts on it later. */
     void (*request)(struct board *board, int request /* enum board_request */);
     void *machine; /* borrowed; for request() only */
+    void *engine;  /* what a board's CPUs share, of engines that share something; theirs */
 };
 
 enum board_request {

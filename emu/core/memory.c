@@ -352,6 +352,22 @@ uint8_t *memory_ram_host(struct memory_map *map)
     return map->ram;
 }
 
+GArray *memory_layout(struct memory_map *map, uint32_t *ret_version)
+{
+    GArray *stretches = g_array_new(FALSE, FALSE, sizeof(struct memory_stretch));
+    board_lock(map->board);
+    *ret_version = __atomic_load_n(&map->version, __ATOMIC_ACQUIRE);
+    const struct memory_span *spans = atomic_load(&map->spans);
+    for (guint i = 0; i < atomic_load(&map->span_count); i++) {
+        struct memory_stretch stretch = {spans[i].start, spans[i].end, spans[i].read.host,
+                                         spans[i].write.host};
+        if (stretch.read || stretch.write)
+            g_array_append_val(stretches, stretch);
+    }
+    board_unlock(map->board);
+    return stretches;
+}
+
 const uint32_t *memory_version(const struct memory_map *map)
 {
     return &map->version;

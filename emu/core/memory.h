@@ -69,6 +69,15 @@ void memory_shadow_set(struct memory_region *region, bool read_ram, bool write_r
 void memory_region_move(struct memory_region *region, uint64_t base);
 void memory_region_enable(struct memory_region *region, bool enabled);
 
+/* The memory of the map, MMIO left out: stretches in ascending order that do not overlap. `read`
+ * and `write` are host addresses of the first byte, NULL where accesses of that kind must go
+ * through memory_read() or memory_write(). A20 does not apply. Taken with *ret_version. */
+struct memory_stretch {
+    uint64_t start, end; /* [start, end) */
+    uint8_t *read, *write;
+};
+GArray *memory_layout(struct memory_map *map, uint32_t *ret_version);
+
 /* Bumped by every change of layout, A20 included. Read with acquire order. */
 const uint32_t *memory_version(const struct memory_map *map);
 /* The A20 gate: when off, bit 20 of every CPU address is forced to 0. */

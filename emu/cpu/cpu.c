@@ -7,7 +7,8 @@
 #include "emu/cpu/models.h"
 #include "emu/cpu/system.h"
 
-static const struct engine_ops *const engines[] = {&engine_jit, &engine_interp, &engine_lockstep};
+static const struct engine_ops *const engines[] = {&engine_kvm, &engine_jit, &engine_interp,
+                                                   &engine_lockstep};
 
 const struct engine_ops *engine_find(const char *name)
 {
@@ -19,14 +20,26 @@ const struct engine_ops *engine_find(const char *name)
 
 const char *const *cpu_engines(void)
 {
-    static const char *const names[] = {"jit", "interp", "lockstep", NULL};
+    static const char *const names[] = {"auto", "kvm", "jit", "interp", "lockstep", NULL};
     return names;
+}
+
+const char *cpu_choose_engine(const char *name, const char *model)
+{
+    const struct engine_ops *named = engine_find(name);
+    if (named || strcmp(name, "auto") != 0)
+        return named ? named->name : NULL;
+    for (size_t i = 0; i < G_N_ELEMENTS(engines); i++)
+        if (engines[i]->recommended && engines[i]->recommended(model, NULL))
+            return engines[i]->name;
+    return engine_jit.name;
 }
 
 struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, const char *model,
                     const struct cpu_ops *ops, void *opaque, GError **error)
 {
-    const struct engine_ops *engine_ops = engine_find(engine);
+    const char *chosen = cpu_choose_engine(engine, model);
+    const struct engine_ops *engine_ops = chosen ? engine_find(chosen) : NULL;
     struct cpu_model parsed;
 
     if (!engine_ops) {
@@ -233,6 +246,8 @@ static void request(struct cpu *cpu, unsigned bits)
     atomic_store(&cpu->attention, 1);
     pthread_mutex_lock(&cpu->wait_lock);
     pthread_cond_signal(&cpu->wait_cond);
+    if (cpu->engine->kick)
+        cpu->engine->kick(cpu);
     pthread_mutex_unlock(&cpu->wait_lock);
 }
 
@@ -292,7 +307,7 @@ void cpu_wait(struct cpu *cpu)
 
 /* ---- between blocks -------------------------------------------------------------------------- */
 
-static bool take(struct cpu *cpu, unsigned bit)
+bool system_take(struct cpu *cpu, unsigned bit)
 {
     return atomic_fetch_and(&cpu->requests, ~bit) & bit;
 }
@@ -317,12 +332,24 @@ static void start_at_sipi(struct cpu *cpu)
     cpu_update_mode(cpu);
 }
 
+void system_attend_start(struct cpu *cpu)
+{
+    if (system_take(cpu, REQUEST_INIT)) {
+        system_reset(cpu, true);
+        cpu_state_changed(cpu);
+    }
+    if (!cpu->s.wait_for_sipi)
+        drop_sipi(cpu);
+    else if (system_take(cpu, REQUEST_SIPI))
+        start_at_sipi(cpu);
+}
+
 static void deliver_pending(struct cpu *cpu)
 {
     unsigned requests = atomic_load(&cpu->requests);
-    take(cpu, REQUEST_SMI); /* there is no system management mode to enter */
+    system_take(cpu, REQUEST_SMI); /* there is no system management mode to enter */
     if (requests & REQUEST_NMI && !cpu->s.nmi_blocked) {
-        take(cpu, REQUEST_NMI);
+        system_take(cpu, REQUEST_NMI);
         cpu->s.halted = false;
         cpu->s.nmi_blocked = true;
         cpu_deliver(cpu, VEC_NMI, false, false, 0);
@@ -347,15 +374,8 @@ bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit)
         atomic_store(&cpu->attention, 1);
         return false;
     }
-    if (take(cpu, REQUEST_INIT)) {
-        system_reset(cpu, true);
-        cpu_state_changed(cpu);
-    }
-    if (cpu->s.wait_for_sipi) {
-        if (take(cpu, REQUEST_SIPI))
-            start_at_sipi(cpu);
-    } else {
-        drop_sipi(cpu);
+    system_attend_start(cpu);
+    if (!cpu->s.wait_for_sipi) {
         /* An interrupt during delivery may raise: what is left is looked at again. */
         atomic_store(&cpu->attention, 1);
         if (!cpu->s.shadow)
@@ -367,7 +387,7 @@ bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit)
         if (atomic_load(&cpu->requests) & wakeful(cpu))
             atomic_store(&cpu->attention, 1);
     }
-    if (take(cpu, REQUEST_KICK)) {
+    if (system_take(cpu, REQUEST_KICK)) {
         *ret_exit = CPU_EXIT_KICKED;
         atomic_store(&cpu->attention, 1);
         return false;

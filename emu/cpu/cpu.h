@@ -55,7 +55,10 @@ bool cpu_check_model(const char *model, GError **error);
 #define CPU_MODEL_WORDS 16
 void cpu_describe_model(const struct cpu *cpu, uint32_t ret_words[CPU_MODEL_WORDS]);
 char *cpu_model_help(void);           /* what models and features there are; free it */
-const char *const *cpu_engines(void); /* NULL-ended names */
+const char *const *cpu_engines(void); /* NULL-ended names, "auto" first */
+/* The engine that a name stands for: for "auto", hardware virtualization where this host has it and
+ * offers what the model needs, else translation. NULL when there is no such name. */
+const char *cpu_choose_engine(const char *name, const char *model);
 
 /* Executes guest instructions until something the caller has to see to. */
 enum cpu_exit cpu_run(struct cpu *cpu);

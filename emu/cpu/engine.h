@@ -18,9 +18,15 @@ enum engine_mappings {
 
 struct engine_ops {
     const char *name;
+    /* Is this the engine that `auto` should take for such CPUs on this host? Else *error says what
+     * is against it. NULL: not by itself. */
+    bool (*recommended)(const char *model, GError **error);
     bool (*create)(struct cpu *cpu, GError **error);
     void (*destroy)(struct cpu *cpu);
     enum cpu_exit (*run)(struct cpu *cpu);
+    /* From any thread, after `attention` was set: run() shall look at it soon. NULL for engines
+     * that look by themselves. */
+    void (*kick)(struct cpu *cpu);
     /* The architectural state was changed from outside. */
     void (*state_changed)(struct cpu *cpu);
     /* Makes room for `bytes` of translated code, before the CPU runs. NULL where there is none. */
@@ -38,6 +44,7 @@ struct engine_ops {
 extern const struct engine_ops engine_interp;   /* emu/cpu/interp.c */
 extern const struct engine_ops engine_jit;      /* emu/jit/run.c */
 extern const struct engine_ops engine_lockstep; /* emu/jit/lockstep.c */
+extern const struct engine_ops engine_kvm;      /* emu/kvm/run.c */
 
 /* By name; NULL when there is none. */
 const struct engine_ops *engine_find(const char *name);

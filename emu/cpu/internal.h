@@ -125,6 +125,7 @@ struct block_cache;
 struct jit;
 struct journal;
 struct lockstep;
+struct kvm_cpu;
 
 #define JUMP_CACHE_SIZE 4096
 struct jump_entry {
@@ -191,6 +192,7 @@ struct cpu {
     struct jit *jit;         /* the translator's state; NULL under other engines */
     struct journal *journal; /* of an engine that runs code twice; else NULL */
     struct lockstep *lockstep;
+    struct kvm_cpu *kvm; /* the KVM engine's */
 
     struct block_cache *cache;
     struct tlb tlbs[TLB_KIND_COUNT];

@@ -373,6 +373,46 @@ static enum cpu_exit interp_run(struct cpu *cpu)
     return exit;
 }
 
+void interp_prepare_step(struct cpu *cpu)
+{
+    cpu->s.gpr[GPR_NONE] = 0;
+    cpu->insn = NULL;
+    cpu->delivering = -1;
+    cpu->seen_memory_version = __atomic_load_n(cpu->memory_version, __ATOMIC_ACQUIRE);
+    cpu->a20_mask = memory_a20_mask(cpu->board->memory);
+    cpu_set_arithmetic(cpu, cpu->s.rflags);
+    cpu_update_mode(cpu);
+    mmu_flush(cpu);
+    block_cache_clear(cpu);
+}
+
+static void end_step(struct cpu *cpu)
+{
+    sse_sync_mxcsr(cpu);
+    sse_set_host_mxcsr(MXCSR_DEFAULT);
+    cpu->s.rflags = cpu_get_rflags(cpu);
+}
+
+void interp_step(struct cpu *cpu)
+{
+    sse_load_mxcsr(cpu, cpu->s.mxcsr);
+    if (__builtin_setjmp(cpu->unwind))
+        cpu_deliver_fault(cpu);
+    else
+        interp_run_single(cpu);
+    end_step(cpu);
+}
+
+void interp_step_event(struct cpu *cpu, int vector, bool has_error, uint32_t error)
+{
+    sse_load_mxcsr(cpu, cpu->s.mxcsr);
+    if (__builtin_setjmp(cpu->unwind))
+        cpu_deliver_fault(cpu);
+    else
+        cpu_deliver(cpu, vector, false, has_error, error);
+    end_step(cpu);
+}
+
 bool interp_create(struct cpu *cpu, size_t cache_size, GError **error)
 {
     cpu->cache = block_cache_new(cache_size);

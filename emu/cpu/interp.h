@@ -56,6 +56,12 @@ bool interp_create(struct cpu *cpu, size_t cache_size, GError **error);
 void interp_destroy(struct cpu *cpu);
 void interp_run_block(struct cpu *cpu, struct block *block);
 void interp_run_single(struct cpu *cpu);
+/* For engines that run guests by other means, between two runs of theirs. cpu->s is all that counts
+ * before and after: nothing is remembered of memory or translations. interp_prepare_step() comes
+ * first; then one instruction with all that may follow from it, or the delivery of an event. */
+void interp_prepare_step(struct cpu *cpu);
+void interp_step(struct cpu *cpu);
+void interp_step_event(struct cpu *cpu, int vector, bool has_error, uint32_t error);
 static inline bool interp_must_single(const struct cpu *cpu)
 {
     return cpu->s.rflags & FLAG_TF || cpu->s.shadow || debug_active(cpu);

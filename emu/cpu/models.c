@@ -147,6 +147,14 @@ static bool host_can_run(const struct feature_set *set, const char *text, GError
                                        text, missing, text, missing));
 }
 
+void cpu_model_limit(struct cpu_model *model, const struct feature_set *within)
+{
+    for (unsigned i = 0; i < WORD_COUNT; i++)
+        model->features.word[i] &= within->word[i];
+    model->cr4_bits = model->efer_bits = 0;
+    set_register_bits(model);
+}
+
 bool cpu_model_parse(const char *text, struct cpu_model *ret_model, GError **error)
 {
     g_auto(GStrv) parts = g_strsplit(text, ",", 0);
@@ -166,6 +174,7 @@ bool cpu_model_parse(const char *text, struct cpu_model *ret_model, GError **err
     };
     add_row(&model.features, row);
     if (!strcmp(row->name, "host")) {
+        model.of_host = true;
         struct feature_set all = implemented(), host = features_of_host();
         for (unsigned i = 0; i < WORD_COUNT; i++)
             model.features.word[i] = all.word[i] & host.word[i];

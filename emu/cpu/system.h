@@ -80,6 +80,10 @@ void system_pop_flags(struct cpu *cpu, uint64_t value, unsigned bytes);
 
 /* Between blocks, when attention is set. False: leave cpu_run() with *ret_exit. */
 bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit);
+/* The pieces of it, for engines that deliver interrupts their own way: takes a request away, true
+ * when there was one; acts on INIT and SIPI. */
+bool system_take(struct cpu *cpu, unsigned bit);
+void system_attend_start(struct cpu *cpu);
 bool system_read_msr(struct cpu *cpu, uint32_t index, uint64_t *ret_value);
 bool system_write_msr(struct cpu *cpu, uint32_t index, uint64_t value);
 void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t ret_registers[4]);

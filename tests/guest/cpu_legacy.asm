@@ -271,6 +271,7 @@ call16_back:
         mov al, 10
         out 0xe9, al
 
+%ifndef NO_LEGACY
         ; ---- virtual-8086 mode
         mov dword [v86_flags], 0x23002
         TEST "v86 iopl 3"
@@ -429,6 +430,7 @@ call16_back:
         and eax, 0x7fffffff
         mov cr0, eax
 
+%endif
         ; ---- single step
         TEST "steps"
         mov dword [stepping], 1

@@ -2,6 +2,10 @@
  * Runs the micro-guests of tests/guest on a board with nothing but memory, a ROM and two ports, and
  * compares what they print with what is expected of them. That QEMU prints the same is checked by
  * tests/guest/test_cpu_system.sh.
+ *
+ * Under KVM it is the host's kernel that is looked at, too. A kernel without hardware
+ * virtualization may interpret the guest's, and has been seen to lack whole modes and to get lines
+ * wrong: these are named below with what is wrong, and not compared.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,8 +34,44 @@ struct guest {
 };
 
 /* What the guests run on. */
-static const char *engine;
-static unsigned hot;
+struct setting {
+    const char *engine, *model;
+    unsigned hot;
+    const char *variant; /* of the guests */
+    const char *const *left_out;
+};
+static const struct setting *setting;
+
+/* Lines of what is left out (-DNO_LEGACY), and of what a KVM without hardware gets wrong. */
+static const char *const left_out_under_kvm[] = {
+    "level 3 ",                       /* #UD for INT, IN and calls through gates */
+    "v86 ",                           /* likewise */
+    "vme ",                           /* */
+    "00003002 00003202 ",             /* */
+    "accessed and dirty: ",           /* CR0.PG raises #GP outside long mode */
+    "not present ",                   /* likewise, and all that follow of paging */
+    "read-only ",                     /* */
+    "crossing write ",                /* */
+    "11223344 rep movs ",             /* */
+    "00000054 supervisor page ",      /* */
+    "fetch from missing page: ",      /* */
+    "pse: ",                          /* */
+    "000000A1 00800000 not present ", /* */
+    "pae",                            /* */
+    "interrupt task: ",               /* prints an address behind what is left out */
+    "16-bit task: ",                  /* likewise */
+    "trap bit ",                      /* likewise */
+    "syscall from level 3: ",         /* SYSCALL loads selectors of the kernel's own, not STAR's */
+    "wrmsr non-canonical ",           /* runs with them */
+    "steps: ",                        /* no trap after the instruction behind POPF */
+    "step over mov ss: ",             /* likewise */
+    "write breakpoint: ",             /* ring 0 meets no data breakpoints */
+    "access breakpoint: ",            /* */
+    "read-modify-write ",             /* */
+    "i/o breakpoint: ",               /* nor any of ports */
+    "dr6 dr7: ",                      /* */
+    NULL,
+};
 
 static int acknowledge(void *opaque)
 {
@@ -53,6 +93,8 @@ static bool write_msr(void *opaque, uint32_t index, uint64_t value)
 {
     return index == 0x1b;
 }
+
+static const struct cpu_ops cpu_wires = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
 
 static void print(void *opaque, uint16_t offset, uint32_t value, unsigned size)
 {
@@ -87,11 +129,11 @@ static void *run_second(void *argument)
 
 static void run_guest(struct guest *guest, const char *name)
 {
-    static const struct cpu_ops ops = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
     static const struct port_ops console = {NULL, print, 1}, end = {NULL, leave, 1},
                                  start = {NULL, start_second, 1};
     const char *build = getenv("BUILD");
-    g_autofree char *path = g_strdup_printf("%s/tests/guest/%s.bin", build ? build : "build", name);
+    g_autofree char *path =
+        g_strdup_printf("%s/tests/guest/%s%s.bin", build ? build : "build", name, setting->variant);
     g_autofree char *rom = NULL;
     gsize length;
 
@@ -109,16 +151,16 @@ static void run_guest(struct guest *guest, const char *name)
     guest->status = -1;
     guest->ending = 0;
     guest->output = g_string_new(NULL);
-    guest->cpu = cpu_new(&guest->board, 0, engine, "x86-64-v2,+pcid,+invpcid", &ops, NULL, NULL);
+    guest->cpu = cpu_new(&guest->board, 0, setting->engine, setting->model, &cpu_wires, NULL, NULL);
     assert_non_null(guest->cpu);
-    jit_set_hot(guest->cpu, hot);
+    jit_set_hot(guest->cpu, setting->hot);
     guest->second = NULL;
     pthread_t thread;
-    if (strcmp(engine, "lockstep") != 0) {
+    if (strcmp(setting->engine, "lockstep") != 0) {
         guest->second =
-            cpu_new(&guest->board, 1, engine, "x86-64-v2,+pcid,+invpcid", &ops, NULL, NULL);
+            cpu_new(&guest->board, 1, setting->engine, setting->model, &cpu_wires, NULL, NULL);
         assert_non_null(guest->second);
-        jit_set_hot(guest->second, hot);
+        jit_set_hot(guest->second, setting->hot);
         assert_int_equal(pthread_create(&thread, NULL, run_second, guest), 0);
     }
     enum cpu_exit exit = cpu_run(guest->cpu);
@@ -136,6 +178,21 @@ static void run_guest(struct guest *guest, const char *name)
     g_aligned_free(aligned);
 }
 
+/* The lines that are compared. */
+static GPtrArray *lines_of(const char *text)
+{
+    GPtrArray *lines = g_ptr_array_new_with_free_func(g_free);
+    g_auto(GStrv) all = g_strsplit(text, "\n", -1);
+    for (char **line = all; *line; line++) {
+        bool wanted = true;
+        for (const char *const *no = setting->left_out; no && *no; no++)
+            wanted = wanted && !g_str_has_prefix(*line, *no);
+        if (wanted)
+            g_ptr_array_add(lines, g_strdup(*line));
+    }
+    return lines;
+}
+
 static void check_guest(const char *name)
 {
     struct guest guest;
@@ -146,11 +203,10 @@ static void check_guest(const char *name)
         fputs(guest.output->str, stdout);
     path = g_strdup_printf("tests/guest/%s.expected", name);
     assert_true(g_file_get_contents(path, &expected, NULL, NULL));
-    g_auto(GStrv) want = g_strsplit(expected, "\n", -1);
-    g_auto(GStrv) have = g_strsplit(guest.output->str, "\n", -1);
-    for (unsigned i = 0; want[i] && have[i]; i++)
-        assert_string_equal(have[i], want[i]);
-    assert_int_equal(g_strv_length(have), g_strv_length(want));
+    g_autoptr(GPtrArray) want = lines_of(expected), have = lines_of(guest.output->str);
+    for (unsigned i = 0; i < MIN(want->len, have->len); i++)
+        assert_string_equal(have->pdata[i], want->pdata[i]);
+    assert_int_equal(have->len, want->len);
     g_string_free(guest.output, TRUE);
 }
 
@@ -178,6 +234,20 @@ static void test_two_processors(void **state)
     g_string_free(guest.output, TRUE);
 }
 
+static bool is_there(void)
+{
+    g_autoptr(GError) error = NULL;
+    struct board board;
+    assert_true(board_init(&board, 1 << 20, NULL));
+    struct cpu *cpu = cpu_new(&board, 0, setting->engine, setting->model, &cpu_wires, NULL, &error);
+    bool ok = cpu || strcmp(setting->engine, "kvm") != 0;
+    if (!ok)
+        print_message("left out: %s\n", error->message);
+    cpu_free(cpu);
+    board_finish(&board);
+    return ok;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -191,17 +261,29 @@ int main(void)
         cmocka_unit_test(test_legacy),
         cmocka_unit_test(test_pages),
     };
-    static const struct {
-        const char *engine;
-        unsigned hot;
-    } runs[] = {{"interp", 0}, {"jit", 0}, {"jit", 3}, {"lockstep", 0}, {"lockstep", 3}};
+    const struct CMUnitTest small_model[] = {
+        cmocka_unit_test(test_system),
+        cmocka_unit_test(test_legacy),
+        cmocka_unit_test(test_two_processors),
+    };
+    static const struct setting settings[] = {
+        {"interp", "x86-64-v2,+pcid,+invpcid", 0, "", NULL},
+        {"jit", "x86-64-v2,+pcid,+invpcid", 0, "", NULL},
+        {"jit", "x86-64-v2,+pcid,+invpcid", 3, "", NULL},
+        {"lockstep", "x86-64-v2,+pcid,+invpcid", 0, "", NULL},
+        {"lockstep", "x86-64-v2,+pcid,+invpcid", 3, "", NULL},
+        {"kvm", "x86-64-v1", 0, "_no_legacy", left_out_under_kvm},
+    };
     int failed = 0;
-    for (unsigned i = 0; i < G_N_ELEMENTS(runs); i++) {
-        engine = runs[i].engine;
-        hot = runs[i].hot;
-        print_message("engine %s, hot after %u\n", engine, hot);
-        if (strcmp(engine, "lockstep") == 0) /* which runs one processor only */
+    for (unsigned i = 0; i < G_N_ELEMENTS(settings); i++) {
+        setting = &settings[i];
+        print_message("engine %s, hot after %u\n", setting->engine, setting->hot);
+        if (!is_there())
+            continue;
+        if (strcmp(setting->engine, "lockstep") == 0) /* which runs one processor only */
             failed += cmocka_run_group_tests(one_processor, NULL, NULL);
+        else if (strcmp(setting->engine, "kvm") == 0)
+            failed += cmocka_run_group_tests(small_model, NULL, NULL);
         else
             failed += cmocka_run_group_tests(tests, NULL, NULL);
     }

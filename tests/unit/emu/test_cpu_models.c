@@ -209,6 +209,9 @@ static uint64_t run_code(const char *engine, const char *name, const char *code,
 static void test_engines(void **state)
 {
     for (const char *const *engine = cpu_engines(); *engine; engine++) {
+        /* Under KVM the host's processor runs what it has, whatever CPUID says. */
+        if (!strcmp(*engine, "kvm") || !strcmp(*engine, "auto"))
+            continue;
         /* A loop, so that an engine that translates hot code translates it. */
         static const char loop[] = "\xb9\x40\x00\x0f\x44\xc3\xe2\xfb"; /* mov cx; cmovz; loop */
         assert_int_equal(run_code(*engine, "pentium3", loop, 8), 0x1009);

@@ -1,0 +1,141 @@
+/*
+ * The KVM engine: the host's processor runs the guest, in a virtual machine of the host's kernel.
+ *
+ *      struct cpu_state  <- state.c, fpu.c ->  the kernel's vCPU       one struct kvm_cpu each
+ *              |                                    |
+ *       reference engine                     KVM_RUN (run.c)
+ *              |                                    |
+ *      what KVM cannot do         ports, MMIO, MSRs: the board's maps, as for every engine
+ *
+ *      memory map -> slots.c -> the kernel's memory slots               one struct kvm_vm a board
+ *      CPU model  -> cpuid.c -> the kernel's CPUID, or an error
+ *
+ * The state of a CPU is in one of two places: here (cpu->s) or in the kernel. kvm_state_out() and
+ * kvm_state_in() move it. It is here whenever cpu_run() is not running; some fields (halted,
+ * wait_for_sipi, shutdown) always are.
+ *
+ * The interrupt controllers and the timers are the board's own devices, as under every engine: the
+ * kernel is told of one interrupt at a time, when the CPU can take it.
+ *
+ * Where KVM gives up (KVM_EXIT_INTERNAL_ERROR: an instruction that its emulator lacks), the state
+ * is taken out, the interpreter does one instruction, and the state goes back.
+ *
+ * Threads: struct kvm_vm is guarded by its lock, which is taken before the board's. A struct
+ * kvm_cpu belongs to its CPU's thread; `inside` and `thread` are guarded by cpu->wait_lock.
+ *
+ * Source: Documentation/virt/kvm/api.rst of the kernel.
+ */
+#pragma once
+
+#include "emu/cpu/engine.h"
+#include "emu/cpu/internal.h"
+#include "emu/cpu/models.h"
+#include <glib.h>
+#include <linux/kvm.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* What the host's KVM can do; of /dev/kvm. */
+struct kvm_host {
+    int fd;
+    int run_size; /* bytes of struct kvm_run's mapping */
+    unsigned slots;
+    bool sregs2, tsc_scaling;
+};
+
+/* Opens /dev/kvm and looks whether all that the engine needs is there. */
+bool kvm_host_open(struct kvm_host *ret_host, GError **error);
+void kvm_host_close(struct kvm_host *host);
+/* CPUID as KVM can give it; free it. NULL on error. */
+struct kvm_cpuid2 *kvm_host_cpuid(const struct kvm_host *host, GError **error);
+/* struct engine_ops.recommended */
+bool kvm_recommended(const char *model, GError **error);
+/* Does a virtual CPU run here at all? */
+bool kvm_host_probe(const struct kvm_host *host, GError **error);
+
+/* A memory slot: where guest-physical addresses lie in this process. */
+struct kvm_slot {
+    uint64_t start, end;
+    uint8_t *host;
+    bool read_only;
+    bool used;
+};
+
+struct kvm_vm {
+    struct board *board;
+    struct kvm_host host;
+    int fd;
+    unsigned users; /* CPUs */
+    pthread_mutex_t lock;
+    GArray *slots;          /* struct kvm_slot; the index is the slot's number */
+    uint32_t slots_version; /* the map's, when the slots were made; read without the lock */
+};
+
+/* The board's VM, made by its first CPU. */
+struct kvm_vm *kvm_vm_get(struct board *board, GError **error);
+void kvm_vm_put(struct kvm_vm *vm);
+/* Makes the slots as the memory map is. False when the kernel refuses. */
+bool kvm_slots_sync(struct kvm_vm *vm, GError **error);
+static inline bool kvm_slots_stale(const struct kvm_vm *vm)
+{
+    return __atomic_load_n(&vm->slots_version, __ATOMIC_ACQUIRE) !=
+           __atomic_load_n(memory_version(vm->board->memory), __ATOMIC_ACQUIRE);
+}
+
+enum kvm_place { KVM_STATE_HERE, KVM_STATE_THERE };
+
+struct kvm_stats {
+    uint64_t runs, kicks, ports, mmio, msrs, halts, interrupts, emulated, steps;
+};
+
+struct kvm_cpu {
+    struct cpu *cpu;
+    struct kvm_vm *vm;
+    int fd;
+    struct kvm_run *run;
+    struct kvm_msrs *msrs; /* those of state.c's table that this KVM has */
+    uint32_t tsc_khz;
+    enum kvm_place place;
+    bool
+        unfinished; /* the kernel is in the middle of an instruction: it waits for a port's value */
+    bool accepts;   /* an external interrupt could be injected now */
+    bool set_tsc;   /* the next kvm_state_in() sets the TSC, too */
+    /* What the kernel was delivering when the state was taken out. */
+    struct {
+        bool is_there, has_error;
+        uint8_t vector;
+        uint32_t error;
+    } event;
+    unsigned cr8;
+    uint64_t apic_base;
+    struct kvm_stats stats;
+
+    bool inside; /* in cpu_run() */
+    pthread_t thread;
+};
+
+/* cpuid.c: gives the vCPU the model's CPUID. Fails where KVM lacks what the model has. */
+bool kvm_set_cpuid(struct kvm_cpu *kv, GError **error);
+/* Takes away from a model made for the host what KVM does not offer; false with the missing
+ * features' names where a named model needs them. */
+bool kvm_fit_model(struct cpu_model *model, const struct kvm_cpuid2 *offered, GError **error);
+
+/* state.c */
+bool kvm_state_init(struct kvm_cpu *kv, GError **error);
+void kvm_state_finish(struct kvm_cpu *kv);
+/* False when the kernel refuses: the CPU has been shut down, with the reason. */
+bool kvm_state_in(struct kvm_cpu *kv);
+bool kvm_state_out(struct kvm_cpu *kv);
+
+/* fpu.c */
+bool kvm_fpu_in(struct kvm_cpu *kv);
+bool kvm_fpu_out(struct kvm_cpu *kv);
+
+/* run.c: an access to a port or a device is complete, and its value in a register, only after the
+ * kernel has been entered again. */
+bool kvm_finish_instruction(struct kvm_cpu *kv);
+
+/* Stops the CPU for good: the kernel refused `what` with errno. Returns false. */
+bool kvm_fail(struct kvm_cpu *kv, const char *what);
