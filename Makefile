@@ -148,6 +148,7 @@ FUZZ_FLAGS  := -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-
 FUZZ_BIN    := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_OBJ    := $(patsubst %.c,$(FUZZ)/obj/%.o,$(filter-out storage/tool/% storage/fuse/%,$(call sources,storage)) tests/fuzz/fuzz.c)
 FUZZ_SECONDS ?= 600
+FUZZ_CASES  ?= 10000000
 $(FUZZ)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  FUZZCC  $<"; $(FUZZ_CC) $(filter-out -O2,$(CFLAGS_all)) -fsanitize=fuzzer-no-link $(FUZZ_FLAGS) -c -o $@ $<
@@ -157,8 +158,9 @@ $(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/obj/tests/fuzz/%.o $(FUZZ)/libstorage.a
 	@echo "  LINK    fuzz/$*"; $(FUZZ_CC) -fsanitize=fuzzer $(FUZZ_FLAGS) -pthread -o $@ $^ $(LIBS_storage) $(LIBS_base)
 fuzz-build: $(FUZZ_BIN)
 
-fuzz: deps ## fuzz every parser, and the engines with programs, FUZZ_SECONDS=600 each; what is found stays in build/fuzz/found
-	@$(MAKE) --no-print-directory -j2 fuzz-build all
+fuzz: deps ## fuzz every parser, the engines with programs, FUZZ_SECONDS=600 each, and the CPU beside the host's; what is found stays in build/fuzz/found
+	@$(MAKE) --no-print-directory -j2 fuzz-build all $(BUILD)/tests/unit/emu/test_cpu_native
+	@TEST_CASES=$(FUZZ_CASES) $(BUILD)/tests/unit/emu/test_cpu_native
 	@BUILD=$(BUILD) tests/fuzz/run.sh $(FUZZ_SECONDS)
 	@$(MAKE) --no-print-directory -j2 $(addprefix $(BUILD)/tests/unit/emu/,test_jit_fuzz test_jit_events)
 	@BUILD=$(BUILD) tests/fuzz/engines.sh $(FUZZ_SECONDS)

@@ -1,6 +1,7 @@
 /* FXSAVE, FXRSTOR, LDMXCSR, STMXCSR, EMMS (SDM volume 1, 10.5 and 11.6); the XSAVE family. */
 #include "emu/cpu/models.h"
 #include "emu/cpu/sse.h"
+#include "emu/cpu/x87.h"
 
 #define FXSAVE_SIZE 512
 #define MXCSR_MASK  0xffffu
@@ -50,8 +51,11 @@ static void take_x87(struct cpu *cpu, const struct insn *insn, const uint8_t *ar
     bool wide = insn->size == SIZE_64;
 
     memcpy(&f->control, area, 2);
-    f->control |= 0x40;
+    f->control = (f->control & 0x1f3f) | 0x40;
     memcpy(&f->status, area + 2, 2);
+    f->status &= ~(X87_ES | X87_B);
+    if (f->status & ~f->control & 0x3f)
+        f->status |= X87_ES | X87_B;
     f->valid = area[4];
     memcpy(&f->opcode, area + 6, 2);
     f->opcode &= 0x7ff;
@@ -120,8 +124,8 @@ HANDLER(fxsave)
     put_x87(cpu, insn, area);
     put_mxcsr(cpu, area);
     put_xmm(cpu, area);
-    /* The last 96 bytes are the program's own. */
-    mmu_write_bytes(cpu, at, area, FXSAVE_SIZE - 96);
+    /* The last 96 bytes are the program's own, and registers that are not there stay unwritten. */
+    mmu_write_bytes(cpu, at, area, 160 + 16 * vector_count(cpu));
     NEXT();
 }
 

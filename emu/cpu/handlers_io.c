@@ -115,7 +115,6 @@ static void string_io(struct cpu *cpu, const struct insn *insn, uint64_t count, 
     unsigned n = string_chunk(cpu, insn, linear, count, bytes);
     unsigned total = n * bytes;
 
-    check_port(cpu, insn, port, bytes);
     if (unlikely(cpu->journal))
         journal_device(cpu->journal, in ? JOURNAL_PORT_READ : JOURNAL_PORT_WRITE, port, n, bytes);
     if (in) {
@@ -138,6 +137,7 @@ static void string_io(struct cpu *cpu, const struct insn *insn, uint64_t count, 
 static bool string_run(struct cpu *cpu, const struct insn *insn)
 {
     uint64_t done = 1;
+    check_port(cpu, insn, REG(cpu, uint16_t, RDX * 8), port_bytes(insn)); /* for no element, too */
     if (!(insn->prefix & (PREFIX_REP | PREFIX_REPNE))) {
         string_io(cpu, insn, 1, &done);
         return true;

@@ -194,33 +194,29 @@ HANDLER(leave_64)
     NEXT();
 }
 
+/* Stores and loads go in the processor's order, and what was pushed before a fault stays: the rest
+ * below the stack pointer is free, and nothing else has changed. */
 static void enter_frame(struct cpu *cpu, const struct insn *insn)
 {
     unsigned bytes = 1u << insn->size, level = (insn->imm >> 16) & 31;
     uint64_t mask = stack_mask(cpu), sp = cpu->s.gpr[RSP], space = insn->imm & 0xffff;
     uint64_t frame = sp - bytes, source = cpu->s.gpr[RBP];
 
-    /* All that is written is checked before anything is: `level` pointers below the saved rBP. */
+    cpu->insn = insn;
     for (unsigned i = 0; i <= level; i++) {
-        uint64_t at = interp_linear(cpu, insn, SEG_SS, (sp - (i + 1) * bytes) & mask, bytes, true);
-        mmu_check_write(cpu, at, bytes);
+        uint64_t value = i ? frame : source;
+        if (i && i < level) {
+            uint64_t from =
+                interp_linear(cpu, insn, SEG_SS, (source - i * bytes) & mask, bytes, false);
+            value = mmu_load_slow(cpu, from, bytes);
+        }
+        sp -= bytes;
+        mmu_store_slow(cpu, interp_linear(cpu, insn, SEG_SS, sp & mask, bytes, true), value, bytes);
     }
-    uint64_t end =
-        interp_linear(cpu, insn, SEG_SS, (frame - level * bytes - space) & mask, bytes, true);
-    mmu_check_write(cpu, end, bytes);
-    uint64_t display[32];
-    for (unsigned i = 1; i < level; i++) {
-        uint64_t at = interp_linear(cpu, insn, SEG_SS, (source - i * bytes) & mask, bytes, false);
-        display[i] = mmu_load_slow(cpu, at, bytes);
-    }
-    display[0] = source;
-    display[level] = level ? frame : source;
-    for (unsigned i = 0; i <= level; i++) {
-        uint64_t at = interp_linear(cpu, insn, SEG_SS, (sp - (i + 1) * bytes) & mask, bytes, true);
-        mmu_store_slow(cpu, at, display[i], bytes);
-    }
+    sp -= space;
+    mmu_check_write(cpu, interp_linear(cpu, insn, SEG_SS, sp & mask, bytes, true), bytes);
     set_reg_sized(cpu, RBP * 8, insn->size, frame);
-    interp_set_sp(cpu, frame - level * bytes - space);
+    interp_set_sp(cpu, sp);
 }
 HANDLER(enter)
 {

@@ -10,6 +10,16 @@ static void require_cpl0(struct cpu *cpu, const struct insn *insn)
         cpu_raise_error(cpu, VEC_GP, 0);
 }
 
+/* Registers that are not there come before the privilege. */
+static void require_control(struct cpu *cpu, const struct insn *insn)
+{
+    unsigned reg = insn->reg;
+    cpu->insn = insn;
+    if (reg != 0 && reg != 2 && reg != 3 && reg != 4 && reg != 8)
+        cpu_raise(cpu, VEC_UD);
+    require_cpl0(cpu, insn);
+}
+
 /* ---- control registers ----------------------------------------------------------------------- */
 
 static void enter_long_mode(struct cpu *cpu)
@@ -80,7 +90,7 @@ static void set_cr3(struct cpu *cpu, uint64_t value)
 
 HANDLER(mov_to_cr)
 {
-    require_cpl0(cpu, insn);
+    require_control(cpu, insn);
     uint64_t value = get_reg_sized(cpu, insn->rm, insn->size);
     switch (insn->reg) {
     case 0:
@@ -107,7 +117,7 @@ HANDLER(mov_to_cr)
 }
 HANDLER(mov_from_cr)
 {
-    require_cpl0(cpu, insn);
+    require_control(cpu, insn);
     uint64_t value;
     switch (insn->reg) {
     case 0:
@@ -142,11 +152,12 @@ static void detect_access(struct cpu *cpu)
 }
 HANDLER(mov_to_dr)
 {
-    require_cpl0(cpu, insn);
     uint64_t value = get_reg_sized(cpu, insn->rm, insn->size);
     unsigned reg = insn->reg;
+    cpu->insn = insn;
     if (reg > 7 || (reg / 2 == 2 && cpu->s.cr4 & CR4_DE))
         cpu_raise(cpu, VEC_UD);
+    require_cpl0(cpu, insn);
     detect_access(cpu);
     if (reg >= 4 && value >> 32)
         cpu_raise_error(cpu, VEC_GP, 0);
@@ -161,10 +172,11 @@ HANDLER(mov_to_dr)
 }
 HANDLER(mov_from_dr)
 {
-    require_cpl0(cpu, insn);
     unsigned reg = insn->reg;
+    cpu->insn = insn;
     if (reg > 7 || (reg / 2 == 2 && cpu->s.cr4 & CR4_DE))
         cpu_raise(cpu, VEC_UD);
+    require_cpl0(cpu, insn);
     detect_access(cpu);
     set_reg_sized(cpu, insn->rm, insn->size, cpu->s.dr[reg / 2 == 2 ? reg + 2 : reg]);
     NEXT();

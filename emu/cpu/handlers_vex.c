@@ -174,13 +174,18 @@ APART void insert(struct cpu *cpu, const struct insn *insn)
 APART void float_store(struct cpu *cpu, const struct insn *insn)
 {
     struct vector d = {{0}};
-    run_float(cpu, insn, &d, &cpu->s.vec[insn->reg]);
-    if (!insn_has_memory(insn)) {
-        cpu->s.vec[insn->rm] = d;
-        return;
-    }
     unsigned bytes = vex_bytes(insn);
-    vex_store(cpu, insn, ea(cpu, insn, bytes, true), bytes, &d);
+    uint64_t at = 0;
+    if (insn_has_memory(insn)) {
+        at = ea(cpu, insn, bytes, true);
+        cpu->insn = insn;
+        mmu_check_write(cpu, at, bytes); /* before MXCSR's flags are set */
+    }
+    run_float(cpu, insn, &d, &cpu->s.vec[insn->reg]);
+    if (insn_has_memory(insn))
+        vex_store(cpu, insn, at, bytes, &d);
+    else
+        cpu->s.vec[insn->rm] = d;
 }
 
 #define KIND(name, function)                                                                       \
