@@ -8,6 +8,7 @@
 #include "emu/control/ctl.h"
 #include "emu/control/server.h"
 #include "emu/cpu/cpu.h"
+#include "emu/machine/line.h"
 #include "emu/machine/machine.h"
 #include "emu/machine/options.h"
 #include <errno.h>
@@ -46,19 +47,23 @@
     "drover-emu ctl --help tells about the control socket of a running machine.\n"
 
 struct options {
-    char *memory, *cpus, *engine, *cpu_model, *serial, *kernel, *initrd, *append, *firmware;
+    char *memory, *cpus, *engine, *cpu_model, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
     char *code_cache, *uuid;
+    char *parallel, *console;
+    char **serials, **ports;
     char **disks, **cdroms, **floppies, **nets, **extras;
     gboolean no_reboot, debug_exit, jit_stats, perf_map, version;
 };
 
 static void clear_options(struct options *o)
 {
-    char **texts[] = {&o->memory,    &o->cpus,    &o->engine,     &o->cpu_model, &o->serial,
-                      &o->kernel,    &o->initrd,  &o->append,     &o->firmware,  &o->boot_order,
-                      &o->debugcon,  &o->control, &o->name,       &o->pidfile,   &o->serial_log,
-                      &o->exit_file, &o->restore, &o->code_cache, &o->uuid};
+    char **texts[] = {
+        &o->memory,  &o->cpus,       &o->engine,   &o->cpu_model,  &o->kernel,
+        &o->initrd,  &o->append,     &o->firmware, &o->boot_order, &o->debugcon,
+        &o->control, &o->name,       &o->pidfile,  &o->serial_log, &o->exit_file,
+        &o->restore, &o->code_cache, &o->uuid,     &o->parallel,   &o->console,
+    };
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
     g_strfreev(o->disks);
@@ -66,6 +71,8 @@ static void clear_options(struct options *o)
     g_strfreev(o->cdroms);
     g_strfreev(o->floppies);
     g_strfreev(o->extras);
+    g_strfreev(o->serials);
+    g_strfreev(o->ports);
 }
 
 static bool parse_command_line(struct options *o, int argc, char **argv, GError **error)
@@ -90,12 +97,17 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"floppy", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->floppies,
          "a floppy drive, with a disk or none; up to two", "FILE|none"},
         {"net", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->nets, "a network card; up to eight", "SPEC"},
-        {"device", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->extras, "another device: rng or balloon",
-         "NAME"},
-        {"serial", 's', 0, G_OPTION_ARG_STRING, &o->serial, "where the serial port goes (none)",
-         "WHERE"},
+        {"device", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->extras,
+         "another device: rng, balloon or console", "NAME"},
+        {"serial", 's', 0, G_OPTION_ARG_STRING_ARRAY, &o->serials,
+         "where the serial port goes (none); twice for two", "WHERE"},
         {"serial-log", 0, 0, G_OPTION_ARG_FILENAME, &o->serial_log,
          "append all serial output there", "FILE"},
+        {"parallel", 0, 0, G_OPTION_ARG_STRING, &o->parallel, "a printer port, and where it goes",
+         "file:PATH|none"},
+        {"console", 0, 0, G_OPTION_ARG_STRING, &o->console, "a virtio console", "WHERE"},
+        {"port", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->ports, "a named virtio port; up to eight",
+         "NAME=WHERE"},
         {"kernel", 0, 0, G_OPTION_ARG_FILENAME, &o->kernel, "boot this Linux, without firmware",
          "FILE"},
         {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &o->initrd, "its initial file system", "FILE"},
@@ -213,17 +225,6 @@ static bool parse_extras(const struct options *o, struct machine_config *config,
     return true;
 }
 
-static bool check_serial(const char *serial, GError **error)
-{
-    if (strcmp(serial, "stdio") == 0 || strcmp(serial, "none") == 0 ||
-        (g_str_has_prefix(serial, "unix:") && serial[5]) ||
-        (g_str_has_prefix(serial, "file:") && serial[5]))
-        return true;
-    g_autofree char *text =
-        g_strdup_printf("--serial %s: give stdio, unix:PATH, file:PATH or none", serial);
-    return usage_error(error, text);
-}
-
 static bool check_cpu_model(const char *model, GError **error)
 {
     g_autoptr(GError) why = NULL;
@@ -233,6 +234,45 @@ static bool check_cpu_model(const char *model, GError **error)
     return usage_error(error, text);
 }
 
+static bool check_where(const char *option, const char *where, GError **error)
+{
+    if (line_check(where))
+        return true;
+    g_autofree char *text =
+        g_strdup_printf("--%s %s: give stdio, unix:PATH, file:PATH or none", option, where);
+    return usage_error(error, text);
+}
+
+/* All that goes to a terminal, a file or a socket. */
+static bool parse_lines(const struct options *o, struct machine_config *config, GError **error)
+{
+    unsigned serials = o->serials ? g_strv_length(o->serials) : 0, terminals = 0;
+    if (serials > MACHINE_MAX_SERIALS)
+        return usage_error(error, "--serial: there are two serial ports");
+    config->serial = serials > 0 ? o->serials[0] : "none";
+    config->serial2 = serials > 1 ? o->serials[1] : NULL;
+    for (char **port = o->ports; port && *port; port++) {
+        if (config->port_count == MACHINE_MAX_PORTS)
+            return usage_error(error, "--port: there is room for eight ports");
+        if (!options_parse_port(*port, &config->ports[config->port_count], error))
+            return false;
+        config->port_count++;
+    }
+    config->extras[MACHINE_EXTRA_CONSOLE] = config->port_count || config->console;
+    const struct {
+        const char *option, *where;
+    } lines[] = {{"serial", config->serial},
+                 {"serial", config->serial2},
+                 {"parallel", config->parallel},
+                 {"console", config->console}};
+    for (guint i = 0; i < G_N_ELEMENTS(lines); i++) {
+        if (lines[i].where && !check_where(lines[i].option, lines[i].where, error))
+            return false;
+        terminals += g_strcmp0(lines[i].where, "stdio") == 0;
+    }
+    return terminals <= 1 || usage_error(error, "only one port can have the terminal (stdio)");
+}
+
 static bool fill_config(const struct options *o, struct machine_config *config, GError **error)
 {
     *config = (struct machine_config){
@@ -240,7 +280,8 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         .uuid = o->uuid,
         .engine = o->engine ? o->engine : "auto",
         .cpu_model = o->cpu_model ? o->cpu_model : "x86-64-v2",
-        .serial = o->serial ? o->serial : "none",
+        .parallel = o->parallel,
+        .console = o->console,
         .serial_log = o->serial_log,
         .firmware = o->firmware,
         .kernel = o->kernel,
@@ -257,7 +298,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
                              error) ||
         !options_check_name("engine", config->engine, cpu_engines(), error) ||
         (o->code_cache && !options_parse_code_cache(o->code_cache, &config->code_cache, error)) ||
-        !check_cpu_model(config->cpu_model, error) || !check_serial(config->serial, error) ||
+        !check_cpu_model(config->cpu_model, error) || !parse_lines(o, config, error) ||
         !parse_disks(o, config, error) || !parse_cdroms(o, config, error) ||
         !parse_floppies(o, config, error) || !parse_nets(o, config, error) ||
         !parse_extras(o, config, error) ||
@@ -406,6 +447,10 @@ int main(int argc, char **argv)
         write_exit_file(options.exit_file, error);
     for (unsigned i = 0; i < config.disk_count; i++)
         g_free((char *)config.disks[i].file);
+    for (unsigned i = 0; i < config.port_count; i++) {
+        g_free((char *)config.ports[i].name);
+        g_free((char *)config.ports[i].where);
+    }
     for (unsigned i = 0; i < config.floppy_count; i++)
         g_free((char *)config.floppies[i].file);
     for (unsigned i = 0; i < config.net_count; i++)

@@ -286,7 +286,8 @@ static bool realize(struct device *device, GError **error)
 {
     struct uart *uart = (struct uart *)device;
     timer_init(&uart->timeout, device->board->clock, timeout_fired, uart);
-    port_add(device->board->ports, "uart", uart->port, 8, &ports, uart);
+    if (uart->port)
+        port_add(device->board->ports, "uart", uart->port, 8, &ports, uart);
     return true;
 }
 
@@ -331,6 +332,14 @@ static const struct state_field state[] = {
     STATE_UINT(struct uart, received),      STATE_END,
 };
 
+const struct device_ops uart_second_ops = {.name = "uart2",
+                                           .size = sizeof(struct uart),
+                                           .state_version = 1,
+                                           .state = state,
+                                           .realize = realize,
+                                           .reset = reset,
+                                           .loaded = loaded,
+                                           .finish = finish};
 const struct device_ops uart_ops = {.name = "uart",
                                     .size = sizeof(struct uart),
                                     .state_version = 1,

@@ -10,11 +10,13 @@
 #include "emu/device/device.h"
 
 extern const struct device_ops uart_ops;
+extern const struct device_ops uart_second_ops; /* the same with a name of its own */
 
 /* Called with the board lock held; must not block. */
 typedef void uart_send_function(void *opaque, const uint8_t *bytes, size_t count);
 
-void uart_connect(struct device *device, uint16_t port, struct irq *output); /* before realize */
+/* Before realize; one that is not connected is not there. */
+void uart_connect(struct device *device, uint16_t port, struct irq *output);
 void uart_set_back_end(struct device *device, uart_send_function *send, void *opaque);
 /* Takes up to `count` bytes from the line; returns how many. Board lock held. */
 size_t uart_receive(struct device *device, const uint8_t *bytes, size_t count);

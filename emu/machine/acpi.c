@@ -1,11 +1,15 @@
 #include "emu/machine/acpi.h"
 
 #include "emu/core/bytes.h"
+#include "emu/device/hpet.h"
 #include "emu/device/ioapic.h"
 #include "emu/device/lapic.h"
 #include "emu/device/piix4_pm.h"
+#include "emu/machine/com2.hex"
 #include "emu/machine/dsdt.hex"
 #include "emu/machine/floppy.hex"
+#include "emu/machine/hpet.hex"
+#include "emu/machine/lpt.hex"
 #include <string.h>
 
 #define HEADER_SIZE   36
@@ -265,6 +269,20 @@ static void build_rsdp(struct acpi_tables *t, guint rsdt, guint xsdt)
     add_checksum(t, ACPI_RSDP_FILE, 32, 0, RSDP_SIZE);
 }
 
+/* The event timer's table (IA-PC HPET Specification 1.0a, 3.2.4). */
+static guint build_hpet(struct acpi_tables *t)
+{
+    guint at = begin_table(t, "HPET", 1);
+    put(t, HPET_CAPABILITIES, 4);
+    put(t, 0, 4); /* in memory, and what that does not say */
+    put(t, HPET_BASE, 8);
+    put(t, 0, 1);      /* its number */
+    put(t, 0x1000, 2); /* ticks that a periodic interrupt takes at least */
+    put(t, 0, 1);
+    end_table(t, at);
+    return at;
+}
+
 /* A table that the compiler made, with its checksum in place. */
 static guint build_part(struct acpi_tables *t, enum acpi_part part)
 {
@@ -272,6 +290,9 @@ static guint build_part(struct acpi_tables *t, enum acpi_part part)
         const unsigned char *code;
         guint size;
     } parts[ACPI_PART_COUNT] = {
+        [ACPI_PART_HPET] = {hpet_aml_code, sizeof(hpet_aml_code)},
+        [ACPI_PART_COM2] = {com2_aml_code, sizeof(com2_aml_code)},
+        [ACPI_PART_LPT] = {lpt_aml_code, sizeof(lpt_aml_code)},
         [ACPI_PART_FLOPPY] = {floppy_aml_code, sizeof(floppy_aml_code)},
     };
     guint at = t->tables->len;
@@ -288,10 +309,12 @@ void acpi_tables_build(struct acpi_tables *t, unsigned cpus, unsigned parts)
     allocate(t, ACPI_RSDP_FILE, 16, ZONE_FSEG);
     guint facs = build_facs(t); /* first, for it needs the alignment */
     guint dsdt = build_dsdt(t);
-    guint tables[3 + ACPI_PART_COUNT], count = 3;
+    guint tables[4 + ACPI_PART_COUNT], count = 3;
     tables[0] = build_fadt(t, facs, dsdt);
     tables[1] = build_madt(t, cpus);
     tables[2] = build_ssdt(t, cpus);
+    if (parts & 1u << ACPI_PART_HPET)
+        tables[count++] = build_hpet(t);
     for (unsigned part = 0; part < ACPI_PART_COUNT; part++) {
         if (parts & 1u << part)
             tables[count++] = build_part(t, part);

@@ -4,6 +4,7 @@
 #include "emu/device/net_card.h"
 #include "emu/device/virtio_balloon.h"
 #include "emu/device/virtio_block.h"
+#include "emu/device/virtio_console.h"
 #include "emu/device/virtio_rng.h"
 #include "emu/machine/machine_internal.h"
 #include <gio/gio.h>
@@ -86,12 +87,24 @@ char *cards_disk_path(const struct machine *machine, unsigned index)
 }
 
 const char *const machine_extra_names[MACHINE_EXTRA_COUNT + 1] = {
-    [MACHINE_EXTRA_RNG] = "rng", [MACHINE_EXTRA_BALLOON] = "balloon"};
+    [MACHINE_EXTRA_RNG] = "rng",
+    [MACHINE_EXTRA_BALLOON] = "balloon",
+    [MACHINE_EXTRA_CONSOLE] = "console"};
+
+static void name_ports(const struct machine *machine, struct device *card)
+{
+    const char *names[MACHINE_MAX_PORTS];
+    for (unsigned i = 0; i < machine->config->port_count; i++)
+        names[i] = machine->config->ports[i].name;
+    virtio_console_set_ports(card, names, machine->config->port_count);
+}
 
 bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error)
 {
     static const struct device_ops *const extras[MACHINE_EXTRA_COUNT] = {
-        [MACHINE_EXTRA_RNG] = &virtio_rng_ops, [MACHINE_EXTRA_BALLOON] = &virtio_balloon_ops};
+        [MACHINE_EXTRA_RNG] = &virtio_rng_ops,
+        [MACHINE_EXTRA_BALLOON] = &virtio_balloon_ops,
+        [MACHINE_EXTRA_CONSOLE] = &virtio_console_ops};
     for (unsigned i = 0; i < machine->config->disk_count; i++) {
         if (machine->config->disks[i].bus == MACHINE_BUS_VIRTIO &&
             !add_disk(machine, bus, i, error))
@@ -102,8 +115,12 @@ bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error)
             return false;
     }
     for (unsigned i = 0; i < MACHINE_EXTRA_COUNT; i++) {
-        if (machine->config->extras[i] && !add_card(machine, bus, extras[i], error))
+        struct device *card =
+            machine->config->extras[i] ? add_card(machine, bus, extras[i], error) : NULL;
+        if (machine->config->extras[i] && !card)
             return false;
+        if (card && i == MACHINE_EXTRA_CONSOLE)
+            name_ports(machine, card);
     }
     return true;
 }

@@ -171,7 +171,9 @@ static void describe_disk_order(struct machine *machine, struct device *fw_cfg)
 
 unsigned acpi_parts(const struct machine_config *config)
 {
-    return config->floppy_count ? 1u << ACPI_PART_FLOPPY : 0;
+    return 1u << ACPI_PART_HPET | (config->floppy_count > 0) << ACPI_PART_FLOPPY |
+           (config->serial2 != NULL) << ACPI_PART_COM2 |
+           (config->parallel != NULL) << ACPI_PART_LPT;
 }
 
 void firmware_smbios(struct machine *machine, struct smbios_tables *ret_smbios)

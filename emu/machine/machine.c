@@ -76,9 +76,7 @@ static bool build(struct machine *machine, GError **error)
         !pc_build(machine, error) || !vcpus_new(machine, error))
         return false;
     machine->keyboard = keyboard_new(machine);
-    machine->serial =
-        serial_new(machine, config->serial ? config->serial : "none", config->serial_log, error);
-    return machine->serial != NULL;
+    return lines_open(machine, error);
 }
 
 static void wake(void *opaque)
@@ -116,7 +114,7 @@ bool machine_free(struct machine *machine, GError **error)
 {
     vcpus_stop(machine);
     bool ok = media_close(machine, error);
-    serial_free(machine->serial);
+    lines_close(machine);
     keyboard_free(machine->keyboard);
     guest_clock_set_wake(machine->board.clock, NULL, NULL);
     vcpus_free(machine);
@@ -272,8 +270,10 @@ void machine_statistics(struct machine *machine, struct machine_statistics *ret_
     for (unsigned i = 0; i < machine->vcpu_count; i++)
         s.instructions += cpu_instructions(machine->vcpus[i].cpu);
     board_lock(&machine->board);
-    s.serial_in = uart_bytes_received(machine->devices[PC_UART]);
-    s.serial_out = uart_bytes_sent(machine->devices[PC_UART]);
+    for (unsigned slot = PC_UART; slot <= PC_UART_2; slot++) {
+        s.serial_in += uart_bytes_received(machine->devices[slot]);
+        s.serial_out += uart_bytes_sent(machine->devices[slot]);
+    }
     board_unlock(&machine->board);
     *ret_statistics = s;
 }

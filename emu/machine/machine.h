@@ -27,12 +27,19 @@ struct device;
 #define MACHINE_MAX_NETS     8
 #define MACHINE_MAX_CDROMS   2
 #define MACHINE_MAX_FLOPPIES 2
+#define MACHINE_MAX_SERIALS  2
+#define MACHINE_MAX_PORTS    8 /* virtio ports beside the console */
 
 enum machine_bus { MACHINE_BUS_IDE, MACHINE_BUS_VIRTIO, MACHINE_BUS_COUNT };
 const char *machine_bus_name(enum machine_bus bus);
 
 /* Devices of --device. */
-enum machine_extra { MACHINE_EXTRA_RNG, MACHINE_EXTRA_BALLOON, MACHINE_EXTRA_COUNT };
+enum machine_extra {
+    MACHINE_EXTRA_RNG,
+    MACHINE_EXTRA_BALLOON,
+    MACHINE_EXTRA_CONSOLE,
+    MACHINE_EXTRA_COUNT,
+};
 extern const char *const machine_extra_names[]; /* NULL ends */
 
 struct machine_disk {
@@ -51,6 +58,11 @@ struct machine_floppy {
     bool read_only;
 };
 
+/* A stream of bytes between guest and host, in a virtio console that is there for it. */
+struct machine_port {
+    const char *name, *where; /* where as a serial port's */
+};
+
 struct machine_config {
     const char *name; /* NULL: none */
     const char *uuid; /* as text; NULL: none */
@@ -67,8 +79,13 @@ struct machine_config {
     unsigned floppy_count;
     struct net_config nets[MACHINE_MAX_NETS]; /* one network card each */
     unsigned net_count;
-    bool extras[MACHINE_EXTRA_COUNT];     /* devices that are there or not */
-    const char *serial;                   /* "stdio", "unix:PATH", "file:PATH" or "none" */
+    bool extras[MACHINE_EXTRA_COUNT]; /* devices that are there or not */
+    const char *serial;               /* "stdio", "unix:PATH", "file:PATH" or "none"; NULL: none */
+    const char *serial2;              /* the same for the second serial port; NULL: there is none */
+    const char *parallel;             /* and for the printer port; NULL: there is none */
+    const char *console;              /* of the virtio console */
+    struct machine_port ports[MACHINE_MAX_PORTS];
+    unsigned port_count;
     const char *serial_log;               /* all its output is appended to this file; NULL: none */
     const char *firmware;                 /* file of the BIOS; NULL: SeaBIOS from its package */
     const char *kernel, *initrd, *append; /* boot Linux without firmware; NULL kernel: firmware */

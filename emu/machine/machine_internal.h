@@ -16,7 +16,7 @@
 
 struct cpu;
 struct keyboard;
-struct serial;
+struct line;
 
 struct vcpu {
     struct machine *machine;
@@ -34,10 +34,13 @@ enum pc_slot {
     PC_IOAPIC,
     PC_I8254,
     PC_CMOS,
+    PC_HPET,
     PC_I8042,
     PC_I8237,
     PC_FLOPPY,
     PC_UART,
+    PC_UART_2,
+    PC_PARALLEL,
     PC_PIIX4_PM,
     PC_IDE,
     PC_VGA,
@@ -72,8 +75,9 @@ struct machine {
     struct disk_worker *floppies[MACHINE_MAX_FLOPPIES];
     struct loop *loop;
     struct keyboard *keyboard;
-    struct serial *serial;
-    int debug_fd; /* the firmware's log, or -1 */
+    struct line *serials[MACHINE_MAX_SERIALS], *printer;
+    struct line *ports[MACHINE_MAX_PORTS + 1]; /* the virtio console and its ports */
+    int debug_fd;                              /* the firmware's log, or -1 */
     struct acpi_tables acpi;
 
     GBytes *bios;        /* the ROM image as read */
@@ -158,7 +162,6 @@ void linux_boot(struct machine *machine);
 struct keyboard *keyboard_new(struct machine *machine);
 void keyboard_free(struct keyboard *keyboard);
 
-/* serial.c: what the serial port is connected to. */
-struct serial *serial_new(struct machine *machine, const char *specification, const char *log,
-                          GError **error);
-void serial_free(struct serial *serial);
+/* lines.c: what the serial, printer and virtio ports are connected to. */
+bool lines_open(struct machine *machine, GError **error);
+void lines_close(struct machine *machine);

@@ -2,6 +2,7 @@
 
 #include "emu/core/memory.h"
 #include "emu/cpu/cpu.h"
+#include "emu/machine/line.h"
 #include "storage/size.h"
 #include <gio/gio.h>
 #include <string.h>
@@ -208,6 +209,21 @@ bool options_parse_floppy(const char *text, struct machine_floppy *ret_floppy, G
     if (strcmp(file, "none") != 0)
         floppy.file = g_strdup(file);
     *ret_floppy = floppy;
+    return true;
+}
+
+bool options_parse_port(const char *text, struct machine_port *ret_port, GError **error)
+{
+    const char *equals = strchr(text, '=');
+    if (!equals || equals == text || equals - text > 60 || !line_check(equals + 1) ||
+        strcmp(equals + 1, "stdio") == 0)
+        return fail(
+            error,
+            "--port %s: give NAME=unix:PATH, NAME=file:PATH or NAME=none, the name of up to "
+            "60 characters",
+            text);
+    *ret_port =
+        (struct machine_port){g_strndup(text, (gsize)(equals - text)), g_strdup(equals + 1)};
     return true;
 }
 

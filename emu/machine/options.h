@@ -15,6 +15,8 @@ bool options_parse_code_cache(const char *text, uint64_t *ret_bytes, GError **er
 bool options_parse_disk(const char *text, struct machine_disk *ret_disk, GError **error);
 /* "FILE[,readonly=on]" or "none", in the same way. */
 bool options_parse_floppy(const char *text, struct machine_floppy *ret_floppy, GError **error);
+/* "NAME=WHERE"; both are allocated. */
+bool options_parse_port(const char *text, struct machine_port *ret_port, GError **error);
 /* A number from 1 to `maximum`. */
 bool options_parse_count(const char *option, const char *text, unsigned maximum,
                          unsigned *ret_count, GError **error);

@@ -6,6 +6,7 @@
 #include "emu/device/debug_port.h"
 #include "emu/device/floppy.h"
 #include "emu/device/fw_cfg.h"
+#include "emu/device/hpet.h"
 #include "emu/device/i440fx.h"
 #include "emu/device/i8042.h"
 #include "emu/device/i8237.h"
@@ -13,6 +14,7 @@
 #include "emu/device/i8259.h"
 #include "emu/device/ide.h"
 #include "emu/device/ioapic.h"
+#include "emu/device/parallel.h"
 #include "emu/device/piix3.h"
 #include "emu/device/piix4_pm.h"
 #include "emu/device/uart.h"
@@ -23,11 +25,12 @@
 #include <unistd.h>
 
 static const struct device_ops *const parts[PC_COUNT] = {
-    [PC_I440FX] = &i440fx_ops, [PC_PIIX3] = &piix3_ops,       [PC_I8259] = &i8259_ops,
-    [PC_IOAPIC] = &ioapic_ops, [PC_I8254] = &i8254_ops,       [PC_CMOS] = &cmos_ops,
-    [PC_I8042] = &i8042_ops,   [PC_I8237] = &i8237_ops,       [PC_UART] = &uart_ops,
-    [PC_FLOPPY] = &floppy_ops, [PC_PIIX4_PM] = &piix4_pm_ops, [PC_IDE] = &ide_ops,
-    [PC_VGA] = &vga_ops,       [PC_FW_CFG] = &fw_cfg_ops,     [PC_DEBUG] = &debug_port_ops,
+    [PC_I440FX] = &i440fx_ops, [PC_PIIX3] = &piix3_ops,        [PC_I8259] = &i8259_ops,
+    [PC_IOAPIC] = &ioapic_ops, [PC_I8254] = &i8254_ops,        [PC_CMOS] = &cmos_ops,
+    [PC_HPET] = &hpet_ops,     [PC_I8042] = &i8042_ops,        [PC_I8237] = &i8237_ops,
+    [PC_UART] = &uart_ops,     [PC_UART_2] = &uart_second_ops, [PC_PARALLEL] = &parallel_ops,
+    [PC_FLOPPY] = &floppy_ops, [PC_PIIX4_PM] = &piix4_pm_ops,  [PC_IDE] = &ide_ops,
+    [PC_VGA] = &vga_ops,       [PC_FW_CFG] = &fw_cfg_ops,      [PC_DEBUG] = &debug_port_ops,
 };
 
 /* PCI functions and their places. */
@@ -63,6 +66,10 @@ static void wire_interrupts(struct machine *machine)
         ioapic[i] = i == 2 ? NULL : ioapic_input(d[PC_IOAPIC], i == 0 ? 2 : i);
     }
     piix3_wire(d[PC_PIIX3], pic, ioapic);
+    struct irq *const legacy[] = {piix3_isa_irq(d[PC_PIIX3], 0), piix3_isa_irq(d[PC_PIIX3], 8)};
+    for (unsigned i = 0; i < 8; i++)
+        ioapic[i] = ioapic_input(d[PC_IOAPIC], 16 + i);
+    hpet_connect(d[PC_HPET], legacy, ioapic);
 }
 
 static void wire_pci(struct machine *machine)
@@ -98,10 +105,14 @@ static enum floppy_type floppy_type_of(const struct disk_worker *worker)
 static void wire_isa(struct machine *machine)
 {
     struct device **d = machine->devices, *bridge = d[PC_PIIX3];
-    i8254_connect(d[PC_I8254], piix3_isa_irq(bridge, 0));
+    i8254_connect(d[PC_I8254], hpet_legacy_input(d[PC_HPET], HPET_LEGACY_PIT));
     i8042_connect(d[PC_I8042], piix3_isa_irq(bridge, 1), piix3_isa_irq(bridge, 12));
     uart_connect(d[PC_UART], 0x3f8, piix3_isa_irq(bridge, 4));
-    cmos_connect(d[PC_CMOS], piix3_isa_irq(bridge, 8));
+    if (machine->config->serial2)
+        uart_connect(d[PC_UART_2], 0x2f8, piix3_isa_irq(bridge, 3));
+    if (machine->config->parallel)
+        parallel_connect(d[PC_PARALLEL], 0x378, piix3_isa_irq(bridge, 7));
+    cmos_connect(d[PC_CMOS], hpet_legacy_input(d[PC_HPET], HPET_LEGACY_RTC));
     cmos_set_time(d[PC_CMOS], (int64_t)time(NULL));
     piix4_pm_connect(d[PC_PIIX4_PM], piix3_isa_irq(bridge, 9));
     floppy_connect(d[PC_FLOPPY], piix3_isa_irq(bridge, 6), d[PC_I8237]);

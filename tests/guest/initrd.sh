@@ -5,7 +5,8 @@
 #
 # KERNEL and BUSYBOX name another kernel's unpacked package and another architecture's busybox.
 #
-# The modules are loaded in the order given, each after what it depends on. SCRIPT runs with /proc,
+# The modules are loaded in the order given, each after what it depends on, with the parameters that
+# the kernel's command line has for them (NAME.PARAMETER=VALUE). SCRIPT runs with /proc,
 # /sys and /dev mounted and all of busybox's applets in /bin; the machine powers off at its end.
 set -euo pipefail
 out=$1 script=$2
@@ -37,7 +38,10 @@ export PATH=/bin
 mount -t proc proc /proc
 mount -t sysfs sys /sys
 mount -t devtmpfs dev /dev
-for module in /modules/*.ko; do insmod "$module" || echo "cannot load $module"; done
+for module in /modules/*.ko; do
+    name=$(basename "$module" .ko | sed 's/^[0-9]*-//; s/-/_/g')
+    insmod "$module" $(tr ' ' '\n' </proc/cmdline | sed -n "s/^$name\.//p") || echo "cannot load $module"
+done
 . /script
 poweroff -f
 INIT

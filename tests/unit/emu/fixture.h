@@ -40,6 +40,10 @@ static inline void fixture_add_all(struct fixture *f)
                 truncate(f->floppy, 1440 << 10) == 0);
     f->config.floppies[0] = (struct machine_floppy){.file = f->floppy};
     f->config.floppy_count = 2;
+    f->config.serial2 = f->config.parallel = "none";
+    f->config.ports[0] = (struct machine_port){"first", "none"};
+    f->config.ports[1] = (struct machine_port){"second", "none"};
+    f->config.port_count = 2;
     f->config.disks[1] =
         (struct machine_disk){.file = f->more, .raw = true, .bus = MACHINE_BUS_VIRTIO};
     f->config.disk_count = 2;

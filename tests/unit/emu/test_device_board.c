@@ -3,6 +3,7 @@
  */
 #include "emu/device/device.h"
 #include "emu/device/i8042.h"
+#include "emu/device/parallel.h"
 #include "tests/unit/emu/fixture.h"
 
 static int set_up(void **state)
@@ -160,11 +161,62 @@ static void test_vga_planes(void **state)
     assert_int_equal(port_read(f->board->ports, 0x1cf, 2), 0xb0c5);
 }
 
+struct printed {
+    uint8_t bytes[16];
+    size_t count;
+    bool busy;
+};
+
+static void print(void *opaque, const uint8_t *bytes, size_t count)
+{
+    struct printed *printed = opaque;
+    printed->bytes[printed->count++ % sizeof(printed->bytes)] = *bytes;
+}
+
+static bool is_busy(const void *opaque)
+{
+    return ((const struct printed *)opaque)->busy;
+}
+
+static void test_parallel(void **state)
+{
+    struct fixture *f = fixture_new_all();
+    struct printed printed = {.busy = true};
+    struct parallel_ends ends = {print, is_busy, &printed};
+    struct device *device = find_device(f, "parallel");
+    init_pics(f);
+    board_lock(f->board);
+    parallel_set_ends(device, &ends);
+    board_unlock(f->board);
+    assert_int_equal(in8(f, 0x379), 0x5f); /* busy */
+    printed.busy = false;
+    assert_int_equal(in8(f, 0x379), 0xdf);
+    out8(f, 0x378, 0x41);
+    assert_int_equal(in8(f, 0x378), 0x41);
+    out8(f, 0x37a, 0x1d); /* strobe, with the interrupt wanted */
+    assert_int_equal(in8(f, 0x379), 0x5f);
+    out8(f, 0x20, 0x0a);
+    assert_int_equal(in8(f, 0x20) & 0x80, 0);
+    out8(f, 0x37a, 0x1c);
+    assert_int_equal(in8(f, 0x379), 0x1f); /* the acknowledge */
+    assert_int_equal(in8(f, 0x379), 0xdf);
+    out8(f, 0x20, 0x0a);
+    assert_int_equal(in8(f, 0x20) & 0x80, 0x80);
+    out8(f, 0x37a, 0x05); /* not selected: nobody hears this */
+    out8(f, 0x37a, 0x04);
+    out8(f, 0x37a, 0x2c); /* the lines turned round */
+    assert_int_equal(in8(f, 0x378), 0xff);
+    assert_int_equal(in8(f, 0x37a), 0xec);
+    assert_int_equal(printed.count, 1);
+    assert_int_equal(printed.bytes[0], 0x41);
+    fixture_free(f);
+}
+
 int main(void)
 {
 #define PC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-    const struct CMUnitTest tests[] = {PC_TEST(test_keyboard), PC_TEST(test_fw_cfg),
-                                       PC_TEST(test_power_management), PC_TEST(test_pci),
-                                       PC_TEST(test_vga_planes)};
+    const struct CMUnitTest tests[] = {
+        PC_TEST(test_keyboard), PC_TEST(test_fw_cfg),     PC_TEST(test_power_management),
+        PC_TEST(test_pci),      PC_TEST(test_vga_planes), cmocka_unit_test(test_parallel)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

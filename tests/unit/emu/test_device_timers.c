@@ -123,11 +123,104 @@ static void test_rtc_interrupts(void **state)
     assert_int_equal(cmos(f, 0x0c) & 0xa0, 0xa0);
 }
 
+/* ---- HPET -------------------------------------------------------------------------------- */
+
+#define HPET UINT64_C(0xfed00000)
+
+static void hpet_write(struct fixture *f, unsigned offset, uint64_t value)
+{
+    memory_store(f->board->memory, HPET + offset, value, 8);
+}
+
+static uint64_t hpet_read(struct fixture *f, unsigned offset)
+{
+    return memory_load(f->board->memory, HPET + offset, 8);
+}
+
+static void test_hpet_counter(void **state)
+{
+    struct fixture *f = *state;
+    assert_int_equal(hpet_read(f, 0), UINT64_C(0x009896808086a201));
+    advance(f, 1000);
+    assert_int_equal(hpet_read(f, 0xf0), 0); /* off */
+    hpet_write(f, 0xf0, UINT64_C(0xfffffff0));
+    hpet_write(f, 0x10, 1);
+    advance(f, 1000);
+    assert_int_equal(hpet_read(f, 0xf0), UINT64_C(0x100000054));
+    assert_int_equal(memory_load(f->board->memory, HPET + 0xf4, 4), 1);
+    hpet_write(f, 0xf0, 5); /* refused while it counts */
+    assert_int_equal(hpet_read(f, 0xf0), UINT64_C(0x100000054));
+    hpet_write(f, 0x10, 0);
+    advance(f, 1000);
+    assert_int_equal(hpet_read(f, 0xf0), UINT64_C(0x100000054));
+}
+
+static void test_hpet_legacy(void **state)
+{
+    struct fixture *f = *state;
+    init_pics(f);
+    hpet_write(f, 0x100, 0x4c); /* comparator 0: periodic, the first moment is given, too */
+    hpet_write(f, 0x108, 100000);
+    hpet_write(f, 0x108, 50000);
+    hpet_write(f, 0x10, 3);
+    out8(f, 0x43, 0x34); /* the PIT is cut off */
+    out8(f, 0x40, 0xff);
+    out8(f, 0x40, 0x00);
+    init_pics(f);
+    advance(f, 999000);
+    assert_false(pending(f, 0));
+    advance(f, 2000);
+    assert_true(pending(f, 0));
+    assert_int_equal(hpet_read(f, 0x108), 150000);
+    init_pics(f);
+    advance(f, 500000);
+    assert_true(pending(f, 0));
+    init_pics(f);
+    advance(f, 5000000); /* ten periods at once are one interrupt */
+    assert_true(pending(f, 0));
+    assert_int_equal(hpet_read(f, 0x108), 700000);
+    hpet_write(f, 0x120, 4); /* comparator 1, once, where the RTC was */
+    hpet_write(f, 0x128, hpet_read(f, 0xf0) + 1000);
+    assert_false(pending(f, 8));
+    advance(f, 10000);
+    assert_true(pending(f, 8));
+    hpet_write(f, 0x10, 0);
+    init_pics(f);
+    out8(f, 0x43, 0x34); /* the PIT is back */
+    out8(f, 0x40, 0x10);
+    out8(f, 0x40, 0x00);
+    init_pics(f);
+    advance(f, 100000);
+    assert_true(pending(f, 0));
+}
+
+static void test_hpet_level(void **state)
+{
+    struct fixture *f = *state;
+    memory_store(f->board->memory, 0xfec00000, 0x10 + 2 * 20, 4); /* IOAPIC input 20 */
+    memory_store(f->board->memory, 0xfec00010, 0x18030, 4);       /* level, masked */
+    hpet_write(f, 0x140, 20 << 9 | 0x106);                        /* of 32 bits, level */
+    hpet_write(f, 0x148, UINT64_C(0x700000064));
+    assert_int_equal(hpet_read(f, 0x148), 0x64);
+    hpet_write(f, 0x10, 1);
+    advance(f, 990);
+    assert_int_equal(hpet_read(f, 0x20), 0);
+    advance(f, 20);
+    assert_int_equal(hpet_read(f, 0x20), 4);
+    hpet_write(f, 0x20, 4);
+    assert_int_equal(hpet_read(f, 0x20), 0);
+    advance(f, (INT64_C(10) << 32) - 100); /* once round */
+    assert_int_equal(hpet_read(f, 0x20), 0);
+    advance(f, 200);
+    assert_int_equal(hpet_read(f, 0x20), 4);
+}
+
 int main(void)
 {
 #define PC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-    const struct CMUnitTest tests[] = {PC_TEST(test_pit_counts), PC_TEST(test_pit_one_shot),
-                                       PC_TEST(test_speaker_gate), PC_TEST(test_rtc_time),
-                                       PC_TEST(test_rtc_interrupts)};
+    const struct CMUnitTest tests[] = {PC_TEST(test_hpet_counter), PC_TEST(test_hpet_legacy),
+                                       PC_TEST(test_hpet_level),   PC_TEST(test_pit_counts),
+                                       PC_TEST(test_pit_one_shot), PC_TEST(test_speaker_gate),
+                                       PC_TEST(test_rtc_time),     PC_TEST(test_rtc_interrupts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
