@@ -23,7 +23,9 @@
 #define EXIT_FAILED       1
 #define EXIT_USAGE        2
 #define EXIT_TRIPLE_FAULT 3
-#define EXIT_DIVERGED     4
+
+#define DEBUG_EXIT_PORT 0xf4
+#define EXIT_DIVERGED   4
 
 #define DESCRIPTION                                                                                \
     "Sizes have a unit: K, M, G or T. A disk is "                                                  \
@@ -53,16 +55,21 @@ struct options {
     char *parallel, *console;
     char **serials, **ports;
     char **disks, **cdroms, **floppies, **nets, **extras;
+    char *debug_exit_port, *on_panic;
     gboolean no_reboot, debug_exit, jit_stats, perf_map, version;
 };
 
 static void clear_options(struct options *o)
 {
     char **texts[] = {
-        &o->memory,  &o->cpus,       &o->engine,   &o->cpu_model,  &o->kernel,
-        &o->initrd,  &o->append,     &o->firmware, &o->boot_order, &o->debugcon,
-        &o->control, &o->name,       &o->pidfile,  &o->serial_log, &o->exit_file,
-        &o->restore, &o->code_cache, &o->uuid,     &o->parallel,   &o->console,
+        &o->memory,          &o->cpus,       &o->engine,
+        &o->cpu_model,       &o->kernel,     &o->initrd,
+        &o->append,          &o->firmware,   &o->boot_order,
+        &o->debugcon,        &o->control,    &o->name,
+        &o->pidfile,         &o->serial_log, &o->exit_file,
+        &o->restore,         &o->code_cache, &o->uuid,
+        &o->parallel,        &o->console,    &o->on_panic,
+        &o->debug_exit_port,
     };
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
@@ -98,7 +105,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
          "a floppy drive, with a disk or none; up to two", "FILE|none"},
         {"net", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->nets, "a network card; up to eight", "SPEC"},
         {"device", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->extras,
-         "another device: rng, balloon or console", "NAME"},
+         "another device; \"help\" tells which", "NAME"},
         {"serial", 's', 0, G_OPTION_ARG_STRING_ARRAY, &o->serials,
          "where the serial port goes (none); twice for two", "WHERE"},
         {"serial-log", 0, 0, G_OPTION_ARG_FILENAME, &o->serial_log,
@@ -125,9 +132,14 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"restore", 0, 0, G_OPTION_ARG_FILENAME, &o->restore, "go on where ctl save left off",
          "FILE"},
         {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "end where the guest resets", NULL},
-        {"debugcon", 0, 0, G_OPTION_ARG_STRING, &o->debugcon, "the firmware's log", "file:PATH"},
+        {"on-panic", 0, 0, G_OPTION_ARG_STRING, &o->on_panic,
+         "stay, pause, reset or poweroff, with --device pvpanic (stay)", "WHAT"},
+        {"debugcon", 0, 0, G_OPTION_ARG_STRING, &o->debugcon, "what comes to ports 0x402 and 0xe9",
+         "stdio|file:PATH"},
         {"debug-exit", 0, 0, G_OPTION_ARG_NONE, &o->debug_exit,
          "a byte N written to port 0xf4 ends with status 2N+1", NULL},
+        {"debug-exit-port", 0, 0, G_OPTION_ARG_STRING, &o->debug_exit_port,
+         "the same at another port, as 0x501", "PORT"},
         {"version", 0, 0, G_OPTION_ARG_NONE, &o->version, "print the version", NULL},
         G_OPTION_ENTRY_NULL,
     };
@@ -289,8 +301,8 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         .append = o->append,
         .boot_order = o->boot_order,
         .debug_console = o->debugcon,
-        .debug_exit = o->debug_exit,
         .observe = (o->jit_stats ? CPU_OBSERVE_COUNT : 0) | (o->perf_map ? CPU_OBSERVE_NAMES : 0),
+        .debug_exit = o->debug_exit ? DEBUG_EXIT_PORT : 0,
         .no_reboot = o->no_reboot,
     };
     if (!options_parse_memory(o->memory ? o->memory : "512M", &config->memory, error) ||
@@ -308,12 +320,28 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
     config->engine = cpu_choose_engine(config->engine, config->cpu_model);
     if ((o->initrd || o->append) && !o->kernel)
         return usage_error(error, "--initrd and --append need --kernel");
+    if (o->debug_exit_port) {
+        char *end;
+        guint64 port = g_ascii_strtoull(o->debug_exit_port, &end, 0);
+        if (end == o->debug_exit_port || *end || port == 0 || port > 0xffff)
+            return usage_error(error, "--debug-exit-port: give a port from 1 to 0xffff");
+        config->debug_exit = (unsigned)port;
+    }
+    if (o->on_panic) {
+        if (!options_check_name("on-panic", o->on_panic, machine_on_panic_names, error))
+            return false;
+        for (unsigned i = 0; i < MACHINE_ON_PANIC_COUNT; i++) {
+            if (strcmp(o->on_panic, machine_on_panic_names[i]) == 0)
+                config->on_panic = i;
+        }
+    }
     if (o->control && (!g_str_has_prefix(o->control, "ipc://") || !o->control[6]))
         return usage_error(error, "--control: give ipc://PATH");
     if (o->debugcon) {
-        if (!g_str_has_prefix(o->debugcon, "file:") || !o->debugcon[5])
-            return usage_error(error, "--debugcon: give file:PATH");
-        config->debug_console = o->debugcon + 5;
+        bool is_stdio = strcmp(o->debugcon, "stdio") == 0;
+        if (!is_stdio && (!g_str_has_prefix(o->debugcon, "file:") || !o->debugcon[5]))
+            return usage_error(error, "--debugcon: give stdio or file:PATH");
+        config->debug_console = is_stdio ? "-" : o->debugcon + 5;
     }
     return true;
 }

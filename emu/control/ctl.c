@@ -204,6 +204,7 @@ static void print_json(const Emu__Status *status)
 #define PRINT(field) printf(", \"" #field "\": %" G_GUINT64_FORMAT, (guint64)status->field);
     STATUS_NUMBERS(PRINT)
 #undef PRINT
+    printf(", \"panicked\": %s", status->panicked ? "true" : "false");
     printf(", \"disks\": [");
     for (size_t i = 0; i < status->n_disks; i++) {
         const Emu__DiskStatus *disk = status->disks[i];
@@ -223,8 +224,9 @@ static void print_json(const Emu__Status *status)
 
 static void print_text(const Emu__Status *status)
 {
-    printf("%-18s%s\n%-18s%s\n%-18s%s\n", "name", status->name ? status->name : "", "state",
-           state_name(status), "engine", status->engine ? status->engine : "");
+    printf("%-18s%s\n%-18s%s%s\n%-18s%s\n", "name", status->name ? status->name : "", "state",
+           state_name(status), status->panicked ? ", panicked" : "", "engine",
+           status->engine ? status->engine : "");
 #define PRINT(field) printf("%-18s%" G_GUINT64_FORMAT "\n", #field, (guint64)status->field);
     STATUS_NUMBERS(PRINT)
 #undef PRINT

@@ -117,6 +117,7 @@ static GBytes *answer_status(struct machine *machine)
     SET(&status, cpu_time_ns, statistics.cpu_time_ns);
     SET(&status, instructions, statistics.instructions);
     SET(&status, resets, statistics.resets);
+    SET(&status, panicked, statistics.panicked);
     SET(&status, serial_in_bytes, statistics.serial_in);
     SET(&status, serial_out_bytes, statistics.serial_out);
     for (unsigned i = 0; i < config->disk_count; i++) {

@@ -41,7 +41,7 @@ static bool realize(struct device *device, GError **error)
         port_add(device->board->ports, "debug-e9", 0xe9, 1, &text_ops, port);
     }
     if (port->ends.exit)
-        port_add(device->board->ports, "debug-exit", 0xf4, 1, &exit_ops, port);
+        port_add(device->board->ports, "debug-exit", port->ends.exit_port, 1, &exit_ops, port);
     return true;
 }
 

@@ -10,6 +10,7 @@
 #include "emu/machine/floppy.hex"
 #include "emu/machine/hpet.hex"
 #include "emu/machine/lpt.hex"
+#include "emu/machine/pvpanic.hex"
 #include <string.h>
 
 #define HEADER_SIZE   36
@@ -291,6 +292,7 @@ static guint build_part(struct acpi_tables *t, enum acpi_part part)
         guint size;
     } parts[ACPI_PART_COUNT] = {
         [ACPI_PART_HPET] = {hpet_aml_code, sizeof(hpet_aml_code)},
+        [ACPI_PART_PVPANIC] = {pvpanic_aml_code, sizeof(pvpanic_aml_code)},
         [ACPI_PART_COM2] = {com2_aml_code, sizeof(com2_aml_code)},
         [ACPI_PART_LPT] = {lpt_aml_code, sizeof(lpt_aml_code)},
         [ACPI_PART_FLOPPY] = {floppy_aml_code, sizeof(floppy_aml_code)},

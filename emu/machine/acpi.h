@@ -19,7 +19,14 @@ struct acpi_tables {
 #define ACPI_LOADER_FILE "etc/table-loader"
 
 /* Devices that some machines have. */
-enum acpi_part { ACPI_PART_HPET, ACPI_PART_FLOPPY, ACPI_PART_COM2, ACPI_PART_LPT, ACPI_PART_COUNT };
+enum acpi_part {
+    ACPI_PART_HPET,
+    ACPI_PART_FLOPPY,
+    ACPI_PART_COM2,
+    ACPI_PART_LPT,
+    ACPI_PART_PVPANIC,
+    ACPI_PART_COUNT
+};
 
 /* For a board with `cpus` processors and `parts`, bits of enum acpi_part. Free with
  * acpi_tables_clear(). */

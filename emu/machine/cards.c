@@ -89,7 +89,9 @@ char *cards_disk_path(const struct machine *machine, unsigned index)
 const char *const machine_extra_names[MACHINE_EXTRA_COUNT + 1] = {
     [MACHINE_EXTRA_RNG] = "rng",
     [MACHINE_EXTRA_BALLOON] = "balloon",
-    [MACHINE_EXTRA_CONSOLE] = "console"};
+    [MACHINE_EXTRA_CONSOLE] = "console",
+    [MACHINE_EXTRA_PVPANIC] = "pvpanic",
+    [MACHINE_EXTRA_TESTDEV] = "testdev"};
 
 static void name_ports(const struct machine *machine, struct device *card)
 {
@@ -115,6 +117,8 @@ bool cards_new(struct machine *machine, struct pci_bus *bus, GError **error)
             return false;
     }
     for (unsigned i = 0; i < MACHINE_EXTRA_COUNT; i++) {
+        if (!extras[i])
+            continue; /* that is on the board */
         struct device *card =
             machine->config->extras[i] ? add_card(machine, bus, extras[i], error) : NULL;
         if (machine->config->extras[i] && !card)

@@ -173,7 +173,8 @@ unsigned acpi_parts(const struct machine_config *config)
 {
     return 1u << ACPI_PART_HPET | (config->floppy_count > 0) << ACPI_PART_FLOPPY |
            (config->serial2 != NULL) << ACPI_PART_COM2 |
-           (config->parallel != NULL) << ACPI_PART_LPT;
+           (config->parallel != NULL) << ACPI_PART_LPT |
+           config->extras[MACHINE_EXTRA_PVPANIC] << ACPI_PART_PVPANIC;
 }
 
 void firmware_smbios(struct machine *machine, struct smbios_tables *ret_smbios)

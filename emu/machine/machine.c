@@ -45,6 +45,14 @@ void machine_quit(struct machine *machine)
 
 /* ---- building ---------------------------------------------------------------------------- */
 
+const char *const machine_on_panic_names[] = {
+    [MACHINE_ON_PANIC_STAY] = "stay",
+    [MACHINE_ON_PANIC_PAUSE] = "pause",
+    [MACHINE_ON_PANIC_RESET] = "reset",
+    [MACHINE_ON_PANIC_POWER_OFF] = "poweroff",
+    NULL,
+};
+
 const char *machine_bus_name(enum machine_bus bus)
 {
     static const char *const names[MACHINE_BUS_COUNT] = {"ide", "virtio"};
@@ -56,6 +64,10 @@ static bool open_debug_console(struct machine *machine, GError **error)
     const char *path = machine->config->debug_console;
     if (!path)
         return true;
+    if (strcmp(path, "-") == 0) {
+        machine->debug_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+        return true;
+    }
     machine->debug_fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
     if (machine->debug_fd >= 0)
         return true;
@@ -148,6 +160,7 @@ void machine_reset(struct machine *machine)
 {
     vcpus_hold(machine);
     machine->resets++;
+    atomic_store(&machine->panicked, false);
     pc_reset(machine);
     if (!machine->paused)
         vcpus_release(machine);
@@ -193,6 +206,10 @@ static bool serve_requests(struct machine *machine, enum machine_end *ret_end)
     bool no_reboot = machine->config->no_reboot;
     if (!requests)
         return false;
+    if (requests == REQUEST_PAUSE) {
+        machine_pause(machine);
+        return false;
+    }
     vcpus_hold(machine);
     if (requests & REQUEST_TRIPLE_FAULT)
         fprintf(stderr, "drover-emu: %s; the machine %s\n", shutdown_reason(machine),
@@ -266,6 +283,7 @@ void machine_statistics(struct machine *machine, struct machine_statistics *ret_
         .uptime_ns = guest_clock_now(machine->board.clock),
         .cpu_time_ns = (uint64_t)(cpu.tv_sec * NS_PER_SECOND + cpu.tv_nsec),
         .resets = machine->resets,
+        .panicked = atomic_load(&machine->panicked),
     };
     for (unsigned i = 0; i < machine->vcpu_count; i++)
         s.instructions += cpu_instructions(machine->vcpus[i].cpu);

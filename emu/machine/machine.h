@@ -38,6 +38,8 @@ enum machine_extra {
     MACHINE_EXTRA_RNG,
     MACHINE_EXTRA_BALLOON,
     MACHINE_EXTRA_CONSOLE,
+    MACHINE_EXTRA_PVPANIC,
+    MACHINE_EXTRA_TESTDEV,
     MACHINE_EXTRA_COUNT,
 };
 extern const char *const machine_extra_names[]; /* NULL ends */
@@ -57,6 +59,16 @@ struct machine_floppy {
     const char *file; /* the disk's image; NULL: none in the drive */
     bool read_only;
 };
+
+/* What to do when a guest says that it panicked. */
+enum machine_on_panic {
+    MACHINE_ON_PANIC_STAY,
+    MACHINE_ON_PANIC_PAUSE,
+    MACHINE_ON_PANIC_RESET,
+    MACHINE_ON_PANIC_POWER_OFF,
+    MACHINE_ON_PANIC_COUNT,
+};
+extern const char *const machine_on_panic_names[]; /* NULL ends */
 
 /* A stream of bytes between guest and host, in a virtio console that is there for it. */
 struct machine_port {
@@ -90,10 +102,11 @@ struct machine_config {
     const char *firmware;                 /* file of the BIOS; NULL: SeaBIOS from its package */
     const char *kernel, *initrd, *append; /* boot Linux without firmware; NULL kernel: firmware */
     const char *boot_order;    /* letters a floppy, c disk, d CD, n network; NULL: "cd" */
-    const char *debug_console; /* file for the firmware's log; NULL: none */
-    bool debug_exit;           /* port 0xf4 ends the machine */
-    unsigned observe;          /* of translated code: CPU_OBSERVE bits (emu/cpu/cpu.h) */
-    bool no_reboot;            /* the machine ends where its guest resets it */
+    const char *debug_console; /* file for the firmware's log, "-" for stdout; NULL: none */
+    unsigned debug_exit;       /* the port that ends the machine; 0: none */
+    enum machine_on_panic on_panic;
+    unsigned observe; /* of translated code: CPU_OBSERVE bits (emu/cpu/cpu.h) */
+    bool no_reboot;   /* the machine ends where its guest resets it */
 };
 
 /* Why machine_run() returned. */
@@ -134,6 +147,7 @@ struct machine_statistics {
     uint64_t cpu_time_ns;  /* of the process */
     uint64_t instructions; /* interpreted; translated ones are not counted */
     uint64_t resets;
+    bool panicked;                  /* the guest said so since the last reset */
     uint64_t serial_in, serial_out; /* bytes to and from the guest */
 };
 /* What the CPUs' engines counted, as lines of text; after machine_run(). The caller frees it. */
@@ -172,6 +186,10 @@ bool machine_press(struct machine *machine, const char *chord, GError **error);
 bool machine_type(struct machine *machine, const char *text, GError **error);
 /* Right and up are positive; buttons: bit 0 left, 1 right, 2 middle, as they are afterwards. */
 void machine_move_mouse(struct machine *machine, int dx, int dy, unsigned buttons);
+
+/* The pointer is at a place of 0 to 65535 each way; `wheel` is in notches towards the user. False:
+ * the guest has no driver for that and knows movements only. */
+bool machine_point(struct machine *machine, unsigned x, unsigned y, unsigned buttons, int wheel);
 
 /* How much memory the guest shall give away; false: the machine has no balloon. */
 bool machine_set_balloon(struct machine *machine, uint64_t bytes, GError **error);

@@ -45,6 +45,9 @@ enum pc_slot {
     PC_IDE,
     PC_VGA,
     PC_FW_CFG,
+    PC_VMMOUSE,
+    PC_PVPANIC,
+    PC_TESTDEV,
     PC_DEBUG,
     PC_COUNT,
 };
@@ -89,6 +92,8 @@ struct machine {
     atomic_uint requests; /* bits of enum machine_request */
     atomic_int exit_status;
     uint64_t resets;
+    atomic_bool panicked;
+    bool panic_told; /* board lock */
 
     pthread_mutex_t lock; /* guards what follows; inside the board lock */
     pthread_cond_t changed;
@@ -104,6 +109,7 @@ enum machine_request {
     REQUEST_TRIPLE_FAULT = 4,
     REQUEST_QUIT = 8,
     REQUEST_DEBUG_EXIT = 16,
+    REQUEST_PAUSE = 32,
     REQUEST_DIVERGED = 32,
 };
 /* Notes a request, stops the CPUs and wakes the device thread; any thread. */
@@ -161,6 +167,9 @@ void linux_boot(struct machine *machine);
 /* keyboard.c: keys that come from outside; machine_press() and the like. */
 struct keyboard *keyboard_new(struct machine *machine);
 void keyboard_free(struct keyboard *keyboard);
+
+/* pointer.c */
+void pointer_wire(struct machine *machine);
 
 /* lines.c: what the serial, printer and virtio ports are connected to. */
 bool lines_open(struct machine *machine, GError **error);

@@ -17,20 +17,25 @@
 #include "emu/device/parallel.h"
 #include "emu/device/piix3.h"
 #include "emu/device/piix4_pm.h"
+#include "emu/device/pvpanic.h"
+#include "emu/device/testdev.h"
 #include "emu/device/uart.h"
 #include "emu/device/vga.h"
+#include "emu/device/vmmouse.h"
 #include "emu/machine/machine_internal.h"
+#include <stdio.h>
 #include <time.h>
 
 #include <unistd.h>
 
 static const struct device_ops *const parts[PC_COUNT] = {
-    [PC_I440FX] = &i440fx_ops, [PC_PIIX3] = &piix3_ops,        [PC_I8259] = &i8259_ops,
-    [PC_IOAPIC] = &ioapic_ops, [PC_I8254] = &i8254_ops,        [PC_CMOS] = &cmos_ops,
-    [PC_HPET] = &hpet_ops,     [PC_I8042] = &i8042_ops,        [PC_I8237] = &i8237_ops,
-    [PC_UART] = &uart_ops,     [PC_UART_2] = &uart_second_ops, [PC_PARALLEL] = &parallel_ops,
-    [PC_FLOPPY] = &floppy_ops, [PC_PIIX4_PM] = &piix4_pm_ops,  [PC_IDE] = &ide_ops,
-    [PC_VGA] = &vga_ops,       [PC_FW_CFG] = &fw_cfg_ops,      [PC_DEBUG] = &debug_port_ops,
+    [PC_I440FX] = &i440fx_ops,   [PC_PIIX3] = &piix3_ops,        [PC_I8259] = &i8259_ops,
+    [PC_IOAPIC] = &ioapic_ops,   [PC_I8254] = &i8254_ops,        [PC_CMOS] = &cmos_ops,
+    [PC_HPET] = &hpet_ops,       [PC_I8042] = &i8042_ops,        [PC_I8237] = &i8237_ops,
+    [PC_UART] = &uart_ops,       [PC_VMMOUSE] = &vmmouse_ops,    [PC_PVPANIC] = &pvpanic_ops,
+    [PC_TESTDEV] = &testdev_ops, [PC_UART_2] = &uart_second_ops, [PC_PARALLEL] = &parallel_ops,
+    [PC_FLOPPY] = &floppy_ops,   [PC_PIIX4_PM] = &piix4_pm_ops,  [PC_IDE] = &ide_ops,
+    [PC_VGA] = &vga_ops,         [PC_FW_CFG] = &fw_cfg_ops,      [PC_DEBUG] = &debug_port_ops,
 };
 
 /* PCI functions and their places. */
@@ -147,8 +152,42 @@ static void debug_exit(void *opaque, int status)
 static void wire_debug(struct machine *machine)
 {
     struct debug_port_ends ends = {machine->debug_fd >= 0 ? debug_text : NULL,
-                                   machine->config->debug_exit ? debug_exit : NULL, machine};
+                                   machine->config->debug_exit ? debug_exit : NULL,
+                                   (uint16_t)machine->config->debug_exit, machine};
     debug_port_connect(machine->devices[PC_DEBUG], &ends);
+}
+
+/* The guest's last words, or so it says. */
+static void panicked(void *opaque, unsigned events)
+{
+    static const enum machine_request requests[MACHINE_ON_PANIC_COUNT] = {
+        [MACHINE_ON_PANIC_PAUSE] = REQUEST_PAUSE,
+        [MACHINE_ON_PANIC_RESET] = REQUEST_RESET,
+        [MACHINE_ON_PANIC_POWER_OFF] = REQUEST_POWER_OFF,
+    };
+    struct machine *machine = opaque;
+    if (!(events & PVPANIC_PANICKED))
+        return; /* it goes on by itself */
+    atomic_store(&machine->panicked, true);
+    if (!machine->panic_told) /* one that panics for ever is not worth a million lines */
+        fprintf(stderr, "drover-emu: the guest has panicked (--on-panic %s)\n",
+                machine_on_panic_names[machine->config->on_panic]);
+    machine->panic_told = true;
+    if (requests[machine->config->on_panic])
+        machine_request(machine, requests[machine->config->on_panic]);
+}
+
+static void wire_extras(struct machine *machine)
+{
+    struct device **d = machine->devices;
+    struct irq *irqs[TESTDEV_IRQS];
+    for (unsigned i = 0; i < TESTDEV_IRQS; i++)
+        irqs[i] = piix3_isa_irq(d[PC_PIIX3], i);
+    if (machine->config->extras[MACHINE_EXTRA_TESTDEV])
+        testdev_connect(d[PC_TESTDEV], irqs);
+    if (machine->config->extras[MACHINE_EXTRA_PVPANIC])
+        pvpanic_connect(d[PC_PVPANIC], panicked, machine);
+    pointer_wire(machine);
 }
 
 /* ---- life -------------------------------------------------------------------------------- */
@@ -170,6 +209,7 @@ bool pc_build(struct machine *machine, GError **error)
     wire_pci(machine);
     wire_isa(machine);
     wire_debug(machine);
+    wire_extras(machine);
     if (!firmware_load(machine, error))
         return false;
     for (unsigned i = 0; i < PC_COUNT; i++) {

@@ -4,6 +4,7 @@
 #include "emu/device/device.h"
 #include "emu/device/i8042.h"
 #include "emu/device/parallel.h"
+#include "emu/device/vmmouse.h"
 #include "tests/unit/emu/fixture.h"
 
 static int set_up(void **state)
@@ -212,11 +213,102 @@ static void test_parallel(void **state)
     fixture_free(f);
 }
 
+static bool get_registers(void *opaque, uint32_t registers[VMMOUSE_REGISTERS])
+{
+    memcpy(registers, opaque, VMMOUSE_REGISTERS * 4);
+    return true;
+}
+
+static void set_registers(void *opaque, const uint32_t registers[VMMOUSE_REGISTERS])
+{
+    memcpy(opaque, registers, VMMOUSE_REGISTERS * 4);
+}
+
+static void no_nudge(void *opaque)
+{
+}
+
+/* The backdoor: magic in EAX, EBX, the command in ECX. */
+static uint32_t knock(struct fixture *f, uint32_t *registers, uint32_t ebx, uint32_t command)
+{
+    registers[VMMOUSE_EAX] = 0x564d5868;
+    registers[VMMOUSE_EBX] = ebx;
+    registers[VMMOUSE_ECX] = command;
+    registers[VMMOUSE_EDX] = 0x5658;
+    return port_read(f->board->ports, 0x5658, 4);
+}
+
+static void test_vmmouse(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t r[VMMOUSE_REGISTERS];
+    struct vmmouse_ends ends = {get_registers, set_registers, no_nudge, 64 << 20, r};
+    struct device *mouse = find_device(f, "vmmouse");
+    vmmouse_connect(mouse, &ends);
+    assert_int_equal(knock(f, r, 0, 10), 6);
+    assert_int_equal(r[VMMOUSE_EBX], 0x564d5868);
+    assert_int_equal(knock(f, r, 0, 20), 64 << 20);
+    assert_int_equal(knock(f, r, 0, 999), UINT32_MAX);
+    assert_false(machine_point(f->machine, 1, 2, 0, 0));
+    knock(f, r, 0x45414552, 41);
+    assert_int_equal(knock(f, r, 0, 40), 1);
+    assert_int_equal(knock(f, r, 1, 39), 0x3442554a);
+    knock(f, r, 0x53424152, 41);
+    assert_true(machine_point(f->machine, 0x1234, 0xffff, 5, -1));
+    assert_int_equal(knock(f, r, 0, 40), 4);
+    assert_int_equal(knock(f, r, 4, 39), 0x28);
+    assert_int_equal(r[VMMOUSE_EBX], 0x1234);
+    assert_int_equal(r[VMMOUSE_ECX], 0xffff);
+    assert_int_equal(r[VMMOUSE_EDX], UINT32_MAX);
+    for (unsigned i = 0; i < 1000; i++) /* what the guest does not take is dropped */
+        machine_point(f->machine, i, i, 0, 0);
+    assert_int_equal(knock(f, r, 0, 40), 1024);
+    knock(f, r, 7, 39); /* nonsense: the guest has to begin again */
+    assert_int_equal(knock(f, r, 0, 40), 0xffff0000);
+    r[VMMOUSE_EAX] = 0;
+    assert_int_equal(port_read(f->board->ports, 0x5658, 4), UINT32_MAX);
+    assert_int_equal(port_read(f->board->ports, 0x5658, 2), 0xffff);
+}
+
+static void test_testdev(void **state)
+{
+    struct fixture *f = fixture_new_all();
+    struct port_map *ports = f->board->ports;
+    port_write(ports, 0xe0, 0x11223344, 4);
+    port_write(ports, 0xe1, 0xaa, 1);
+    assert_int_equal(port_read(ports, 0xe0, 4), 0x1122aa44);
+    assert_int_equal(port_read(ports, 0xe2, 2), 0x1122);
+    assert_int_equal(port_read(ports, 0xe8, 4), 0x1122aa44);
+    uint32_t version = *memory_version(f->board->memory);
+    port_write(ports, 0xe4, 0x1000, 4);
+    assert_int_not_equal(*memory_version(f->board->memory), version);
+    memory_store(f->board->memory, 0xff000ff0, UINT64_C(0x1122334455667788), 8);
+    assert_int_equal(memory_load(f->board->memory, 0xff000ff2, 2), 0x5566);
+    init_pics(f);
+    out8(f, 0x2000 + 10, 1);
+    out8(f, 0xa0, 0x0a);
+    assert_int_equal(in8(f, 0xa0) & 4, 4);
+    out8(f, 0x2000 + 10, 0);
+    struct machine_statistics statistics;
+    assert_int_equal(in8(f, 0x505), 3);
+    out8(f, 0x505, 2); /* another kernel saves a dump: no panic of the machine's */
+    machine_statistics(f->machine, &statistics);
+    assert_false(statistics.panicked);
+    out8(f, 0x505, 1);
+    machine_statistics(f->machine, &statistics);
+    assert_true(statistics.panicked);
+    machine_reset(f->machine);
+    machine_statistics(f->machine, &statistics);
+    assert_false(statistics.panicked);
+    fixture_free(f);
+}
+
 int main(void)
 {
 #define PC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        PC_TEST(test_keyboard), PC_TEST(test_fw_cfg),     PC_TEST(test_power_management),
-        PC_TEST(test_pci),      PC_TEST(test_vga_planes), cmocka_unit_test(test_parallel)};
+        PC_TEST(test_keyboard), PC_TEST(test_fw_cfg),          PC_TEST(test_power_management),
+        PC_TEST(test_pci),      PC_TEST(test_vga_planes),      cmocka_unit_test(test_parallel),
+        PC_TEST(test_vmmouse),  cmocka_unit_test(test_testdev)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
