@@ -196,6 +196,24 @@ static bool check_parent(const char *path, enum block_format format, struct bloc
     return false;
 }
 
+static bool is_vhdx(enum block_format format)
+{
+    return format >= BLOCK_FORMAT_VHDX_FIXED && format <= BLOCK_FORMAT_VHDX_DIFFERENCING;
+}
+
+/* What a format cannot be told is not to be overheard. */
+static bool check_units(const char *path, const struct block_create_options *options,
+                        GError **error)
+{
+    if (options->sector_size && options->sector_size != BLOCK_SECTOR_SIZE &&
+        !is_vhdx(options->format))
+        return set_argument(error, path, "only a VHDX says how large the guest's sectors are");
+    if (options->block_size &&
+        (options->format == BLOCK_FORMAT_RAW || options->format == BLOCK_FORMAT_VHD_FIXED))
+        return set_argument(error, path, "such a disk has no blocks whose size could be chosen");
+    return true;
+}
+
 static bool check_options(const char *path, const struct block_create_options *options,
                           struct block_device *parent, GError **error)
 {
@@ -204,6 +222,8 @@ static bool check_options(const char *path, const struct block_create_options *o
 
     if (!driver->create)
         return set_argument(error, path, "images of that format are only read");
+    if (!check_units(path, options, error))
+        return false;
     if (driver->needs_parent && !parent)
         return set_argument(error, path, "a differencing disk needs a parent");
     if (parent && !check_parent(path, options->format, parent, error))

@@ -255,7 +255,7 @@ static size_t first_difference(const uint8_t *x, const uint8_t *y, size_t length
 }
 
 bool block_compare(struct block_device *a, struct block_device *b, bool *ret_equal,
-                   uint64_t *ret_offset, GError **error)
+                   uint64_t *ret_offset, block_progress_fn progress, void *opaque, GError **error)
 {
     uint64_t common = MIN(block_size(a), block_size(b)), length;
     g_autofree uint8_t *x = g_malloc(COPY_CHUNK), *y = g_malloc(COPY_CHUNK);
@@ -265,6 +265,8 @@ bool block_compare(struct block_device *a, struct block_device *b, bool *ret_equ
         if (!common_run(a, b, at, &length, &zero, error))
             return false;
         length = MIN(length, common - at);
+        if (progress)
+            progress(opaque, at, common);
         if (zero)
             continue;
         if (!block_read(a, at, x, length, error) || !block_read(b, at, y, length, error))

@@ -19,6 +19,7 @@ bool block_copy(struct block_device *from, struct block_device *to, block_progre
 bool block_allocated_bytes(struct block_device *device, uint64_t *ret_bytes, GError **error);
 
 /* Whether both hold the same bytes; if not, where they first differ. Of two sizes the shorter
- * disk's end counts as a difference. What neither has allocated is not read. */
+ * disk's end counts as a difference. What neither has allocated is not read; progress counts it
+ * all the same. */
 bool block_compare(struct block_device *a, struct block_device *b, bool *ret_equal,
-                   uint64_t *ret_offset, GError **error);
+                   uint64_t *ret_offset, block_progress_fn progress, void *opaque, GError **error);

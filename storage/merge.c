@@ -368,6 +368,17 @@ static struct block_device *open_new_parent(const char *path, const char *parent
     return device;
 }
 
+/* Merging could not make a larger parent smaller again. */
+static bool fits(struct rebase *rebase, GError **error)
+{
+    if (block_size(rebase->parent) <= block_size(rebase->child))
+        return true;
+    g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
+                "cannot put %s upon %s, which is larger: resize the child first",
+                block_path(rebase->child), block_path(rebase->parent));
+    return false;
+}
+
 bool block_rebase(const char *path, const char *parent, bool rename_only,
                   block_progress_fn progress, void *opaque, GError **error)
 {
@@ -382,7 +393,7 @@ bool block_rebase(const char *path, const char *parent, bool rename_only,
     if (rebase.child) {
         rebase.shown = g_malloc(CHUNK);
         rebase.below = g_malloc(CHUNK);
-        ok = (rename_only || keep_what_is_shown(&rebase, error)) &&
+        ok = (rename_only || (fits(&rebase, error) && keep_what_is_shown(&rebase, error))) &&
              set_parent(rebase.child, rebase.parent, error);
         g_free(rebase.shown);
         g_free(rebase.below);

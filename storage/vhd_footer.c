@@ -81,8 +81,8 @@ bool vhd_check_size(const char *path, uint64_t size, GError **error)
     if (size >= BLOCK_SECTOR_SIZE && size <= VHD_MAX_SIZE)
         return true;
     g_set_error(error, BLOCK_ERROR, BLOCK_ERROR_ARGUMENT,
-                "cannot create %s: a VHD holds 512 bytes to 2040 GiB, not %" G_GUINT64_FORMAT
-                " bytes",
+                "%s cannot have %" G_GUINT64_FORMAT
+                " bytes: a VHD holds 512 bytes to 2040 GiB, a VHDX up to 64 TiB",
                 path, size);
     return false;
 }

@@ -23,6 +23,7 @@ struct context {
     const char *name; /* NULL where an action takes none */
     const char *to;   /* likewise */
     struct block_bitmap *bitmap;
+    uint64_t grain; /* 0: the usual one */
     const struct bitmap_options *options;
 };
 
@@ -82,13 +83,10 @@ static bool map(struct context *context, GError **error)
 
 static bool add(struct context *context, GError **error)
 {
-    uint64_t grain = 0;
+    /* one that is too large is refused with what would be right */
+    uint32_t grain = (uint32_t)MIN(context->grain, UINT32_MAX);
 
-    if (context->options->grain && !size_parse(context->options->grain, &grain, error))
-        return false;
-    if (grain > UINT32_MAX)
-        grain = UINT32_MAX; /* which is refused with what would be right */
-    return block_bitmap_add(context->device, context->name, (uint32_t)grain, error) != NULL;
+    return block_bitmap_add(context->device, context->name, grain, error) != NULL;
 }
 
 static bool clear(struct context *context, GError **error)

@@ -8,21 +8,37 @@
 #include "storage/tool/progress.h"
 #include "storage/tool/report.h"
 
+/* What a command does with a chain, by paths: the library opens and locks what it needs. */
+typedef bool chain_work_fn(char **arguments, const void *options, struct progress *progress,
+                           GError **error);
+
+static int work_on_chain(const char *what, const struct progress_options *options,
+                         chain_work_fn *work, char **arguments, const void *all_options)
+{
+    struct progress *progress = progress_begin(what, options);
+    GError *error = NULL;
+    bool ok = work(arguments, all_options, progress, &error);
+
+    progress_end(progress);
+    return ok ? STATUS_OK : tool_fail(error);
+}
+
 /* ---- merge ----------------------------------------------------------------------------------- */
 
 struct merge_options {
     struct progress_options progress;
 };
 
+static bool merge(char **arguments, const void *options, struct progress *progress, GError **error)
+{
+    return block_merge(arguments[0], progress_update, progress, error);
+}
+
 static int run_merge(char **arguments, const void *opaque)
 {
     const struct merge_options *options = opaque;
-    struct progress *progress = progress_begin(arguments[0], &options->progress);
-    GError *error = NULL;
-    bool ok = block_merge(arguments[0], progress_update, progress, &error);
 
-    progress_end(progress);
-    return ok ? STATUS_OK : tool_fail(error);
+    return work_on_chain(arguments[0], &options->progress, merge, arguments, options);
 }
 
 static const struct command_option merge_options[] = {
@@ -52,16 +68,18 @@ struct rebase_options {
     struct progress_options progress;
 };
 
+static bool rebase(char **arguments, const void *options, struct progress *progress, GError **error)
+{
+    bool rename_only = ((const struct rebase_options *)options)->rename_only;
+
+    return block_rebase(arguments[0], arguments[1], rename_only, progress_update, progress, error);
+}
+
 static int run_rebase(char **arguments, const void *opaque)
 {
     const struct rebase_options *options = opaque;
-    struct progress *progress = progress_begin(arguments[0], &options->progress);
-    GError *error = NULL;
-    bool ok = block_rebase(arguments[0], arguments[1], options->rename_only, progress_update,
-                           progress, &error);
 
-    progress_end(progress);
-    return ok ? STATUS_OK : tool_fail(error);
+    return work_on_chain(arguments[0], &options->progress, rebase, arguments, options);
 }
 
 static const struct command_option rebase_options[] = {
@@ -126,22 +144,25 @@ static int undo_begin(const char *path)
     return STATUS_OK;
 }
 
+static bool undo_end(char **arguments, const void *options, struct progress *progress,
+                     GError **error)
+{
+    enum block_undo_action action;
+
+    return block_undo_parse(arguments[0], &action) && /* it was looked at before */
+           block_undo_end(arguments[1], action, progress_update, progress, error);
+}
+
 static int run_undo(char **arguments, const void *opaque)
 {
     const struct undo_options *options = opaque;
     enum block_undo_action action;
-    struct progress *progress;
-    GError *error = NULL;
-    bool ok;
 
     if (strcmp(arguments[0], "begin") == 0)
         return undo_begin(arguments[1]);
     if (!block_undo_parse(arguments[0], &action))
         return tool_usage("undo does begin, commit, keep or discard, not \"%s\"", arguments[0]);
-    progress = progress_begin(arguments[1], &options->progress);
-    ok = block_undo_end(arguments[1], action, progress_update, progress, &error);
-    progress_end(progress);
-    return ok ? STATUS_OK : tool_fail(error);
+    return work_on_chain(arguments[1], &options->progress, undo_end, arguments, options);
 }
 
 static const struct command_option undo_options[] = {

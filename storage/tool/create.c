@@ -1,7 +1,6 @@
 /*
  * The command that makes an empty disk, or a child of another one.
  */
-#include "storage/size.h"
 #include "storage/tool/type.h"
 
 struct create_options {
@@ -21,10 +20,10 @@ static int run_create(char **arguments, const void *opaque)
                           "parent's kind");
     if (!options->size && !options->parent)
         return tool_usage("create needs --size, as in --size 10G, or --parent FILE");
-    if (!tool_parse_type(&options->type, &create))
+    if (!tool_parse_type(&options->type, &create) ||
+        (options->size && !tool_parse_size(options->size, &create.size)))
         return STATUS_USAGE;
-    if ((options->size && !size_parse(options->size, &create.size, &error)) ||
-        (options->parent && !block_child_format(options->parent, &create.format, &error)) ||
+    if ((options->parent && !block_child_format(options->parent, &create.format, &error)) ||
         !block_create_with(arguments[0], &create, &error))
         return tool_fail(error);
     return STATUS_OK;

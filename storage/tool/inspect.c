@@ -7,6 +7,7 @@
 #include "storage/check.h"
 #include "storage/convert.h"
 #include "storage/size.h"
+#include "storage/tool/progress.h"
 #include "storage/tool/report.h"
 
 struct form_options {
@@ -118,24 +119,24 @@ static void print_info(struct block_device *device, const struct block_info *inf
                block_format_name(block_device_format(device)));
 }
 
+static bool show_info(struct block_device *device, void *context, GError **error)
+{
+    const struct form_options *options = context;
+    struct block_info info;
+
+    if (!block_get_info(device, &info, error))
+        return false;
+    if (options->json)
+        return print_info_json(device, &info, error);
+    print_info(device, &info);
+    return true;
+}
+
 static int run_info(char **arguments, const void *opaque)
 {
-    const struct form_options *options = opaque;
-    struct block_device *device;
-    struct block_info info;
-    GError *error = NULL;
-    bool ok;
+    struct form_options options = *(const struct form_options *)opaque;
 
-    device = tool_open(arguments[0], &error);
-    if (!device)
-        return tool_fail(error);
-    ok = block_get_info(device, &info, &error);
-    if (ok && options->json)
-        ok = print_info_json(device, &info, &error);
-    else if (ok)
-        print_info(device, &info);
-    block_abandon(device);
-    return ok ? STATUS_OK : tool_fail(error);
+    return tool_on_disk(arguments[0], true, show_info, &options);
 }
 
 const struct command command_info = {
@@ -172,8 +173,9 @@ static bool merged_extent(struct block_device *device, uint64_t at, struct block
     return true;
 }
 
-static bool print_map(struct block_device *device, bool json, GError **error)
+static bool print_map(struct block_device *device, void *context, GError **error)
 {
+    bool json = ((const struct form_options *)context)->json;
     const char *separator = "";
     struct block_extent run;
 
@@ -198,17 +200,9 @@ static bool print_map(struct block_device *device, bool json, GError **error)
 
 static int run_map(char **arguments, const void *opaque)
 {
-    const struct form_options *options = opaque;
-    struct block_device *device;
-    GError *error = NULL;
-    bool ok;
+    struct form_options options = *(const struct form_options *)opaque;
 
-    device = tool_open(arguments[0], &error);
-    if (!device)
-        return tool_fail(error);
-    ok = print_map(device, options->json, &error);
-    block_abandon(device);
-    return ok ? STATUS_OK : tool_fail(error);
+    return tool_on_disk(arguments[0], true, print_map, &options);
 }
 
 const struct command command_map = {
@@ -248,9 +242,25 @@ static void print_comparison(struct block_device *a, struct block_device *b, boo
     }
 }
 
+struct compare_options {
+    gboolean json;
+    struct progress_options progress;
+};
+
+static bool compare(struct block_device *a, struct block_device *b,
+                    const struct progress_options *options, bool *ret_equal, uint64_t *ret_offset,
+                    GError **error)
+{
+    struct progress *progress = progress_begin(block_path(b), options);
+    bool ok = block_compare(a, b, ret_equal, ret_offset, progress_update, progress, error);
+
+    progress_end(progress);
+    return ok;
+}
+
 static int run_compare(char **arguments, const void *opaque)
 {
-    const struct form_options *options = opaque;
+    const struct compare_options *options = opaque;
     struct block_device *a = NULL, *b = NULL;
     GError *error = NULL;
     uint64_t offset;
@@ -259,7 +269,7 @@ static int run_compare(char **arguments, const void *opaque)
     a = tool_open(arguments[0], &error);
     if (a)
         b = tool_open(arguments[1], &error);
-    ok = b && block_compare(a, b, &equal, &offset, &error);
+    ok = b && compare(a, b, &options->progress, &equal, &offset, &error);
     if (ok)
         print_comparison(a, b, equal, offset, options->json);
     block_abandon(a);
@@ -268,6 +278,13 @@ static int run_compare(char **arguments, const void *opaque)
         return tool_fail_to_answer(error);
     return equal ? STATUS_OK : STATUS_FAILED;
 }
+
+static const struct command_option compare_options[] = {
+    {"json", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct compare_options, json),
+     "for programs: one JSON value", NULL},
+    PROGRESS_OPTIONS(struct compare_options, progress),
+    {NULL},
+};
 
 const struct command command_compare = {
     .name = "compare",
@@ -278,8 +295,8 @@ const struct command command_compare = {
     .details = "The disks may be of different formats. What neither has allocated is not read.",
     .examples = "drover-vhd compare disk.img disk.vhd",
     .status = "0 equal, 1 they differ, 2 could not be read, 4 one is in use",
-    .options = form_options,
-    .options_size = sizeof(struct form_options),
+    .options = compare_options,
+    .options_size = sizeof(struct compare_options),
     .run = run_compare,
 };
 

@@ -62,10 +62,10 @@ static void print_text(const struct precompact_result *result, bool dry_run)
     printf("%s %s\n", dry_run ? "could be given back:" : "given back:", sum);
 }
 
-static bool run_on(struct block_device *device, const char *path,
-                   const struct precompact_options *options, GError **error)
+static bool precompact_disk(struct block_device *device, void *context, GError **error)
 {
-    struct progress *progress = progress_begin(path, &options->progress);
+    const struct precompact_options *options = context;
+    struct progress *progress = progress_begin(block_path(device), &options->progress);
     struct precompact_result result;
     bool ok = precompact(device, options->dry_run, progress_update, progress, &result, error);
 
@@ -82,20 +82,9 @@ static bool run_on(struct block_device *device, const char *path,
 
 static int run_precompact(char **arguments, const void *opaque)
 {
-    const struct precompact_options *options = opaque;
-    unsigned flags = BLOCK_OPEN_PROBE_RAW | BLOCK_OPEN_CHAIN;
-    struct block_device *device;
-    GError *error = NULL;
+    struct precompact_options options = *(const struct precompact_options *)opaque;
 
-    device =
-        block_open(arguments[0], flags | (options->dry_run ? BLOCK_OPEN_READ_ONLY : 0), &error);
-    if (!device)
-        return tool_fail(error);
-    if (!run_on(device, arguments[0], options, &error)) {
-        block_abandon(device);
-        return tool_fail(error);
-    }
-    return block_close(device, &error) ? STATUS_OK : tool_fail(error);
+    return tool_on_disk(arguments[0], options.dry_run, precompact_disk, &options);
 }
 
 static const struct command_option precompact_options[] = {

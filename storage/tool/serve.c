@@ -8,7 +8,6 @@
 
 #include "storage/nbd/protocol.h"
 #include "storage/nbd/server.h"
-#include "storage/size.h"
 #include "storage/tool/report.h"
 
 #define DEFAULT_CLIENTS 16
@@ -30,13 +29,9 @@ struct serve_options {
 /* False when that has been printed as wrong usage. */
 static bool parse_limits(const struct serve_options *options, struct block_limits *ret_limits)
 {
-    g_autoptr(GError) error = NULL;
-
-    if ((options->bps && !size_parse(options->bps, &ret_limits->bytes_per_second, &error)) ||
-        (options->bps_burst && !size_parse(options->bps_burst, &ret_limits->bytes_burst, &error))) {
-        tool_usage("%s", error->message);
+    if ((options->bps && !tool_parse_size(options->bps, &ret_limits->bytes_per_second)) ||
+        (options->bps_burst && !tool_parse_size(options->bps_burst, &ret_limits->bytes_burst)))
         return false;
-    }
     if (options->iops < 0 || options->iops_burst < 0) {
         tool_usage("--iops and --iops-burst take a number of operations");
         return false;

@@ -10,11 +10,6 @@
 #include "storage/tool/progress.h"
 #include "storage/tool/report.h"
 
-static struct block_device *open_to_change(const char *path, GError **error)
-{
-    return block_open(path, BLOCK_OPEN_PROBE_RAW | BLOCK_OPEN_CHAIN, error);
-}
-
 /* ---- compact --------------------------------------------------------------------------------- */
 
 struct compact_options {
@@ -39,59 +34,35 @@ static void say_gain(uint64_t before, uint64_t after)
     printf("%s on the host's disk before, %s now\n", was, is);
 }
 
-static int compact_in_place(const char *path, const struct compact_options *options)
+static bool compact(struct block_device *device, const struct compact_options *options,
+                    struct progress *progress, uint64_t *ret_after, GError **error)
 {
-    GError *error = NULL;
-    struct block_device *device = open_to_change(path, &error);
-    uint64_t before = 0, after = 0;
-    struct progress *progress;
-    bool ok;
-
-    if (!device)
-        return tool_fail(error);
-    progress = progress_begin(path, &options->progress);
-    ok = usage_of(device, &before, &error) &&
-         block_compact(device, progress_update, progress, &error) && block_flush(device, &error) &&
-         usage_of(device, &after, &error);
-    progress_end(progress);
-    if (!ok) {
-        block_abandon(device);
-        return tool_fail(error);
-    }
-    if (!block_close(device, &error))
-        return tool_fail(error);
-    say_gain(before, after);
-    return STATUS_OK;
+    if (options->output)
+        return block_compact_to(device, options->output, ret_after, progress_update, progress,
+                                error);
+    return block_compact(device, progress_update, progress, error) && block_flush(device, error) &&
+           usage_of(device, ret_after, error);
 }
 
-static int compact_to(const char *path, const struct compact_options *options)
+static bool compact_disk(struct block_device *device, void *context, GError **error)
 {
-    struct progress *progress;
-    struct block_device *device;
+    const struct compact_options *options = context;
+    struct progress *progress =
+        progress_begin(options->output ? options->output : block_path(device), &options->progress);
     uint64_t before = 0, after = 0;
-    GError *error = NULL;
-    bool ok;
+    bool ok = usage_of(device, &before, error) && compact(device, options, progress, &after, error);
 
-    device = tool_open(path, &error);
-    if (!device)
-        return tool_fail(error);
-    progress = progress_begin(options->output, &options->progress);
-    ok = usage_of(device, &before, &error) &&
-         block_compact_to(device, options->output, &after, progress_update, progress, &error);
     progress_end(progress);
-    block_abandon(device);
-    if (!ok)
-        return tool_fail(error);
-    say_gain(before, after);
-    return STATUS_OK;
+    if (ok)
+        say_gain(before, after);
+    return ok;
 }
 
 static int run_compact(char **arguments, const void *opaque)
 {
-    const struct compact_options *options = opaque;
+    struct compact_options options = *(const struct compact_options *)opaque;
 
-    return options->output ? compact_to(arguments[0], options)
-                           : compact_in_place(arguments[0], options);
+    return tool_on_disk(arguments[0], options.output, compact_disk, &options);
 }
 
 static const struct command_option compact_options[] = {
@@ -124,13 +95,18 @@ struct resize_options {
     gboolean smallest;
 };
 
-static bool resize(struct block_device *device, const char *text, bool smallest, GError **error)
+/* To the size that `context` points to, 0: the smallest. */
+static bool resize_disk(struct block_device *device, void *context, GError **error)
 {
-    uint64_t size;
-    bool ok = smallest ? block_used_end(device, &size, error) : size_parse(text, &size, error);
     g_autofree char *before = size_format(block_size(device)), *after = NULL;
+    uint64_t size = *(const uint64_t *)context;
 
-    if (!ok || !block_resize(device, MAX(size, BLOCK_SECTOR_SIZE), error))
+    if (size == 0) {
+        if (!block_used_end(device, &size, error))
+            return false;
+        size = MAX(size, BLOCK_SECTOR_SIZE);
+    }
+    if (!block_resize(device, size, error))
         return false;
     after = size_format(block_size(device));
     printf("%s before, %s now\n", before, after);
@@ -140,19 +116,13 @@ static bool resize(struct block_device *device, const char *text, bool smallest,
 static int run_resize(char **arguments, const void *opaque)
 {
     const struct resize_options *options = opaque;
-    struct block_device *device;
-    GError *error = NULL;
+    uint64_t size = 0;
 
     if (!arguments[1] == !options->smallest)
         return tool_usage("resize takes a size, as in resize data.vhd 20G, or --smallest");
-    device = open_to_change(arguments[0], &error);
-    if (!device)
-        return tool_fail(error);
-    if (!resize(device, arguments[1], options->smallest, &error)) {
-        block_abandon(device);
-        return tool_fail(error);
-    }
-    return block_close(device, &error) ? STATUS_OK : tool_fail(error);
+    if (arguments[1] && !tool_parse_size(arguments[1], &size))
+        return STATUS_USAGE;
+    return tool_on_disk(arguments[0], false, resize_disk, &size);
 }
 
 static const struct command_option resize_options[] = {

@@ -2,8 +2,6 @@
 
 #include <string.h>
 
-#include "storage/size.h"
-
 static const struct {
     const char *word;
     enum block_format format;
@@ -33,17 +31,14 @@ static bool parse_word(const char *text, enum block_format *ret_format)
 
 static bool parse_small_size(const char *text, uint32_t *ret_bytes)
 {
-    g_autoptr(GError) error = NULL;
     uint64_t bytes;
 
     if (!text)
         return true;
-    if (size_parse(text, &bytes, &error) && bytes <= UINT32_MAX) {
-        *ret_bytes = (uint32_t)bytes;
-        return true;
-    }
-    tool_usage("%s", error ? error->message : "that block size is too large");
-    return false;
+    if (!tool_parse_size(text, &bytes))
+        return false;
+    *ret_bytes = (uint32_t)MIN(bytes, UINT32_MAX); /* which is refused with what would be right */
+    return true;
 }
 
 bool tool_parse_type(const struct type_options *options, struct block_create_options *ret_create)

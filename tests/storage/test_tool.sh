@@ -105,6 +105,49 @@ else
     echo "(a full file system: not done, no tmpfs can be mounted here)"
 fi
 
+echo "== what makes no sense is refused, in one line"
+rm -f absurd.*
+expect 0 create parent.vhd --size 8M
+expect 0 create child.vhd --parent parent.vhd
+expect 0 create larger.vhd --size 9M
+absurd() { # absurd STATUS WORDS ARGUMENT...
+    expect "$1" "${@:3}"
+    [ "$(wc -l <err)" = 1 ] || { cat err; fail "${*:3}: not one line"; }
+    grep -q -e "$2" err || { cat err; fail "${*:3}: it does not say \"$2\""; }
+    [ ! -e absurd.vhd ] || fail "${*:3}: left a file behind"
+}
+absurd 2 "no size" create absurd.vhd --size 0
+absurd 2 "no size" create absurd.vhd --size -5
+absurd 2 "no size" create absurd.vhd --size 99999999999999T
+absurd 1 "multiple of 512" create absurd.vhd --size 1000
+absurd 1 "2040 GiB" create absurd.vhd --size 3T
+absurd 1 "64 TiB" create absurd.vhd --size 65T --type vhdx
+absurd 1 "power of two" create absurd.vhd --size 1M --block-size 3K
+absurd 1 "power of two" create absurd.vhd --size 1M --block-size 3T
+absurd 1 "only a VHDX" create absurd.vhd --size 1M --sector-size 4096
+absurd 1 "has no blocks" create absurd.vhd --size 1M --block-size 1M --type raw
+absurd 1 "smaller than its parent" create absurd.vhd --parent parent.vhd --size 1M
+absurd 2 "goes without --type" create absurd.vhd --parent parent.vhd --type vhdx
+absurd 1 "File exists" create parent.vhd --size 1M
+absurd 1 "File exists" convert parent.vhd parent.vhd
+absurd 2 "standard output" convert parent.vhd - --type vhdx
+absurd 2 "no size" resize parent.vhd 5X
+absurd 1 "2040 GiB" resize parent.vhd 3T
+absurd 2 "resize takes" resize parent.vhd
+absurd 2 "resize takes" resize parent.vhd 9M --smallest
+absurd 1 "smaller than its parent" resize child.vhd 4M
+absurd 1 "no parent" merge parent.vhd
+absurd 1 "would be a loop" rebase child.vhd child.vhd
+absurd 1 "which is larger" rebase child.vhd larger.vhd
+absurd 1 "File exists" snapshot parent.vhd parent.vhd
+absurd 2 "not \"frob\"" undo frob parent.vhd
+absurd 1 "No such file" undo commit parent.vhd
+absurd 2 "no port" serve parent.vhd --port 99999
+absurd 1 "not a regular file" info /dev/null
+absurd 1 "not a regular file" info .
+absurd 2 "Unknown option" info parent.vhd --bogus
+absurd 2 "info takes FILE" info parent.vhd child.vhd
+
 echo "== progress is shown where it is asked for"
 expect 0 convert disk.img shown.vhd --progress
 grep -q "shown.vhd .*100 %" err || fail "no progress: $(cat err)"

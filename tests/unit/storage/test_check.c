@@ -226,7 +226,7 @@ static void assert_compare(const char *a, const char *b, bool equal, uint64_t of
     bool found_equal;
     uint64_t found;
 
-    assert_true(block_compare(x, y, &found_equal, &found, NULL));
+    assert_true(block_compare(x, y, &found_equal, &found, NULL, NULL, NULL));
     assert_int_equal(found_equal, equal);
     assert_int_equal(found, offset);
     block_abandon(x);
