@@ -82,8 +82,14 @@ void jit_cache_finish(struct jit *jit)
     jit->write = NULL;
 }
 
+void jit_forget_cells(struct jit *jit)
+{
+    memset(jit->limits, 0, sizeof(jit->limits));
+}
+
 void jit_cache_clear(struct jit *jit)
 {
+    jit_forget_cells(jit);
     memset(jit->hash, 0, sizeof(jit->hash));
     memset(jit->page_hash, 0, sizeof(jit->page_hash));
     memset(jit->segment_regions, 0, sizeof(jit->segment_regions));

@@ -9,7 +9,7 @@
  *     |
  *   translate.c  which blocks make a region, in which order; the loop over instructions
  *     |    integer.c stack.c wide.c sse.c x87.c flow.c   what each kind of instruction becomes
- *     |    operands.c windows.c                  registers; memory by way of the TLB
+ *     |    operands.c lookup.c windows.c         registers; memory by way of the TLB
  *     |    flags.c                               where the arithmetic flags are
  *   emit.c       bytes
  *   stubs.c slow.c   the code all regions share, and the C functions it calls
@@ -39,8 +39,9 @@
  *                               add   rax, [r11 + hosts]
  *                               mov   rbx, [rax]
  *
- * Accesses through the same values of the same registers share a look (windows.c). After a store
- * comes a look at the page's code mark (emu/core/memory.h).
+ * The stack and addresses that the instruction names are looked for in a copy of one entry first
+ * (lookup.c). Accesses through the same values of the same registers share a look (windows.c).
+ * After a store comes a look at the page's code mark (emu/core/memory.h).
  *
  * Flags are the host's flags. A look at the TLB destroys them, so they are kept before it if
  * anybody may still see them: LAHF, SETO AL and a store. That is seldom: mostly they can be made
@@ -180,8 +181,9 @@ enum jit_stub {
     STUB_STORE = STUB_LOAD + 6,
     STUB_RMW = STUB_STORE + 6,
     STUB_STORED = STUB_RMW + 6, /* after a store that hit a marked page or went aside */
-    STUB_WINDOW,                /* T0: the window's first byte */
-    STUB_HANDLER,               /* T0: an instruction for the interpreter */
+    STUB_CELL, /* by kind of the TLB and whether it writes. T0: an address; T1: cell and bytes */
+    STUB_WINDOW = STUB_CELL + 2 * TLB_KIND_COUNT, /* T0: the window's first byte */
+    STUB_HANDLER,                                 /* T0: an instruction for the interpreter */
     STUB_LOAD_XMM,
     STUB_LOAD_X87,  /* T1: where to go on if it cannot be */
     STUB_EXIT,      /* s.rip is set */
@@ -194,6 +196,19 @@ enum jit_stub {
 struct jit_window {
     uint64_t host;
     const uint8_t *mark;
+};
+/*
+ * Copies of TLB entries for accesses that mostly meet the same page, by kind of rights. An address
+ * whose offset in the cell's page is below the limit is in it, with room for JIT_CELL_BYTES: none
+ * while the limit is 0. There is one for reading and one for writing.
+ */
+#define JIT_CELLS      64
+#define JIT_CELL_BYTES 32
+#define JIT_CELL_LIMIT (0x1000 - JIT_CELL_BYTES + 1)
+struct jit_cell {
+    uint64_t tag, host;
+    const uint8_t *mark;
+    uint64_t unused;
 };
 /* What is known of a window that could not be opened at once. */
 struct jit_opening {
@@ -234,8 +249,10 @@ struct jit {
     bool counted;
     uint64_t saved[JIT_SAVED];        /* operands to make flags again from */
     const struct jit_region *storing; /* the region of a store that STUB_STORED is called for */
-    uint64_t entry;                   /* T1 after a slow store: the TLB entry's offset */
-    struct tlb_entry aside;           /* the entry of stores that go to cpu->temp first */
+    const uint8_t *mark;              /* T1 after a slow store: where the page's mark is */
+    uint64_t stash[2];                /* of STUB_CELL */
+    uint64_t limits[TLB_KIND_COUNT][2][JIT_CELLS]; /* for reading, for writing */
+    struct jit_cell cells[TLB_KIND_COUNT][JIT_CELLS];
     struct jit_window windows[JIT_WINDOWS];
     struct jit_opening *opening;
     struct jit_jump jumps[JIT_JUMPS];
@@ -312,6 +329,10 @@ void jit_page_unmapped(struct jit *jit, uint64_t address);
 
 /* ---- stubs.c, slow.c ------------------------------------------------------------------------- */
 
+/* Emits the offset of a TLB's entry into T1, for the linear address in T0. */
+void emit_tlb_index(struct emitter *e, bool has_bmi2);
+/* What cells hold may be true no longer. */
+void jit_forget_cells(struct jit *jit);
 bool jit_make_stubs(struct jit *jit, struct emitter *e);
 void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
 void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);

@@ -2,9 +2,6 @@
 #include "emu/jit/translate.h"
 #include <string.h>
 
-#define TLB_INDEX_SHIFT 7 /* 12 for the page, less 5 for an entry's 32 bytes */
-_Static_assert(sizeof(struct tlb_entry) == 32, "the probe scales by it");
-
 /* ---- registers ------------------------------------------------------------------------------- */
 
 struct host_operand guest(const struct translator *t, unsigned number)
@@ -66,7 +63,7 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
         t->cold_count = 0;
     }
     struct cold *cold = &t->cold[t->cold_count++];
-    *cold = (struct cold){.kind = kind, .hole = hole};
+    *cold = (struct cold){.kind = kind, .hole = hole, .cell = -1};
     if (!t->flags_memory && t->recipe.length)
         cold->recipe = t->recipe;
     return cold;
@@ -129,60 +126,6 @@ void address_of(struct translator *t, const struct insn *insn)
     load_offset(t, &a);
 }
 
-static unsigned stub_for(unsigned bytes, enum access access)
-{
-    static const uint8_t by_size[17] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3, [16] = 4, [10] = 5};
-    unsigned first = access == ACCESS_LOAD    ? STUB_LOAD
-                     : access == ACCESS_STORE ? STUB_STORE
-                                              : STUB_RMW;
-    return first + by_size[bytes];
-}
-
-struct host_operand tlb_field(const struct translator *t, size_t field)
-{
-    return op_mem(T1, (int32_t)((uintptr_t)t->tlb + field));
-}
-
-/* RORX T1, T0, 7, or what does the same. */
-static void emit_index(struct translator *t)
-{
-    static const uint8_t rorx[] = {0xc4, 0x63, 0xfb, 0xf0, 0xd8, TLB_INDEX_SHIFT};
-    if (t->jit->has_bmi2) {
-        for (unsigned i = 0; i < sizeof(rorx); i++)
-            emit8(&t->e, rorx[i]);
-    } else {
-        emit_mov_rr(&t->e, T1, T0);
-        emit_op(&t->e, ENC(0, 0, 0xc1) | ENC_W, 5, op_reg(T1)); /* SHR */
-        emit8(&t->e, TLB_INDEX_SHIFT);
-    }
-    emit_alu_imm(&t->e, 4, SIZE_32, op_reg(T1), (TLB_SIZE - 1) << 5);
-}
-
-/* The tag is the page's address, so exclusive-or leaves the offset in the page where it matches;
- * one comparison then tells both a miss and bytes that run over the page's end. */
-void emit_lookup(struct translator *t, unsigned bytes, bool writes)
-{
-    size_t tag = writes ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
-    emit_index(t);
-    emit_op(&t->e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_field(t, tag));
-    emit_alu_imm(&t->e, 7, SIZE_64, op_reg(T0), (int32_t)(0x1000 - bytes));
-}
-
-static void probe(struct translator *t, const struct insn *insn, unsigned bytes, enum access access)
-{
-    struct emitter *e = &t->e;
-    bool writes = access != ACCESS_LOAD;
-    emit_lookup(t, bytes, writes);
-    struct cold *cold = add_cold(t, COLD_ACCESS, emit_jcc(e, CC_A, NULL));
-    emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, tlb_field(t, offsetof(struct tlb_entry, host)));
-    cold->resume = e->at;
-    cold->stub = stub_for(bytes, access);
-    cold->write = writes;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
-    t->at = 0;
-    t->window = NULL;
-}
-
 /* 32-bit code's FS and GS: an operand that wraps around at 4 GiB is past the limit. Where base is 0
  * it lies in two pages, and the slow ways see it. */
 static void check_limit(struct translator *t, const struct insn *insn, const struct address *a,
@@ -207,7 +150,7 @@ void access_memory(struct translator *t, const struct insn *insn, unsigned bytes
     if (window_access(t, insn, 0, &a, bytes, access))
         return;
     emit_address(t, &a);
-    probe(t, insn, bytes, access);
+    probe(t, insn, &a, bytes, access);
 }
 
 void access_stack(struct translator *t, const struct insn *insn, unsigned base, int32_t disp,
@@ -220,7 +163,7 @@ void access_stack(struct translator *t, const struct insn *insn, unsigned base, 
     if (window_access(t, insn, 1, &a, bytes, access))
         return;
     emit_address(t, &a);
-    probe(t, insn, bytes, access);
+    probe(t, insn, &a, bytes, access);
 }
 
 /* TEST of T0 or T1's low four bits; the interpreter faults. Returns the number of the cold path. */
@@ -248,7 +191,7 @@ int access_aligned(struct translator *t, const struct insn *insn, enum access ac
     }
     emit_address(t, &a);
     int cold = check_alignment(t, insn, T0);
-    probe(t, insn, 16, access);
+    probe(t, insn, &a, 16, access);
     return cold;
 }
 
@@ -260,8 +203,6 @@ static void check_mark(struct translator *t, uint64_t site)
     flags_keep(t, t->live_after);
     if (t->window)
         emit_load(e, T1, op_abs(&t->jit->windows[t->window->cell].mark));
-    else
-        emit_load(e, T1, tlb_field(t, offsetof(struct tlb_entry, mark)));
     emit_op(e, ENC(0, 0, 0xf6), 0, op_mem(T1, 0)); /* TEST byte, 1 */
     emit8(e, 1);
     struct cold *cold = add_cold(t, COLD_STORED, emit_jcc(e, CC_NE, NULL));

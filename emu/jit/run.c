@@ -132,6 +132,8 @@ const uint8_t *jit_find_code(struct jit *jit, struct block **ret_block)
 
 void jit_enter(struct jit *jit, const uint8_t *code)
 {
+    if (unlikely(jit->cpu->journal)) /* it gives and takes rights to write */
+        jit_forget_cells(jit);
     jit->enter(code);
     jit->cpu->insn = NULL;
     if (jit->exit_cell > EXIT_BY_JUMP)
@@ -156,6 +158,8 @@ bool jit_after_raise(struct jit *jit)
 {
     bool fault = !jit->restart;
     jit->stats.exits_fault += fault;
+    if (fault && jit->cpu->fault.vector == VEC_PF) /* a processor drops the page, too */
+        jit_forget_cells(jit);
     jit->xmm_loaded = 0;
     if (jit->x87_loaded)
         jit_save_x87(jit->cpu);
@@ -231,7 +235,6 @@ static bool create(struct cpu *cpu, GError **error)
     jit->always_marked = 1;
     jit->hot = HOT;
     jit->perf_map = -1;
-    jit->aside.mark = &jit->always_marked;
     jit->translator = g_new0(struct translator, 1);
     jit->dummy.version_at = &jit->dummy.version;
     g_mutex_init(&jit->written_lock);
@@ -268,6 +271,7 @@ static void state_changed(struct cpu *cpu)
 static void mappings_changed(struct cpu *cpu, enum engine_mappings what, uint64_t address)
 {
     struct jit *jit = cpu->jit;
+    jit_forget_cells(jit);
     if (what == MAPPINGS_PAGE) {
         jit_page_unmapped(jit, address);
         return;

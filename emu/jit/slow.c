@@ -27,15 +27,14 @@ void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t s
     return (void *)mmu_read_begin(cpu, address, size);
 }
 
-/* The TLB entry whose mark is looked at after the store. */
+/* And whose mark is looked at after the store. */
 static void *note_store(struct cpu *cpu, void *host, uint64_t address, unsigned size)
 {
     struct jit *jit = cpu->jit;
-    const struct tlb_entry *entry = host == cpu->temp ? &jit->aside : mmu_entry(cpu, address);
     jit->stats.slow_stores++;
     jit->address = address;
     jit->size = size;
-    jit->entry = (uintptr_t)entry - (uintptr_t)cpu->tlb;
+    jit->mark = host == cpu->temp ? &jit->always_marked : mmu_entry(cpu, address)->mark;
     return host;
 }
 
@@ -82,7 +81,7 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
     /* Where several CPUs store, each store looks for itself. */
     bool looks = o->window_writes && !memory_is_shared(cpu->board->memory);
     if (found && !(looks && *entry->mark & 1)) {
-        jit->entry = (uintptr_t)entry - (uintptr_t)cpu->tlb;
+        jit->mark = entry->mark;
         return mmu_host(entry, low);
     }
     jit->stats.windows_failed++;

@@ -126,7 +126,7 @@ static void emit_slow(struct jit *jit, struct emitter *e, const struct shared *s
     call_c(e, function);
     fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
-    emit_load(e, T1, op_abs(&jit->entry));
+    emit_load(e, T1, op_abs(&jit->mark));
     emit8(e, 0xc3);
 }
 
@@ -151,7 +151,7 @@ static void emit_window(struct jit *jit, struct emitter *e, const struct shared 
     emit_patch(open, e->at);
     fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
-    emit_load(e, T1, op_abs(&jit->entry));
+    emit_load(e, T1, op_abs(&jit->mark));
     emit8(e, 0xc3);
 }
 
@@ -199,6 +199,65 @@ static void emit_load_xmm(struct jit *jit, struct emitter *e, const struct share
     emit_jmp(e, shared->load_xmm);
 }
 
+/*
+ * Fills a cell from the TLB. In: T0, a linear address; T1, the cell's number << 16 and the
+ * operand's bytes. Out: carry clear, T0 the host's address and T1 the mark's; or carry set, T0 as
+ * it was.
+ */
+static void emit_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bool writes)
+{
+    struct tlb_entry *tlb = jit->cpu->tlbs[kind].entry;
+    struct host_operand tags[2] = {op_mem(T1, (int32_t)(uintptr_t)&tlb->read),
+                                   op_mem(T1, (int32_t)(uintptr_t)&tlb->write)};
+    struct host_operand limits[2];
+    struct jit_cell *cells = jit->cells[kind];
+    for (unsigned i = 0; i < 2; i++)
+        limits[i] = op_indexed(H_NONE, H_RCX, 3, (int32_t)(uintptr_t)jit->limits[kind][i]);
+
+    emit_store(e, op_abs(&jit->stash[0]), H_RCX);
+    emit_store(e, op_abs(&jit->stash[1]), H_RDX);
+    emit_mov_rr32(e, H_RCX, T1);
+    emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(H_RCX)); /* SHR */
+    emit8(e, 16);
+    emit_op(e, ENC(1, 0, 0xb7), H_RDX, op_reg(T1));        /* MOVZX */
+    emit_op(e, ENC(0, 0, 0xf7) | ENC_W, 3, op_reg(H_RDX)); /* NEG */
+    emit_alu_imm(e, 0, 3, op_reg(H_RDX), 0x1000);
+    emit_tlb_index(e, jit->has_bmi2);
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tags[writes]);
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_reg(H_RDX));
+    uint8_t *missing = emit_jcc(e, CC_A, NULL);
+
+    emit_load(e, H_RDX, tags[writes]);
+    emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, limits[writes]);
+    emit32(e, JIT_CELL_LIMIT);
+    emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, limits[!writes]);
+    emit32(e, 0);
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, H_RDX, tags[!writes]);
+    uint8_t *alone = emit_jcc(e, CC_NE, NULL);
+    emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, limits[!writes]);
+    emit32(e, JIT_CELL_LIMIT);
+    emit_patch(alone, e->at);
+    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(H_RCX)); /* SHL */
+    emit8(e, 5);
+    emit_store(e, op_mem(H_RCX, (int32_t)(uintptr_t)&cells->tag), H_RDX);
+    emit_load(e, H_RDX, op_mem(T1, (int32_t)(uintptr_t)&tlb->host));
+    emit_store(e, op_mem(H_RCX, (int32_t)(uintptr_t)&cells->host), H_RDX);
+    emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, op_reg(H_RDX));
+    emit_load(e, T1, op_mem(T1, (int32_t)(uintptr_t)&tlb->mark));
+    emit_store(e, op_mem(H_RCX, (int32_t)(uintptr_t)&cells->mark), T1);
+    emit_load(e, H_RCX, op_abs(&jit->stash[0]));
+    emit_load(e, H_RDX, op_abs(&jit->stash[1]));
+    emit8(e, 0xf8); /* CLC */
+    emit8(e, 0xc3);
+
+    emit_patch(missing, e->at);
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tags[writes]);
+    emit_load(e, H_RCX, op_abs(&jit->stash[0]));
+    emit_load(e, H_RDX, op_abs(&jit->stash[1]));
+    emit8(e, 0xf9); /* STC */
+    emit8(e, 0xc3);
+}
+
 static void emit_exits(struct jit *jit, struct emitter *e, struct shared *shared,
                        const uint8_t **starts)
 {
@@ -241,6 +300,10 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
         emit_slow(jit, e, &shared, sizes[i], jit_slow_store);
         jit->stub[STUB_RMW + i] = e->at;
         emit_slow(jit, e, &shared, sizes[i], jit_slow_rmw);
+    }
+    for (unsigned i = 0; i < 2 * TLB_KIND_COUNT; i++) {
+        jit->stub[STUB_CELL + i] = e->at;
+        emit_cell(jit, e, i / 2, i & 1);
     }
     jit->stub[STUB_WINDOW] = e->at;
     emit_window(jit, e, &shared);

@@ -243,11 +243,11 @@ static void emit_cold(struct translator *t, const struct cold *cold)
     struct emitter *e = &t->e;
     if (!e->full)
         emit_patch(cold->hole, e->at);
+    if (!e->full && cold->second_hole)
+        emit_patch(cold->second_hole, e->at);
     switch ((enum cold_kind)cold->kind) {
-    case COLD_ACCESS: {
-        size_t tag =
-            cold->write ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
-        emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_mem(T1, (int32_t)((uintptr_t)t->tlb + tag)));
+    case COLD_ACCESS:
+        cold_lookup(t, cold);
         if (cold->recipe.length) {
             emit_mov_rr(e, T1, T0);
             flags_cold(t, &cold->recipe);
@@ -256,8 +256,9 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_mov_imm(e, T1, cold->site);
         emit_call(e, t->jit->stub[cold->stub]);
         break;
-    }
     case COLD_WINDOW:
+        if (!cold->marked)
+            cold_lookup(t, cold);
         if (cold->recipe.length)
             flags_cold(t, &cold->recipe);
         emit_address(t, &cold->address);
@@ -389,12 +390,9 @@ static bool blocks_valid(const struct translator *t)
     return true;
 }
 
-static struct tlb_entry *tlb_of(struct cpu *cpu)
+static enum tlb_kind tlb_kind_of(const struct cpu *cpu)
 {
-    enum tlb_kind kind = cpu->mode & MODE_USER   ? TLB_USER
-                         : cpu->mode & MODE_SMAP ? TLB_KERNEL_SMAP
-                                                 : TLB_KERNEL;
-    return cpu->tlbs[kind].entry;
+    return cpu->mode & MODE_USER ? TLB_USER : cpu->mode & MODE_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
 }
 
 struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t rip)
@@ -413,7 +411,8 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     t->cpu = cpu;
     t->mode = cpu->mode;
     t->word = cpu->mode & MODE_LONG ? SIZE_64 : SIZE_32;
-    t->tlb = tlb_of(cpu);
+    t->kind = tlb_kind_of(cpu);
+    t->tlb = cpu->tlbs[t->kind].entry;
     t->no_windows = block->no_windows;
     t->shared = memory_is_shared(cpu->board->memory);
     t->region = jit_cache_data(jit, sizeof(struct jit_region));

@@ -73,8 +73,10 @@ enum cold_kind {
 
 struct cold {
     uint8_t kind, stub;
-    bool write;
-    uint8_t *hole, *resume;
+    bool write, marked; /* marked: found, but the page's stores are watched */
+    int8_t cell;        /* of a look; -1: in the TLB */
+    uint16_t bytes;     /* looked for */
+    uint8_t *hole, *second_hole, *resume;
     uint64_t site;
     const struct insn *insn;
     struct recipe recipe;   /* the flags are nowhere else */
@@ -98,6 +100,7 @@ struct translator {
     struct emitter e;
     struct jit_region *region;
     uint32_t mode;
+    enum tlb_kind kind;
     unsigned word;         /* enum operand_size of addresses, the stack and near branches */
     struct tlb_entry *tlb; /* of the mode's kind */
     bool uses_xmm, uses_x87;
@@ -110,6 +113,7 @@ struct translator {
     /* The last access: T0 + at is its host address; and its window, if it went through one. */
     int32_t at;
     struct window *window;
+    int cell;
     struct windows windows;
     bool no_windows, shared; /* shared: several CPUs store */
     bool aligned;            /* the access being translated must be */
@@ -213,8 +217,8 @@ enum access { ACCESS_LOAD, ACCESS_STORE, ACCESS_RMW };
 void address_of(struct translator *t, const struct insn *insn);
 /*
  * Makes T0 the host address of the memory operand, or of a word of the stack, less t->at:
- * host_memory() is the operand. T1 is the TLB entry's offset for stored(). Host flags are
- * clobbered, having been kept.
+ * host_memory() is the operand. For a store T1 is the address of the page's mark, for stored().
+ * Host flags are clobbered, having been kept.
  */
 void access_memory(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access);
@@ -229,11 +233,21 @@ void stored(struct translator *t, const struct insn *insn);
 /* The same for one that goes on elsewhere: JIT_SITE_TARGET for an address in scratch[1]. */
 void stored_at(struct translator *t, uint64_t next);
 
-/* The pieces of an access, for windows.c: a linear address into T0; T0 to an offset and T1 to a TLB
- * entry, flags "above" when the TLB has it not; a field of that entry. */
+/* A linear address into T0. */
 void emit_address(struct translator *t, const struct address *address);
-void emit_lookup(struct translator *t, unsigned bytes, bool writes);
-struct host_operand tlb_field(const struct translator *t, size_t field);
+
+/* ---- lookup.c -------------------------------------------------------------------------------- */
+
+/* T0, that linear address, becomes the host's, and T1 the address of the page's mark if it is to be
+ * written. Returns the cold path of what was not found, which resumes behind that. */
+struct cold *emit_lookup(struct translator *t, const struct address *address, enum cold_kind kind,
+                         unsigned bytes, bool writes);
+/* In that cold path: fills the cell and resumes if it can; otherwise T0 is the linear address
+ * again. */
+void cold_lookup(struct translator *t, const struct cold *cold);
+/* The look of a plain access, as access_memory(). */
+void probe(struct translator *t, const struct insn *insn, const struct address *address,
+           unsigned bytes, enum access access);
 
 /* ---- windows.c ------------------------------------------------------------------------------- */
 

@@ -325,11 +325,8 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
     struct address low = *address;
     low.disp -= offset;
     emit_address(t, &low);
-    emit_lookup(t, (unsigned)(w->high - w->low), w->writes);
-    struct cold *cold = add_cold(t, COLD_WINDOW, emit_jcc(e, CC_A, NULL));
+    struct cold *cold = emit_lookup(t, &low, COLD_WINDOW, (unsigned)(w->high - w->low), w->writes);
     unsigned at = t->cold_count - 1;
-    emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, tlb_field(t, offsetof(struct tlb_entry, host)));
-    cold->resume = e->at;
     cold->address = low;
     cold->site = jit_site(insn_rip(t, insn), insn->length);
     cold->opening = jit_cache_data(t->jit, sizeof(*cold->opening));
@@ -341,7 +338,6 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
                                           .aligned = t->aligned,
                                           .writes = writes};
     if (w->writes) {
-        emit_load(e, T1, tlb_field(t, offsetof(struct tlb_entry, mark)));
         if (t->shared) {
             emit_store(e, op_abs(&cell->mark), T1);
         } else {
@@ -349,13 +345,14 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
             emit8(e, 1);
             struct cold *marked = add_cold(t, COLD_WINDOW, emit_jcc(e, CC_NE, NULL));
             *marked = (struct cold){.kind = COLD_WINDOW,
+                                    .cell = -1,
+                                    .marked = true,
                                     .hole = marked->hole,
                                     .recipe = marked->recipe,
                                     .address = t->cold[at].address,
                                     .site = t->cold[at].site,
                                     .opening = t->cold[at].opening};
             marked->resume = e->at;
-            t->cold[at].resume = e->at;
         }
     }
     emit_store(e, op_abs(&cell->host), T0);

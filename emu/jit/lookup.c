@@ -1,0 +1,149 @@
+/*
+ * Where a linear address is in the host: in a cell, or in the software TLB.
+ *
+ * A cell is a copy of one TLB entry at a known address, so a look needs no index: two steps less,
+ * and the address of the entry does not wait for that of the operand. Cells serve accesses that
+ * mostly find the page they found last time: by way of the stack pointer, and at addresses that the
+ * instruction names. One that is wrong is filled from the TLB (STUB_CELL), without C.
+ */
+#include "emu/jit/translate.h"
+
+#define TLB_INDEX_SHIFT 7 /* 12 for the page, less 5 for an entry's 32 bytes */
+_Static_assert(sizeof(struct tlb_entry) == 32, "the look scales by it");
+
+/* ---- the TLB --------------------------------------------------------------------------------- */
+
+static struct host_operand tlb_field(const struct translator *t, size_t field)
+{
+    return op_mem(T1, (int32_t)((uintptr_t)t->tlb + field));
+}
+
+static size_t tag_field(bool writes)
+{
+    return writes ? offsetof(struct tlb_entry, write) : offsetof(struct tlb_entry, read);
+}
+
+/* RORX T1, T0, 7, or what does the same. */
+void emit_tlb_index(struct emitter *e, bool has_bmi2)
+{
+    static const uint8_t rorx[] = {0xc4, 0x63, 0xfb, 0xf0, 0xd8, TLB_INDEX_SHIFT};
+    if (has_bmi2) {
+        for (unsigned i = 0; i < sizeof(rorx); i++)
+            emit8(e, rorx[i]);
+    } else {
+        emit_mov_rr(e, T1, T0);
+        emit_op(e, ENC(0, 0, 0xc1) | ENC_W, 5, op_reg(T1)); /* SHR */
+        emit8(e, TLB_INDEX_SHIFT);
+    }
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), (TLB_SIZE - 1) << 5);
+}
+
+/* ---- cells ----------------------------------------------------------------------------------- */
+
+/* The cell that accesses through such an address use, or -1. */
+static int cell_for(const struct address *a)
+{
+    bool constant = a->base == GPR_NONE && a->index == GPR_NONE;
+    if (a->base == RSP)
+        return 0;
+    if (a->base != GPR_CODE && !constant)
+        return -1;
+    uint64_t page = ((a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp) >> 12;
+    uint64_t key = (page ^ (uint64_t)a->segment << 56) * UINT64_C(0x9e3779b97f4a7c15);
+    return 1 + (int)((key >> 32) % (JIT_CELLS - 1));
+}
+
+static struct jit_cell *cell_of(const struct translator *t)
+{
+    return &t->jit->cells[t->kind][t->cell];
+}
+
+static uint64_t *limit_of(const struct translator *t, bool writes)
+{
+    return &t->jit->limits[t->kind][writes][t->cell];
+}
+
+/* ---- looks ----------------------------------------------------------------------------------- */
+
+/* T0, a linear address, becomes the offset in its page if that is found and holds all the bytes:
+ * the tag is the page's address, so exclusive-or leaves the offset where it matches, and one
+ * comparison tells both a miss and bytes that run over the page's end. */
+static uint8_t *emit_look(struct translator *t, unsigned bytes, bool writes)
+{
+    struct emitter *e = &t->e;
+    if (t->cell < 0) {
+        emit_tlb_index(e, t->jit->has_bmi2);
+        emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_field(t, tag_field(writes)));
+        emit_alu_imm(e, 7, SIZE_64, op_reg(T0), (int32_t)(0x1000 - bytes));
+        return emit_jcc(e, CC_A, NULL);
+    }
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_abs(&cell_of(t)->tag));
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_abs(limit_of(t, writes)));
+    return emit_jcc(e, CC_AE, NULL);
+}
+
+/* And from there to the host's address. */
+static void emit_host(struct translator *t, bool writes)
+{
+    struct emitter *e = &t->e;
+    bool cell = t->cell >= 0;
+    emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0,
+            cell ? op_abs(&cell_of(t)->host) : tlb_field(t, offsetof(struct tlb_entry, host)));
+    if (writes)
+        emit_load(e, T1,
+                  cell ? op_abs(&cell_of(t)->mark)
+                       : tlb_field(t, offsetof(struct tlb_entry, mark)));
+}
+
+struct cold *emit_lookup(struct translator *t, const struct address *address, enum cold_kind kind,
+                         unsigned bytes, bool writes)
+{
+    struct emitter *e = &t->e;
+    t->cell = cell_for(address);
+    struct cold *cold = add_cold(t, kind, emit_look(t, bytes, writes));
+    cold->cell = (int8_t)t->cell;
+    cold->write = writes;
+    cold->bytes = (uint16_t)bytes;
+    if (t->cell >= 0 && bytes > JIT_CELL_BYTES) { /* more than a cell's limit allows for */
+        emit_alu_imm(e, 7, SIZE_64, op_reg(T0), (int32_t)(0x1000 - bytes));
+        cold->second_hole = emit_jcc(e, CC_A, NULL);
+    }
+    emit_host(t, writes);
+    cold->resume = e->at;
+    return cold;
+}
+
+void cold_lookup(struct translator *t, const struct cold *cold)
+{
+    struct emitter *e = &t->e;
+    t->cell = cold->cell;
+    if (t->cell < 0) {
+        emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_field(t, tag_field(cold->write)));
+        return;
+    }
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_abs(&cell_of(t)->tag));
+    emit_mov_imm(e, T1, (unsigned)t->cell << 16 | cold->bytes);
+    emit_call(e, t->jit->stub[STUB_CELL + 2 * t->kind + cold->write]);
+    emit_jcc(e, CC_AE, cold->resume);
+}
+
+/* ---- accesses -------------------------------------------------------------------------------- */
+
+static unsigned stub_for(unsigned bytes, enum access access)
+{
+    static const uint8_t by_size[17] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3, [16] = 4, [10] = 5};
+    unsigned first = access == ACCESS_LOAD    ? STUB_LOAD
+                     : access == ACCESS_STORE ? STUB_STORE
+                                              : STUB_RMW;
+    return first + by_size[bytes];
+}
+
+void probe(struct translator *t, const struct insn *insn, const struct address *address,
+           unsigned bytes, enum access access)
+{
+    struct cold *cold = emit_lookup(t, address, COLD_ACCESS, bytes, access != ACCESS_LOAD);
+    cold->stub = stub_for(bytes, access);
+    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    t->at = 0;
+    t->window = NULL;
+}
