@@ -97,6 +97,19 @@ void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct host_ope
     emit_modrm(e, reg, rm);
 }
 
+void emit_vex(struct emitter *e, uint32_t encoding, unsigned reg, unsigned vvvv,
+              struct host_operand rm)
+{
+    bool base = rm.kind != OPERAND_ABS && rm.base != H_NONE && rm.base & 8;
+    bool index = rm.kind == OPERAND_MEM && rm.index != H_NONE && rm.index & 8;
+    emit8(e, 0xc4);
+    emit8(e, (reg & 8 ? 0 : 0x80) | (index ? 0 : 0x40) | (base ? 0 : 0x20) | (encoding >> 8 & 3));
+    emit8(e, (encoding & ENC_W ? 0x80 : 0) | (~vvvv & 15) << 3 | (encoding & ENC_L ? 4 : 0) |
+                 (encoding >> 10 & 3));
+    emit8(e, encoding & 0xff);
+    emit_modrm(e, reg, rm);
+}
+
 uint32_t enc_sized(uint32_t encoding, unsigned size)
 {
     switch (size) {

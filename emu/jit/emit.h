@@ -85,6 +85,12 @@ uint32_t enc_sized(uint32_t encoding, unsigned size);
 /* An immediate of an operand's size, at most four bytes. */
 void emit_imm(struct emitter *e, uint64_t imm, unsigned size);
 
+/* The same with VEX (SDM volume 2, 2.3): W and L, the register of VEX.vvvv (0 where there is none).
+ */
+#define ENC_L (1u << 17)
+void emit_vex(struct emitter *e, uint32_t encoding, unsigned reg, unsigned vvvv,
+              struct host_operand rm);
+
 void emit_mov_rr(struct emitter *e, unsigned to, unsigned from);   /* 64 bits */
 void emit_mov_rr32(struct emitter *e, unsigned to, unsigned from); /* clears the upper half */
 void emit_load(struct emitter *e, unsigned to, struct host_operand from);

@@ -45,7 +45,8 @@ static bool is_plain(const struct translator *t, const struct insn *insn)
         return false;
     if (insn->op == OP_DIV || insn->op == OP_IDIV || insn->op == OP_AAM)
         return false;
-    bool integer = insn->op >= OP_ADD && insn->op <= OP_NOP_E;
+    bool integer = (insn->op >= OP_ADD && insn->op <= OP_NOP_E) || insn->op == OP_TZCNT ||
+                   insn->op == OP_LZCNT || (insn->op >= OP_ANDN && insn->op <= OP_RORX);
     return integer || insn->op == OP_JCC || insn->op == OP_JMP || insn_uses_xmm(insn) ||
            insn_uses_x87(insn);
 }
@@ -91,6 +92,8 @@ struct flag_use flags_used(const struct insn *insn)
         break;
     }
     }
+    if (vex_makes_flags(insn))
+        use.written = FL_ALL;
     if (is_shift(insn->op)) {
         bool by_cl = insn->shape != SHAPE_RI && insn->shape != SHAPE_MI;
         unsigned count = insn->imm & (insn->size == SIZE_64 ? 63 : 31);
@@ -193,6 +196,16 @@ uint16_t registers_written(const struct insn *insn)
     case OP_CWD:
     case OP_CBW:
         return 1u << RAX | 1u << RDX;
+    case OP_TZCNT:
+    case OP_LZCNT:
+    case OP_ANDN:
+    case OP_BEXTR ... OP_PDEP:
+    case OP_SHLX ... OP_RORX:
+        return operand_bit(insn->reg);
+    case OP_BLSR ... OP_BLSI:
+        return operand_bit(insn->vvvv);
+    case OP_MULX:
+        return operand_bit(insn->reg) | operand_bit(insn->vvvv);
     default:
         return sse_leaves_general(insn) ? 0 : 0xffff;
     }

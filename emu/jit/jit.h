@@ -173,18 +173,23 @@ struct jit_jump {
     const uint8_t *code;
 };
 
+/* Which of the guest's vector registers are in the host's. All of a mode's regions want the same.
+ */
+enum jit_vectors { VECTORS_NONE, VECTORS_XMM, VECTORS_YMM };
+
 /* The links' generations: of targets in pages that are global, and in others. */
 enum jit_mapping { MAPPING_LOCAL, MAPPING_GLOBAL, MAPPING_COUNT };
 
 enum jit_stub {
-    STUB_LOAD, /* by log2 of the size, 1 to 16; then 10 */
-    STUB_STORE = STUB_LOAD + 6,
-    STUB_RMW = STUB_STORE + 6,
-    STUB_STORED = STUB_RMW + 6, /* after a store that hit a marked page or went aside */
+    STUB_LOAD, /* by log2 of the size, 1 to 32; then 10 */
+    STUB_STORE = STUB_LOAD + 7,
+    STUB_RMW = STUB_STORE + 7,
+    STUB_STORED = STUB_RMW + 7, /* after a store that hit a marked page or went aside */
     STUB_CELL, /* by kind of the TLB and whether it writes. T0: an address; T1: cell and bytes */
     STUB_WINDOW = STUB_CELL + 2 * TLB_KIND_COUNT, /* T0: the window's first byte */
     STUB_HANDLER,                                 /* T0: an instruction for the interpreter */
     STUB_LOAD_XMM,
+    STUB_LOAD_YMM,
     STUB_LOAD_X87,  /* T1: where to go on if it cannot be */
     STUB_EXIT,      /* s.rip is set */
     STUB_EXIT_LINK, /* T0: struct jit_exit */
@@ -239,7 +244,7 @@ struct jit {
     struct cpu *cpu;
 
     /* What translated code looks at. */
-    uint8_t xmm_loaded; /* the guest's XMM registers are in the host's */
+    uint8_t xmm_loaded; /* enum jit_vectors */
     uint8_t x87_loaded; /* the guest's x87 stack is in the host's unit */
     uint8_t always_marked;
     uint32_t generation[MAPPING_COUNT];
@@ -294,7 +299,7 @@ struct jit {
     struct translator *translator;
     uint32_t salt_mode;
     unsigned hot; /* runs of a block before it is translated */
-    bool has_bmi2;
+    bool has_bmi, has_bmi2;
     bool counts;  /* translated code counts its instructions */
     int perf_map; /* descriptor, or -1 */
     struct jit_stats stats;

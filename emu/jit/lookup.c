@@ -131,7 +131,8 @@ void cold_lookup(struct translator *t, const struct cold *cold)
 
 static unsigned stub_for(unsigned bytes, enum access access)
 {
-    static const uint8_t by_size[17] = {[1] = 0, [2] = 1, [4] = 2, [8] = 3, [16] = 4, [10] = 5};
+    static const uint8_t by_size[33] = {
+        [1] = 0, [2] = 1, [4] = 2, [8] = 3, [16] = 4, [32] = 5, [10] = 6};
     unsigned first = access == ACCESS_LOAD    ? STUB_LOAD
                      : access == ACCESS_STORE ? STUB_STORE
                                               : STUB_RMW;

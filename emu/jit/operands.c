@@ -166,32 +166,34 @@ void access_stack(struct translator *t, const struct insn *insn, unsigned base, 
     probe(t, insn, &a, bytes, access);
 }
 
-/* TEST of T0 or T1's low four bits; the interpreter faults. Returns the number of the cold path. */
-static int check_alignment(struct translator *t, const struct insn *insn, unsigned reg)
+/* TEST of T0 or T1's low bits; the interpreter faults. Returns the number of the cold path. */
+static int check_alignment(struct translator *t, const struct insn *insn, unsigned bytes,
+                           unsigned reg)
 {
     emit_op(&t->e, ENC(0, 0, 0xf6) | ENC_BYTE_RM, 0, op_reg(reg));
-    emit8(&t->e, 15);
+    emit8(&t->e, bytes - 1);
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(&t->e, CC_NE, NULL));
     cold->insn = insn;
     cold->site = jit_site(insn_rip(t, insn), insn->length);
     return (int)t->cold_count - 1;
 }
 
-int access_aligned(struct translator *t, const struct insn *insn, enum access access)
+int access_aligned(struct translator *t, const struct insn *insn, unsigned bytes,
+                   enum access access)
 {
     struct address a = address_in(t, insn);
     flags_keep(t, FL_ALL);
-    check_limit(t, insn, &a, 16);
+    check_limit(t, insn, &a, bytes);
     t->aligned = true;
-    bool window = window_access(t, insn, 0, &a, 16, access);
+    bool window = window_access(t, insn, 0, &a, bytes, access);
     t->aligned = false;
     if (window) {
         emit_op(&t->e, ENC(0, 0, 0x8d), T1, op_mem(T0, t->at));
-        return check_alignment(t, insn, T1);
+        return check_alignment(t, insn, bytes, T1);
     }
     emit_address(t, &a);
-    int cold = check_alignment(t, insn, T0);
-    probe(t, insn, &a, 16, access);
+    int cold = check_alignment(t, insn, bytes, T0);
+    probe(t, insn, &a, bytes, access);
     return cold;
 }
 
@@ -235,10 +237,15 @@ const struct insn *keep_insn(struct translator *t, const struct insn *insn)
     return copy;
 }
 
+void load_vectors(struct translator *t)
+{
+    emit_call(&t->e, t->jit->stub[t->mode & MODE_NO_AVX ? STUB_LOAD_XMM : STUB_LOAD_YMM]);
+}
+
 void reload_units(struct translator *t, uint64_t next)
 {
     if (t->uses_xmm)
-        emit_call(&t->e, t->jit->stub[STUB_LOAD_XMM]);
+        load_vectors(t);
     if (t->uses_x87) {
         emit_mov_imm(&t->e, T1, jit_site(next, 0));
         emit_call(&t->e, t->jit->stub[STUB_LOAD_X87]);

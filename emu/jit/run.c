@@ -232,6 +232,8 @@ static bool create(struct cpu *cpu, GError **error)
     cpu->one_block = true;
     jit->cpu = cpu;
     jit->has_bmi2 = __builtin_cpu_supports("bmi2");
+    jit->has_bmi =
+        jit->has_bmi2 && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("lzcnt");
     jit->always_marked = 1;
     jit->hot = HOT;
     jit->perf_map = -1;

@@ -65,7 +65,7 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
     set_site(cpu, site);
     check_wrap(cpu, address, o->bytes);
     jit->stats.windows++;
-    if (unlikely(o->aligned && address & 15)) { /* the interpreter's to raise */
+    if (unlikely(o->aligned && address & (o->bytes - 1))) { /* the interpreter's to raise */
         jit->interpret_next = true;
         jit->exit_cell = 0;
         return NULL;

@@ -186,18 +186,19 @@ static bool is_vector_shift(const struct insn *insn)
 
 bool insn_uses_xmm(const struct insn *insn)
 {
-    return form_of(insn->op)->form || is_vector_shift(insn);
+    return form_of(insn->op)->form || is_vector_shift(insn) || insn_is_vex(insn);
 }
 
 bool sse_minds_mxcsr(const struct insn *insn)
 {
-    return form_of(insn->op)->arithmetic;
+    return form_of(insn->op)->arithmetic || vex_minds_mxcsr(insn);
 }
 
 bool sse_leaves_general(const struct insn *insn)
 {
     unsigned form = form_of(insn->op)->form;
-    return form == FORM_VW || form == FORM_WV || form == FORM_VE || is_vector_shift(insn) ||
+    return vex_leaves_general(insn) || form == FORM_VW || form == FORM_WV || form == FORM_VE ||
+           is_vector_shift(insn) ||
            (insn_uses_x87(insn) && !(insn->op == OP_X87_DF && insn->modrm == 0xe0));
 }
 
@@ -209,7 +210,7 @@ static int access_vector(struct translator *t, const struct insn *insn, unsigned
                          bool aligned, enum access access)
 {
     if (aligned)
-        return access_aligned(t, insn, access);
+        return access_aligned(t, insn, bytes, access);
     access_memory(t, insn, bytes, access);
     return -1;
 }

@@ -32,10 +32,23 @@ static void fill_after_call(struct jit *jit, struct emitter *e)
     }
 }
 
-static void move_xmm(struct jit *jit, struct emitter *e, bool store)
+/* As many of the vector registers as xmm_loaded says. C code wants the upper halves clean. */
+static void move_vectors(struct jit *jit, struct emitter *e, bool store)
 {
+    uint32_t move = ENC(1, 0, store ? 0x29 : 0x28);
+    emit_op(e, ENC(0, 0, 0x80), 7, op_abs(&jit->xmm_loaded));
+    emit8(e, VECTORS_YMM);
+    uint8_t *wide = emit_jcc(e, CC_E, NULL);
     for (unsigned i = 0; i < 16; i++)
-        emit_op(e, ENC(1, 0, store ? 0x29 : 0x28), i, op_abs(&jit->cpu->s.vec[i]));
+        emit_op(e, move, i, op_abs(&jit->cpu->s.vec[i]));
+    emit8(e, 0xc3);
+    emit_patch(wide, e->at);
+    for (unsigned i = 0; i < 16; i++)
+        emit_vex(e, move | ENC_L, i, 0, op_abs(&jit->cpu->s.vec[i]));
+    static const uint8_t vzeroupper[] = {0xc5, 0xf8, 0x77};
+    for (unsigned i = 0; i < sizeof(vzeroupper) && store; i++)
+        emit8(e, vzeroupper[i]);
+    emit8(e, 0xc3);
 }
 
 static uint8_t *jump_if_no_xmm(struct jit *jit, struct emitter *e)
@@ -193,9 +206,10 @@ static void emit_load_x87(struct jit *jit, struct emitter *e, const struct share
     emit8(e, 0xc3);
 }
 
-static void emit_load_xmm(struct jit *jit, struct emitter *e, const struct shared *shared)
+static void emit_load_vectors(struct jit *jit, struct emitter *e, const struct shared *shared,
+                              enum jit_vectors which)
 {
-    emit_store_imm8(e, op_abs(&jit->xmm_loaded), 1);
+    emit_store_imm8(e, op_abs(&jit->xmm_loaded), which);
     emit_jmp(e, shared->load_xmm);
 }
 
@@ -281,17 +295,15 @@ static void emit_exits(struct jit *jit, struct emitter *e, struct shared *shared
 
 bool jit_make_stubs(struct jit *jit, struct emitter *e)
 {
-    static const uint8_t sizes[6] = {1, 2, 4, 8, 16, 10};
+    static const uint8_t sizes[7] = {1, 2, 4, 8, 16, 32, 10};
     struct shared shared;
 
     jit->enter = (void (*)(const uint8_t *))(uintptr_t)(e->at + jit->run_delta);
     emit_enter(jit, e);
     shared.save_xmm = e->at;
-    move_xmm(jit, e, true);
-    emit8(e, 0xc3);
+    move_vectors(jit, e, true);
     shared.load_xmm = e->at;
-    move_xmm(jit, e, false);
-    emit8(e, 0xc3);
+    move_vectors(jit, e, false);
     emit_exits(jit, e, &shared, jit->stub);
     for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
         jit->stub[STUB_LOAD + i] = e->at;
@@ -314,6 +326,8 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     jit->stub[STUB_LOAD_X87] = e->at;
     emit_load_x87(jit, e, &shared);
     jit->stub[STUB_LOAD_XMM] = e->at;
-    emit_load_xmm(jit, e, &shared);
+    emit_load_vectors(jit, e, &shared, VECTORS_XMM);
+    jit->stub[STUB_LOAD_YMM] = e->at;
+    emit_load_vectors(jit, e, &shared, VECTORS_YMM);
     return !e->full;
 }

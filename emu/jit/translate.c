@@ -148,7 +148,8 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     if (last && translate_branch(t, insn))
         return true;
     if (translate_integer(t, insn) || translate_stack(t, insn) || translate_wide(t, insn) ||
-        translate_sse(t, insn) || translate_x87(t, insn))
+        translate_sse(t, insn) || translate_x87(t, insn) || translate_vex(t, insn) ||
+        translate_bmi(t, insn))
         return true;
     /* What was begun is forgotten. */
     t->e.at = mark.at;
@@ -297,7 +298,7 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         reload_units(t, jit_rip_of(cold->site) + (cold->site >> 56));
         break;
     case COLD_XMM:
-        emit_call(e, t->jit->stub[STUB_LOAD_XMM]);
+        load_vectors(t);
         break;
     case COLD_X87:
         emit_mov_imm(e, T1, cold->site);

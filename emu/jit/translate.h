@@ -224,9 +224,10 @@ void access_memory(struct translator *t, const struct insn *insn, unsigned bytes
                    enum access access);
 void access_stack(struct translator *t, const struct insn *insn, unsigned base, int32_t disp,
                   enum access access);
-/* The same for 16 bytes that must be aligned. Returns the number of the cold path that faults: its
- * resume is the end of the instruction. */
-int access_aligned(struct translator *t, const struct insn *insn, enum access access);
+/* The same for 16 or 32 bytes that must be aligned. Returns the number of the cold path that
+ * faults: its resume is the end of the instruction. */
+int access_aligned(struct translator *t, const struct insn *insn, unsigned bytes,
+                   enum access access);
 struct host_operand host_memory(const struct translator *t);
 /* At the end of an instruction that stored; T1 is as the access left it. */
 void stored(struct translator *t, const struct insn *insn);
@@ -257,6 +258,7 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
                    const struct address *address, unsigned bytes, enum access access);
 /* Bytes of a vector or x87 instruction's memory operand; 0 for none. */
 unsigned sse_operand(const struct insn *insn, bool *ret_writes);
+unsigned vex_operand(const struct insn *insn, bool *ret_writes);
 unsigned x87_operand(const struct insn *insn, bool *ret_writes);
 
 /* ---- what the kinds of instructions need ------------------------------------------------------
@@ -276,10 +278,18 @@ bool translate_wide(struct translator *t, const struct insn *insn); /* multiply,
 bool translate_sse(struct translator *t, const struct insn *insn);
 bool insn_uses_xmm(const struct insn *insn);
 bool sse_minds_mxcsr(const struct insn *insn);
+bool translate_vex(struct translator *t, const struct insn *insn);
+bool insn_is_vex(const struct insn *insn); /* on vectors, and translated */
+bool vex_minds_mxcsr(const struct insn *insn);
+bool vex_leaves_general(const struct insn *insn);
+bool vex_makes_flags(const struct insn *insn);
+bool translate_bmi(struct translator *t, const struct insn *insn);
 /* Vector and x87 instructions that write no general register. */
 bool sse_leaves_general(const struct insn *insn);
 bool translate_x87(struct translator *t, const struct insn *insn);
 bool insn_uses_x87(const struct insn *insn);
+/* Calls for the vector registers, as many as the mode has. */
+void load_vectors(struct translator *t);
 /* After a call of the interpreter: the registers it put into memory come back. */
 void reload_units(struct translator *t, uint64_t next);
 /* The last instruction of a part, if it is a branch. */

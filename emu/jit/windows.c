@@ -84,6 +84,8 @@ static struct guest_access operand_access(const struct translator *t, const stru
         bool writes = false;
         unsigned bytes = sse_operand(insn, &writes);
         if (!bytes)
+            bytes = vex_operand(insn, &writes);
+        if (!bytes)
             bytes = x87_operand(insn, &writes);
         return access_of(bytes, writes);
     }

@@ -185,8 +185,48 @@ static void high_byte(struct program *p)
     byte(p, 0xc0 | to << 3 | from);
 }
 
+/* Is the host able to run AVX2 for a guest? */
+static bool with_avx;
+
+/* AVX of 128 and 256 bits, between which and legacy SSE upper halves live and die. */
+static void avx(struct program *p)
+{
+    static const struct {
+        uint8_t map, prefix, opcode;
+        bool two; /* no register in VEX.vvvv */
+    } ops[] = {
+        {1, 1, 0xfe, false}, {1, 1, 0xd4, false}, {1, 1, 0xef, false}, {1, 1, 0xdb, false},
+        {1, 1, 0x60, false}, {1, 1, 0x64, false}, {1, 2, 0x6f, true},  {1, 2, 0x7f, true},
+        {1, 0, 0x10, true},  {1, 0, 0x11, true},  {1, 3, 0x58, false}, {1, 0, 0x58, false},
+        {1, 0, 0x57, false}, {2, 1, 0x00, false}, {2, 1, 0x58, true},  {2, 1, 0x20, true},
+        {2, 1, 0x17, true},  {2, 1, 0x40, false},
+    };
+    unsigned i = any(G_N_ELEMENTS(ops) + 1);
+    if (i == G_N_ELEMENTS(ops)) { /* VZEROUPPER, VZEROALL */
+        byte(p, 0xc5);
+        byte(p, any(2) ? 0xf8 : 0xfc);
+        byte(p, 0x77);
+        return;
+    }
+    struct form f = random_form(true);
+    f.reg = any(narrow ? 8 : 16);
+    f.rm = f.memory ? f.rm : any(narrow ? 8 : 16);
+    segment(p, &f);
+    unsigned second = ops[i].two ? 0 : any(narrow ? 8 : 16);
+    bool wide = any(2);
+    byte(p, 0xc4);
+    byte(p, (~rex_of(&f, false) & 7) << 5 | ops[i].map);
+    byte(p, (~second & 15) << 3 | wide << 2 | ops[i].prefix);
+    byte(p, ops[i].opcode);
+    modrm(p, &f, f.reg);
+}
+
 static void vector(struct program *p)
 {
+    if (with_avx && any(2)) {
+        avx(p);
+        return;
+    }
     static const struct {
         uint8_t prefix, opcode;
         bool aligned;
@@ -464,7 +504,7 @@ static bool write_msr(void *opaque, uint32_t index, uint64_t value)
 
 struct result {
     uint64_t gpr[16], rflags, rip;
-    uint8_t vectors[256];
+    uint8_t vectors[512];
     uint8_t data[DATA_SIZE];
     bool shut_down;
 };
@@ -487,7 +527,7 @@ static void set_registers(struct cpu_state *s, uint64_t from)
         s->gpr[i] = i < 8 ? (uint32_t)s->gpr[i] : 0;
     s->gpr[RSP] = STACK + 0x8000 - any(2) * 0xffc;
     for (unsigned i = 0; i < 16; i++) /* small numbers, so that no two NaNs meet */
-        for (unsigned k = 0; k < 2; k++) {
+        for (unsigned k = 0; k < 4; k++) {
             double value = (double)any(1000) / 8;
             memcpy(&s->vec[i].q[k], &value, 8);
         }
@@ -529,7 +569,8 @@ static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct 
     memset(ram, 0, 128);
     s->cr0 = CR0_PE | CR0_PG | CR0_MP | CR0_NE | CR0_ET;
     s->cr3 = TABLES;
-    s->cr4 = CR4_PAE | CR4_OSFXSR;
+    s->cr4 = CR4_PAE | CR4_OSFXSR | (with_avx ? CR4_OSXSAVE : 0);
+    s->xcr0 = with_avx ? 7 : 1;
     s->efer = EFER_LME | EFER_LMA;
     s->seg[SEG_CS] =
         (struct segment){.limit = UINT32_MAX,
@@ -546,7 +587,7 @@ static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct 
     result->rflags = s->rflags;
     result->rip = s->rip;
     for (unsigned i = 0; i < 16; i++)
-        memcpy(result->vectors + 16 * i, s->vec[i].q, 16);
+        memcpy(result->vectors + 32 * i, s->vec[i].q, 32);
     memcpy(result->data, ram + DATA, DATA_SIZE);
 }
 
@@ -583,8 +624,8 @@ static bool same(const struct result *a, const struct result *b, uint64_t case_s
                   ", shut down %d %d\n",
                   a->rflags, b->rflags, a->rip, b->rip, a->shut_down, b->shut_down);
     for (unsigned i = 0; i < 16; i++)
-        if (memcmp(a->vectors + 16 * i, b->vectors + 16 * i, 16))
-            print_message("  xmm%u\n", i);
+        if (memcmp(a->vectors + 32 * i, b->vectors + 32 * i, 32))
+            print_message("  ymm%u\n", i);
     for (unsigned i = 0; i < DATA_SIZE; i++)
         if (a->data[i] != b->data[i]) {
             print_message("  memory at %x: %02x, translated %02x\n", DATA + i, a->data[i],
@@ -612,8 +653,10 @@ static void test_programs(void **state)
     unsigned count = cases ? (unsigned)strtoul(cases, NULL, 0) : 4000, bad = 0, ended = 0;
 
     set_up_memory();
-    reference = cpu_new(&board, 0, "interp", "x86-64-v2", &ops, NULL, NULL);
-    translated = cpu_new(&board, 0, "jit", "x86-64-v2", &ops, NULL, NULL);
+    with_avx = __builtin_cpu_supports("avx2");
+    const char *model = with_avx ? "x86-64-v3" : "x86-64-v2";
+    reference = cpu_new(&board, 0, "interp", model, &ops, NULL, NULL);
+    translated = cpu_new(&board, 0, "jit", model, &ops, NULL, NULL);
     assert_non_null(reference);
     assert_non_null(translated);
     for (unsigned i = 0; i < count && bad < 5; i++) {
@@ -628,9 +671,10 @@ static void test_programs(void **state)
         ended += !expected.shut_down;
         bad += !same(&expected, &found, case_seed);
     }
-    print_message("%u programs, %u of them to their end, %u differences; %" PRIu64
+    print_message("%u programs%s, %u of them to their end, %u differences; %" PRIu64
                   " instructions translated\n",
-                  count, ended, bad, translated->jit->stats.insns);
+                  count, with_avx ? "" : " without AVX, which the host has not", ended, bad,
+                  translated->jit->stats.insns);
     assert_int_equal(bad, 0);
     assert_true(ended > count / 2);
     cpu_free(reference);
