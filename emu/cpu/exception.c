@@ -13,9 +13,8 @@ static _Noreturn void raise_fault(struct cpu *cpu, int vector, bool has_error, u
     const struct insn *insn = cpu->insn;
     if (insn) {
         cpu->s.rip = interp_mask_ip(cpu, cpu->s.gpr[GPR_CODE] + insn->offset);
-        const struct block *block = cpu->block;
-        if (block && insn >= block->insns && insn < block->insns + block->count)
-            cpu_count(cpu, (insn - block->insns) - block->count);
+        if (cpu->block)
+            interp_uncount(cpu, insn);
         cpu->insn = NULL;
     }
     cpu->fault.vector = vector;

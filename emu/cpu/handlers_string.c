@@ -239,7 +239,7 @@ static bool interrupted(struct cpu *cpu)
 #define STAY()                                                                                     \
     do {                                                                                           \
         cpu->s.rip = interp_mask_ip(cpu, cpu->s.gpr[GPR_CODE] + insn->offset);                     \
-        cpu_count(cpu, (insn - cpu->block->insns) + 1 - cpu->block->count);                        \
+        interp_uncount(cpu, insn + 1);                                                             \
         return NULL;                                                                               \
     } while (0)
 

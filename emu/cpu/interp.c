@@ -65,19 +65,24 @@ const struct insn *interp_block_end(struct cpu *cpu, const struct insn *insn)
     return interp_goto(cpu, 1, rip);
 }
 
+void interp_uncount(struct cpu *cpu, const struct insn *insn)
+{
+    const struct block *block = cpu->block;
+    if (insn >= block->insns && insn <= block->insns + block->count)
+        cpu_count(cpu, (insn - block->insns) - block->count);
+}
+
 const struct insn *interp_resync(struct cpu *cpu, const struct insn *insn)
 {
     cpu->s.rip = interp_mask_ip(cpu, cpu->s.gpr[GPR_CODE] + insn->offset);
-    cpu_count(cpu, (insn - cpu->block->insns) - cpu->block->count);
+    interp_uncount(cpu, insn);
     return NULL;
 }
 
 const struct insn *interp_leave_early(struct cpu *cpu, const struct insn *insn)
 {
-    const struct block *block = cpu->block;
     cpu->s.rip = interp_mask_ip(cpu, next_rip(cpu, insn));
-    if (insn >= block->insns && insn < block->insns + block->count) /* not for translated code */
-        cpu_count(cpu, (insn + 1 - block->insns) - block->count);
+    interp_uncount(cpu, insn + 1);
     return NULL;
 }
 

@@ -46,6 +46,9 @@
 insn_handler *interp_jcc_handler(unsigned code);
 
 insn_handler interp_resync, interp_block_end;
+/* A block is counted as it begins: takes back what comes from `insn` on. Nothing for one that
+ * translated code hands over alone. */
+void interp_uncount(struct cpu *cpu, const struct insn *insn);
 /* Ends the block after an instruction that is not its last. */
 insn_handler interp_leave_early;
 /* For what is no instruction, and for units that are switched off. */

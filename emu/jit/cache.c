@@ -60,10 +60,15 @@ static void begin_segment(struct jit *jit, unsigned segment)
 bool jit_cache_init(struct jit *jit, size_t size, GError **error)
 {
     void *write, *run;
-    jit->segment_size = ((size - JIT_STUBS_SIZE) / JIT_SEGMENTS) & ~(size_t)0xfff;
-    jit->cache_size = JIT_STUBS_SIZE + jit->segment_size * JIT_SEGMENTS;
-    if (!low_memory_new_code(jit->cache_size, &write, &run, error))
+    size_t segment = ((size - JIT_STUBS_SIZE) / JIT_SEGMENTS) & ~(size_t)0xfff;
+    size = JIT_STUBS_SIZE + segment * JIT_SEGMENTS;
+    if (!low_memory_new_code(size, &write, &run, error))
         return false;
+    if (jit->write)
+        jit_cache_clear(jit);
+    jit_cache_finish(jit);
+    jit->segment_size = segment;
+    jit->cache_size = size;
     jit->write = write;
     jit->run_delta = (uint8_t *)run - (uint8_t *)write;
     struct emitter e = {.at = jit->write, .end = jit->write + JIT_STUBS_SIZE};
@@ -79,6 +84,7 @@ void jit_cache_finish(struct jit *jit)
         return;
     low_memory_free(jit->write, jit->cache_size);
     low_memory_free(jit->write + jit->run_delta, jit->cache_size);
+    jit->write = NULL;
     jit->write = NULL;
 }
 

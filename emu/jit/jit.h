@@ -307,6 +307,7 @@ struct jit {
 
 /* ---- cache.c: memory, finding, forgetting ---------------------------------------------------- */
 
+/* Takes the place of the cache there is, if it succeeds. */
 bool jit_cache_init(struct jit *jit, size_t size, GError **error);
 void jit_cache_finish(struct jit *jit);
 void jit_cache_clear(struct jit *jit);
@@ -357,6 +358,11 @@ static inline uint64_t jit_site(uint64_t rip, unsigned length)
     return (rip & (UINT64_MAX >> 8)) | (uint64_t)length << 56;
 }
 
+/* Has there been anything to act on? Whoever wrote has set `attention` behind it. */
+static inline bool jit_was_written(const struct jit *jit)
+{
+    return __atomic_load_n(&jit->written_count, __ATOMIC_RELAXED);
+}
 /* Acts on pages that were written: their regions are stale. */
 void jit_attend_written(struct jit *jit);
 

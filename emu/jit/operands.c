@@ -63,7 +63,8 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
         t->cold_count = 0;
     }
     struct cold *cold = &t->cold[t->cold_count++];
-    *cold = (struct cold){.kind = kind, .hole = hole, .cell = -1};
+    *cold =
+        (struct cold){.kind = kind, .hole = hole, .cell = -1, .x87 = t->x87_last, .part = t->part};
     if (!t->flags_memory && t->recipe.length)
         cold->recipe = t->recipe;
     return cold;
@@ -256,6 +257,7 @@ void call_handler(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     flags_to_memory(t);
+    x87_tell_now(t);
     emit_mov_imm(e, T1, jit_site(insn_rip(t, insn), insn->length));
     emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, insn));
     emit_call(e, t->jit->stub[STUB_HANDLER]);

@@ -24,7 +24,8 @@ static void page_written(void *opaque, uint64_t page)
         jit->written[jit->written_count] = page;
     else
         jit->written_all = true;
-    jit->written_count = MIN(jit->written_count + 1, JIT_WRITTEN);
+    __atomic_store_n(&jit->written_count, MIN(jit->written_count + 1, JIT_WRITTEN),
+                     __ATOMIC_RELAXED);
     g_mutex_unlock(&jit->written_lock);
     atomic_store(&jit->cpu->attention, 1);
 }
@@ -36,7 +37,7 @@ void jit_attend_written(struct jit *jit)
     unsigned count = jit->written_count;
     bool all = jit->written_all;
     memcpy(pages, jit->written, count * sizeof(*pages));
-    jit->written_count = 0;
+    __atomic_store_n(&jit->written_count, 0, __ATOMIC_RELAXED);
     jit->written_all = false;
     g_mutex_unlock(&jit->written_lock);
     if (all)
@@ -183,7 +184,7 @@ static enum cpu_exit run(struct cpu *cpu)
         if (unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed))) {
             jit->exit_cell = 0;
             bool go_on = system_attend(cpu, &exit);
-            if (jit->written_count)
+            if (jit_was_written(jit))
                 jit_attend_written(jit);
             if (!go_on)
                 break;
@@ -246,7 +247,6 @@ static bool create(struct cpu *cpu, GError **error)
 
 static bool set_code_cache(struct cpu *cpu, size_t bytes, GError **error)
 {
-    jit_cache_finish(cpu->jit);
     if (!jit_cache_init(cpu->jit, bytes, error))
         return false;
     jit_perf_map_stubs(cpu->jit);

@@ -114,7 +114,7 @@ bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t si
         mmu_rmw_finish(cpu, jit->address, jit->size);
     else
         memory_code_written_at(cpu->board->memory, mark);
-    if (likely(!jit->written_count))
+    if (likely(!jit_was_written(jit)))
         return false;
     /* What was written may be the running region itself. Other reasons to stop can wait. */
     const struct jit_region *running = jit->storing;

@@ -208,6 +208,7 @@ static void translate_part(struct translator *t, struct part *part)
         t->saved_count = 0;
     }
     t->inherit = false;
+    t->x87_last = (struct x87_last){0};
     part->placed = true;
     part->start = t->e.at;
     if (part->loop_head)
@@ -246,9 +247,11 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_patch(cold->hole, e->at);
     if (!e->full && cold->second_hole)
         emit_patch(cold->second_hole, e->at);
+    t->part = cold->part;
     switch ((enum cold_kind)cold->kind) {
     case COLD_ACCESS:
         cold_lookup(t, cold);
+        x87_tell(t, &cold->x87, T1);
         if (cold->recipe.length) {
             emit_mov_rr(e, T1, T0);
             flags_cold(t, &cold->recipe);
@@ -260,6 +263,7 @@ static void emit_cold(struct translator *t, const struct cold *cold)
     case COLD_WINDOW:
         if (!cold->marked)
             cold_lookup(t, cold);
+        x87_tell(t, &cold->x87, T1);
         if (cold->recipe.length)
             flags_cold(t, &cold->recipe);
         emit_address(t, &cold->address);
@@ -269,6 +273,7 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_call(e, t->jit->stub[STUB_WINDOW]);
         break;
     case COLD_STORED:
+        x87_tell(t, &cold->x87, T0);
         if (cold->recipe.length)
             flags_cold(t, &cold->recipe);
         emit_mov_rr(e, T0, T1); /* the mark's address */
@@ -284,12 +289,14 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         leave_to(t, cold->site);
         return;
     case COLD_INTERPRET:
+        x87_tell(t, &cold->x87, T0);
         if (cold->recipe.length)
             flags_cold(t, &cold->recipe);
         emit_store_imm8(e, op_abs(&t->jit->interpret_next), 1);
         leave_to(t, cold->site);
         return;
     case COLD_HANDLER:
+        x87_tell(t, &cold->x87, T0);
         if (cold->recipe.length)
             flags_cold(t, &cold->recipe);
         emit_mov_imm(e, T1, cold->site);

@@ -59,6 +59,12 @@ struct windows {
     struct planned planned[64][2]; /* by instruction: its operand, the stack */
 };
 
+/* What has yet to be told of the x87 instructions before: the last, and the last with an operand in
+ * memory. */
+struct x87_last {
+    const struct insn *insn, *memory;
+};
+
 enum cold_kind {
     COLD_ACCESS,    /* the TLB has it not */
     COLD_WINDOW,    /* nor a window */
@@ -82,6 +88,8 @@ struct cold {
     struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */
     struct jit_opening *opening;
+    struct x87_last x87;
+    struct part *part;
     uint64_t target; /* COLD_EDGE */
     int next;
 };
@@ -104,6 +112,7 @@ struct translator {
     unsigned word;         /* enum operand_size of addresses, the stack and near branches */
     struct tlb_entry *tlb; /* of the mode's kind */
     bool uses_xmm, uses_x87;
+    struct x87_last x87_last;
 
     struct part parts[REGION_MAX_BLOCKS];
     unsigned part_count, insn_count;
@@ -288,6 +297,9 @@ bool translate_bmi(struct translator *t, const struct insn *insn);
 bool sse_leaves_general(const struct insn *insn);
 bool translate_x87(struct translator *t, const struct insn *insn);
 bool insn_uses_x87(const struct insn *insn);
+/* Tells of them: MOVs that clobber `temp`; and once for all. */
+void x87_tell(struct translator *t, const struct x87_last *last, unsigned temp);
+void x87_tell_now(struct translator *t);
 /* Calls for the vector registers, as many as the mode has. */
 void load_vectors(struct translator *t);
 /* After a call of the interpreter: the registers it put into memory come back. */

@@ -351,6 +351,8 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
                                     .marked = true,
                                     .hole = marked->hole,
                                     .recipe = marked->recipe,
+                                    .x87 = marked->x87,
+                                    .part = marked->part,
                                     .address = t->cold[at].address,
                                     .site = t->cold[at].site,
                                     .opening = t->cold[at].opening};

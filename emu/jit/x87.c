@@ -136,6 +136,11 @@ unsigned x87_operand(const struct insn *insn, bool *ret_writes)
     return loads[row][field] ? loads[row][field] : stores[row][field];
 }
 
+static bool x87_stores(const struct insn *insn)
+{
+    return !is_register_form(insn) && !loads[row_of(insn)][insn->modrm >> 3 & 7];
+}
+
 /* Instructions that are not noted as the last one. */
 static bool is_control(const struct insn *insn)
 {
@@ -146,28 +151,49 @@ static bool is_control(const struct insn *insn)
     return (insn->op == OP_X87_D9 && field >= 4) || (insn->op == OP_X87_DD && field == 7);
 }
 
-/* The unit's memory of its last instruction is kept where a part ends. */
-static void note_pointers(struct translator *t, const struct insn *insn)
+/*
+ * The unit's memory of its last instruction: pointers, opcode, selectors. The data pointer is kept
+ * with each instruction, while its registers are what they were; the rest where somebody can see
+ * it, which is at the part's end, in the interpreter, and in cold paths, where it costs nothing.
+ */
+void x87_tell(struct translator *t, const struct x87_last *last, unsigned temp)
 {
     struct emitter *e = &t->e;
     struct fpu_state *f = &t->cpu->s.fpu;
+    if (last->insn) {
+        emit_mov_imm(e, temp, insn_rip(t, last->insn));
+        emit_store(e, op_abs(&f->ip), temp);
+        emit_op(e, ENC(0, 0, 0xc7) | ENC_66, 0, op_abs(&f->opcode));
+        emit_imm(e, row_of(last->insn) << 8 | last->insn->modrm, SIZE_16);
+        emit_op(e, ENC(1, 0, 0xb7), temp, op_abs(&t->cpu->s.seg[SEG_CS].selector));
+        emit_op(e, ENC(0, 0, 0x89) | ENC_66, temp, op_abs(&f->ip_selector));
+    }
+    if (last->memory) {
+        unsigned segment = last->memory->seg == SEG_NONE ? SEG_DS : last->memory->seg;
+        emit_op(e, ENC(1, 0, 0xb7), temp, op_abs(&t->cpu->s.seg[segment].selector));
+        emit_op(e, ENC(0, 0, 0x89) | ENC_66, temp, op_abs(&f->dp_selector));
+    }
+}
+
+void x87_tell_now(struct translator *t)
+{
+    x87_tell(t, &t->x87_last, T0);
+    t->x87_last = (struct x87_last){0};
+}
+
+static void note_pointers(struct translator *t, const struct insn *insn)
+{
     const struct block *block = t->part->block;
+    t->x87_last.insn = insn;
+    if (!is_register_form(insn)) {
+        address_of(t, insn);
+        emit_store(&t->e, op_abs(&t->cpu->s.fpu.dp), T0);
+        t->x87_last.memory = insn;
+    }
     for (const struct insn *i = insn + 1; i < block->insns + block->count; i++)
         if (insn_uses_x87(i) && !is_control(i))
             return;
-    emit_mov_imm(e, T0, insn_rip(t, insn));
-    emit_store(e, op_abs(&f->ip), T0);
-    emit_op(e, ENC(0, 0, 0xc7) | ENC_66, 0, op_abs(&f->opcode));
-    emit_imm(e, row_of(insn) << 8 | insn->modrm, SIZE_16);
-    emit_op(e, ENC(1, 0, 0xb7), T0, op_abs(&t->cpu->s.seg[SEG_CS].selector));
-    emit_op(e, ENC(0, 0, 0x89) | ENC_66, T0, op_abs(&f->ip_selector));
-    if (is_register_form(insn))
-        return;
-    address_of(t, insn);
-    emit_store(e, op_abs(&f->dp), T0);
-    unsigned segment = insn->seg == SEG_NONE ? SEG_DS : insn->seg;
-    emit_op(e, ENC(1, 0, 0xb7), T0, op_abs(&t->cpu->s.seg[segment].selector));
-    emit_op(e, ENC(0, 0, 0x89) | ENC_66, T0, op_abs(&f->dp_selector));
+    x87_tell_now(t);
 }
 
 static bool register_form(struct translator *t, const struct insn *insn)
@@ -216,6 +242,15 @@ static bool memory_form(struct translator *t, const struct insn *insn)
     }
     access_memory(t, insn, stores[row][field], ACCESS_STORE);
     emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory(t));
+    if (is_control(insn)) {
+        stored(t, insn);
+        return true;
+    }
+    bool in_host = t->flags_host;
+    emit_store(e, op_abs(&t->jit->scratch[1]), T1); /* the mark, for stored() */
+    note_pointers(t, insn);
+    emit_load(e, T1, op_abs(&t->jit->scratch[1]));
+    t->flags_host = in_host; /* they move only */
     stored(t, insn);
     return true;
 }
@@ -227,7 +262,7 @@ bool translate_x87(struct translator *t, const struct insn *insn)
     if (!insn_uses_x87(insn) || t->mode & MODE_NO_FPU)
         return false;
     bool done = is_register_form(insn) ? register_form(t, insn) : memory_form(t, insn);
-    if (done && !is_control(insn)) {
+    if (done && !is_control(insn) && !x87_stores(insn)) {
         bool in_host = t->flags_host;
         note_pointers(t, insn);
         t->flags_host = in_host; /* it moves only */

@@ -635,7 +635,61 @@ static bool same(const struct result *a, const struct result *b, uint64_t case_s
     return false;
 }
 
+/* x87 pointers between instructions of one block: FNSTENV sees the last instruction, and the last
+ * operand in memory, whose register has moved since. */
+static void test_x87_pointers(void)
+{
+    static const uint8_t code[] = {
+        0xdb, 0xe3,                         /* FNINIT */
+        0xdd, 0x03,                         /* FLD qword [RBX] */
+        0x48, 0x83, 0xc3, 0x08,             /* ADD RBX, 8 */
+        0xd9, 0xe8,                         /* FLD1 */
+        0xd9, 0x76, 0x00,                   /* FNSTENV [RSI] */
+        0xdd, 0x5b, 0x40,                   /* FSTP qword [RBX + 64] */
+        0xd9, 0x76, 0x40,                   /* FNSTENV [RSI + 64] */
+        0xd8, 0xc0,                         /* FADD ST, ST */
+        0xdd, 0x9e, 0xff, 0xff, 0x0f, 0x00, /* FSTP qword [RSI + 0xfffff]: no such page */
+        0xd9, 0xfa,                         /* FSQRT */
+        0xf4,                               /* HLT */
+    };
+    static struct program program;
+    static struct result expected, found;
+    memset(&program, 0xf4, sizeof(program));
+    memcpy(program.bytes, code, sizeof(code));
+    program.bytes[CODE_SIZE - 1] = program.bytes[CODE_SIZE - 2] = 0;
+    for (unsigned hot = 0; hot < 2; hot++) {
+        jit_set_hot(translated, 0);
+        run(reference, &program, 12345, &expected);
+        run(translated, &program, 12345, &found);
+        const struct fpu_state *a = &cpu_state(reference)->fpu, *b = &cpu_state(translated)->fpu;
+        assert_true(same(&expected, &found, hot));
+        assert_int_equal(a->ip, b->ip);
+        assert_int_equal(a->dp, b->dp);
+        assert_int_equal(a->opcode, b->opcode);
+        assert_int_equal(a->ip_selector, b->ip_selector);
+        assert_int_equal(a->dp_selector, b->dp_selector);
+    }
+}
+
 static void test_programs(void **state);
+/* A cache that cannot be had leaves the one there is, and nothing is given back twice. */
+static void test_cache_refused(void **state)
+{
+    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
+    assert_true(board_init(&board, RAM, NULL));
+    struct cpu *cpu = cpu_new(&board, 0, "jit", "x86-64-v2", &ops, NULL, NULL);
+    assert_non_null(cpu);
+    const uint8_t *before = cpu->jit->write;
+    size_t size = cpu->jit->cache_size;
+    g_autoptr(GError) error = NULL;
+    assert_false(cpu_set_code_cache(cpu, (size_t)3 << 30, &error)); /* more than lies below 2 GiB */
+    assert_non_null(error);
+    assert_ptr_equal(cpu->jit->write, before);
+    assert_int_equal(cpu->jit->cache_size, size);
+    cpu_free(cpu);
+    board_finish(&board);
+}
+
 static void test_narrow_programs(void **state)
 {
     narrow = true;
@@ -659,6 +713,9 @@ static void test_programs(void **state)
     translated = cpu_new(&board, 0, "jit", model, &ops, NULL, NULL);
     assert_non_null(reference);
     assert_non_null(translated);
+    if (!narrow)
+        test_x87_pointers();
+    assert_true(cpu_set_code_cache(translated, 2u << 20, NULL));
     for (unsigned i = 0; i < count && bad < 5; i++) {
         uint64_t case_seed = first + i * UINT64_C(0x9e3779b97f4a7c15);
         if (!case_seed)
@@ -677,6 +734,7 @@ static void test_programs(void **state)
                   translated->jit->stats.insns);
     assert_int_equal(bad, 0);
     assert_true(ended > count / 2);
+    assert_true(translated->jit->cache_size <= 2u << 20);
     cpu_free(reference);
     cpu_free(translated);
     board_finish(&board);
@@ -684,7 +742,8 @@ static void test_programs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_programs),
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cache_refused),
+                                       cmocka_unit_test(test_programs),
                                        cmocka_unit_test(test_narrow_programs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
