@@ -159,11 +159,11 @@ static void test_no_descriptors_left(void **state)
 
 static void test_what_the_process_gets(void **state)
 {
-    struct machine machine =
-        make_machine("ls /proc/$$/fd | tr '\\n' ' ' >fds\n"
-                     "ps -o sid= -p $$ | tr -d ' \\n' >session; echo $$ >self\n"
-                     "for a in \"$@\"; do echo \"$a\"; done >arguments\n"
-                     "echo to the log; echo and errors >&2\n");
+    struct machine machine = make_machine(
+        "(ls /proc/$$/fd >list); tr '\\n' ' ' <list >fds\n" /* a pipe would be seen at times */
+        "ps -o sid= -p $$ | tr -d ' \\n' >session; echo $$ >self\n"
+        "for a in \"$@\"; do echo \"$a\"; done >arguments\n"
+        "echo to the log; echo and errors >&2\n");
     const struct emulator_disk disks[] = {{"/disks/a.vhd", "ide"}, {"/odd, name.vhd", "virtio"}};
     g_autofree char *path = g_build_filename(machine.folder, "arguments", NULL);
     g_autofree char *fds = g_build_filename(machine.folder, "fds", NULL);
