@@ -78,6 +78,12 @@ struct memory_stretch {
 };
 GArray *memory_layout(struct memory_map *map, uint32_t *ret_version);
 
+/* Where the board shows what CPUs see at 0xa0000 in system management mode (a region like any
+ * other, beyond every address that they can form): while something answers there. */
+#define MEMORY_SMRAM_BASE  UINT64_C(0xa0000)
+#define MEMORY_SMRAM_SIZE  UINT64_C(0x20000)
+#define MEMORY_SMRAM_ALIAS (UINT64_C(1) << 41)
+
 /* Bumped by every change of layout, A20 included. Read with acquire order. */
 const uint32_t *memory_version(const struct memory_map *map);
 /* The A20 gate: when off, bit 20 of every CPU address is forced to 0. */

@@ -117,11 +117,13 @@ void system_reset(struct cpu *cpu, bool init)
     s->pat = UINT64_C(0x0007040600070406);
     s->misc_enable = 1; /* fast strings */
     s->xcr0 = 1;
+    s->smbase = 0x30000;
     s->wait_for_sipi = cpu->index != 0;
     if (init) { /* INIT leaves these alone */
         s->fpu = old.fpu;
         memcpy(s->vec, old.vec, sizeof(s->vec));
         s->mxcsr = old.mxcsr;
+        s->smbase = old.smbase;
         s->tsc_offset = old.tsc_offset;
         s->tsc_aux = old.tsc_aux;
         s->pat = old.pat;
@@ -155,9 +157,9 @@ void cpu_state_changed(struct cpu *cpu)
     cpu->engine->state_changed(cpu);
     if (cpu->s.sipi_pending)
         atomic_store(&cpu->sipi_vector, cpu->s.sipi_vector);
-    unsigned requests = (cpu->s.nmi_pending ? REQUEST_NMI : 0) |
-                        (cpu->s.init_pending ? REQUEST_INIT : 0) |
-                        (cpu->s.sipi_pending ? REQUEST_SIPI : 0);
+    unsigned requests =
+        (cpu->s.nmi_pending ? REQUEST_NMI : 0) | (cpu->s.init_pending ? REQUEST_INIT : 0) |
+        (cpu->s.smi_pending ? REQUEST_SMI : 0) | (cpu->s.sipi_pending ? REQUEST_SIPI : 0);
     atomic_fetch_or(&cpu->requests, requests);
     atomic_store(&cpu->attention, 1);
 }
@@ -285,10 +287,11 @@ void cpu_kick(struct cpu *cpu)
 
 static unsigned wakeful(const struct cpu *cpu)
 {
-    unsigned bits = REQUEST_KICK | REQUEST_INIT;
+    /* INIT and another SMI wait for RSM. */
+    unsigned bits = REQUEST_KICK | (cpu->s.smm ? 0 : REQUEST_INIT);
     if (cpu->s.wait_for_sipi)
         return bits | REQUEST_SIPI;
-    bits |= REQUEST_SMI;
+    bits |= cpu->s.smm ? 0 : REQUEST_SMI;
     if (!cpu->s.nmi_blocked)
         bits |= REQUEST_NMI;
     if (cpu->s.rflags & FLAG_IF)
@@ -334,7 +337,7 @@ static void start_at_sipi(struct cpu *cpu)
 
 void system_attend_start(struct cpu *cpu)
 {
-    if (system_take(cpu, REQUEST_INIT)) {
+    if (!cpu->s.smm && system_take(cpu, REQUEST_INIT)) {
         system_reset(cpu, true);
         cpu_state_changed(cpu);
     }
@@ -347,7 +350,11 @@ void system_attend_start(struct cpu *cpu)
 static void deliver_pending(struct cpu *cpu)
 {
     unsigned requests = atomic_load(&cpu->requests);
-    system_take(cpu, REQUEST_SMI); /* there is no system management mode to enter */
+    if (requests & REQUEST_SMI && !cpu->s.smm) {
+        system_take(cpu, REQUEST_SMI);
+        smm_enter(cpu);
+        return;
+    }
     if (requests & REQUEST_NMI && !cpu->s.nmi_blocked) {
         system_take(cpu, REQUEST_NMI);
         cpu->s.halted = false;
@@ -407,6 +414,7 @@ enum cpu_exit cpu_run(struct cpu *cpu)
     cpu->s.rflags = cpu_get_rflags(cpu);
     unsigned requests = atomic_load(&cpu->requests);
     cpu->s.nmi_pending = requests & REQUEST_NMI;
+    cpu->s.smi_pending = requests & REQUEST_SMI;
     cpu->s.init_pending = requests & REQUEST_INIT;
     cpu->s.sipi_pending = requests & REQUEST_SIPI;
     cpu->s.sipi_vector = atomic_load(&cpu->sipi_vector);

@@ -437,11 +437,14 @@ HANDLER(wrgsbase)
     write_base(cpu, insn, SEG_GS);
     NEXT();
 }
-/* RSM outside system management mode. */
 HANDLER(rsm)
 {
     cpu->insn = insn;
-    cpu_raise(cpu, VEC_UD);
+    if (!cpu->s.smm)
+        cpu_raise(cpu, VEC_UD);
+    cpu->insn = NULL;
+    smm_leave(cpu);
+    return NULL;
 }
 
 const struct handler_row handlers_system[] = {

@@ -126,7 +126,7 @@ static bool walk_tables(struct cpu *cpu, uint64_t va, struct walk *walk, struct 
     }
     for (;;) {
         uint64_t index = (va >> shift) & ((1u << index_bits) - 1);
-        uint64_t address = (table + index * (pae ? 8 : 4)) & cpu->a20_mask;
+        uint64_t address = mmu_system_view(cpu, (table + index * (pae ? 8 : 4)) & cpu->a20_mask);
         uint64_t entry = load_entry(cpu, address, pae);
         *ret_error = 0;
         *ret_count = count;
@@ -278,7 +278,7 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
         walk.phys = page;
     }
 
-    uint64_t phys = walk.phys & cpu->a20_mask;
+    uint64_t phys = mmu_system_view(cpu, walk.phys & cpu->a20_mask);
     struct memory_page host = memory_find_page(cpu->board->memory, phys);
     bool readable = access_allowed(cpu, &walk, MMU_READ, kind);
     bool writable = access_allowed(cpu, &walk, MMU_WRITE, kind) && walk.dirty;

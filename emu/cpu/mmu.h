@@ -40,6 +40,15 @@ uint64_t mmu_translate_code(struct cpu *cpu, uint64_t address);
 uint8_t *mmu_span(struct cpu *cpu, uint64_t address, uint64_t length, enum mmu_access access,
                   uint64_t *ret_length);
 
+/* Where a physical address leads for this CPU: in system management mode some lie elsewhere. */
+static inline uint64_t mmu_system_view(struct cpu *cpu, uint64_t phys)
+{
+    if (likely(!cpu->s.smm) || phys - MEMORY_SMRAM_BASE >= MEMORY_SMRAM_SIZE)
+        return phys;
+    uint64_t alias = phys - MEMORY_SMRAM_BASE + MEMORY_SMRAM_ALIAS;
+    return memory_find_page(cpu->board->memory, alias).read ? alias : phys;
+}
+
 void mmu_flush(struct cpu *cpu);                        /* everything */
 void mmu_flush_non_global(struct cpu *cpu);             /* CR3 load */
 void mmu_flush_page(struct cpu *cpu, uint64_t address); /* INVLPG */

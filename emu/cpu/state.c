@@ -75,5 +75,9 @@ const struct state_field cpu_state_fields[] = {
     U(sipi_pending),
     U(sipi_vector),
     U(shutdown),
+    U(smm),
+    U(smm_nmi_blocked),
+    U(smi_pending),
+    U(smbase),
     STATE_END,
 };

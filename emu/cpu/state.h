@@ -182,6 +182,11 @@ struct cpu_state {
     bool sipi_pending;
     uint8_t sipi_vector;
     bool shutdown;
+
+    bool smm;             /* in system management mode */
+    bool smm_nmi_blocked; /* nmi_blocked as RSM brings it back */
+    bool smi_pending;
+    uint32_t smbase;
 };
 
 #define CPU_STATE_VERSION 1

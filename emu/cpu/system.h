@@ -76,6 +76,12 @@ void system_interrupt_vm86(struct cpu *cpu, unsigned vector, uint64_t return_ip)
 /* POPF's rules on what may change. */
 void system_pop_flags(struct cpu *cpu, uint64_t value, unsigned bytes);
 
+/* ---- system management mode (smm.c) -----------------------------------------------------------
+ */
+
+void smm_enter(struct cpu *cpu); /* between instructions */
+void smm_leave(struct cpu *cpu); /* RSM */
+
 /* ---- the rest -------------------------------------------------------------------------------- */
 
 /* Between blocks, when attention is set. False: leave cpu_run() with *ret_exit. */

@@ -3,15 +3,19 @@
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 
-#define PAM_FIRST   0x59
-#define PAM_COUNT   7
-#define PAM_REGIONS 13 /* one of 64 KiB, twelve of 16 KiB */
-#define SMRAM       0x72
+#define PAM_FIRST     0x59
+#define PAM_COUNT     7
+#define PAM_REGIONS   13 /* one of 64 KiB, twelve of 16 KiB */
+#define SMRAM         0x72
+#define SMRAM_OPEN    0x40 /* everybody sees the memory at 0xa0000 */
+#define SMRAM_LOCK    0x10
+#define SMRAM_ENABLED 0x08
 
 struct i440fx {
     struct pci_device pci;
     struct pci_bus bus;
     struct memory_region *pam[PAM_REGIONS];
+    struct memory_region *smram, *smram_open; /* for system management mode; for all */
 };
 
 static const struct pci_identity identity = {.vendor = 0x8086,
@@ -45,10 +49,24 @@ static void apply_pam(struct i440fx *bridge)
     }
 }
 
+/* Locked, the register stays as it is until the next reset, and closed. */
+static void apply_smram(struct i440fx *bridge)
+{
+    uint8_t *value = &bridge->pci.config[SMRAM];
+    if (*value & SMRAM_LOCK)
+        *value &= ~SMRAM_OPEN;
+    bridge->pci.writable[SMRAM] = *value & SMRAM_LOCK ? 0 : 0x78;
+    bool enabled = *value & SMRAM_ENABLED, open = enabled && *value & SMRAM_OPEN;
+    memory_shadow_set(bridge->smram_open, open, open);
+    memory_region_enable(bridge->smram, enabled);
+}
+
 static void config_written(struct pci_device *device, unsigned offset, unsigned size)
 {
     if (offset < PAM_FIRST + PAM_COUNT && offset + size > PAM_FIRST)
         apply_pam((struct i440fx *)device);
+    if (offset <= SMRAM && offset + size > SMRAM)
+        apply_smram((struct i440fx *)device);
 }
 
 /* ---- ports 0xcf8 - 0xcff ----------------------------------------------------------------- */
@@ -103,6 +121,11 @@ static bool realize(struct device *device, GError **error)
         bridge->pam[i] = memory_add_shadow(device->board->memory, "pam",
                                            i == 0 ? 0xf0000 : 0xc0000 + (i - 1) * 0x4000,
                                            i == 0 ? 0x10000 : 0x4000, 10);
+    struct memory_map *memory = device->board->memory;
+    bridge->smram_open =
+        memory_add_shadow(memory, "smram-open", MEMORY_SMRAM_BASE, MEMORY_SMRAM_SIZE, 11);
+    bridge->smram = memory_add_host(memory, "smram", MEMORY_SMRAM_ALIAS, MEMORY_SMRAM_SIZE, 0,
+                                    memory_ram_host(memory) + MEMORY_SMRAM_BASE, true);
     port_add(device->board->ports, "pci-address", 0xcf8, 4, &address_ops, bridge);
     port_add(device->board->ports, "pci-data", 0xcfc, 4, &data_ops, bridge);
     return true;
@@ -117,11 +140,13 @@ static void reset(struct device *device)
     bridge->pci.config[PCI_STATUS + 1] = 0x02;
     bridge->pci.config[SMRAM] = 0x02;
     apply_pam(bridge);
+    apply_smram(bridge);
 }
 
 static bool loaded(struct device *device, GError **error)
 {
     apply_pam((struct i440fx *)device);
+    apply_smram((struct i440fx *)device);
     return true;
 }
 

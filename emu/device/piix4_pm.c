@@ -6,6 +6,7 @@
 #define PM_TIMER_HZ 3579545
 #define PM_BASE     0x40
 #define PM_MISC     0x80 /* bit 0: the PM ports answer */
+#define DEVACTB     0x5b /* bits 24-31 of the register at 0x58; bit 1: APMC_EN */
 #define SMB_BASE    0x90
 
 #define STS_TIMER        0x0001
@@ -21,6 +22,7 @@ struct pm {
     struct pci_device pci;
     struct port_range *ports, *gpe_ports;
     struct irq *sci;
+    const struct irq *smi;
     uint16_t pm1_status, pm1_enable, pm1_control;
     uint8_t gpe[4]; /* two of status, two of enable */
     uint8_t smi_command, smi_status;
@@ -196,6 +198,8 @@ static void smi_write(void *opaque, uint16_t offset, uint32_t value, unsigned si
     else if (value == PIIX4_ACPI_DISABLE)
         pm->pm1_control &= (uint16_t)~CNT_SCI_EN;
     update(pm);
+    if (pm->pci.config[DEVACTB] & 2)
+        irq_pulse(pm->smi);
 }
 
 static const struct port_ops pm_ops = {pm_read, pm_write, 4};
@@ -220,9 +224,10 @@ static void config_written(struct pci_device *device, unsigned offset, unsigned 
     map_ports((struct pm *)device);
 }
 
-void piix4_pm_connect(struct device *device, struct irq *sci)
+void piix4_pm_connect(struct device *device, struct irq *sci, const struct irq *smi)
 {
     ((struct pm *)device)->sci = sci;
+    ((struct pm *)device)->smi = smi;
 }
 
 static bool realize(struct device *device, GError **error)
@@ -231,7 +236,6 @@ static bool realize(struct device *device, GError **error)
     struct port_map *ports = device->board->ports;
     pci_attach(&pm->pci, &identity);
     memset(pm->pci.writable + 0x40, 0xff, 0xa0);
-    pm->pci.writable[0x5b] = 0;
     pm->pci.written = config_written;
     timer_init(&pm->overflow, device->board->clock, overflow_fired, pm);
     pm->ports = port_add(ports, "piix4-pm", 0, 64, &pm_ops, pm);
@@ -247,9 +251,6 @@ static void reset(struct device *device)
     pci_reset(&pm->pci);
     pm->pci.config[PM_BASE] = 1;
     pm->pci.config[SMB_BASE] = 1;
-    /* APMC_EN: firmware takes it that system management mode was set up already, and this board has
-     * no use for its handler. */
-    pm->pci.config[0x5b] = 0x02;
     pm->pci.config[PCI_STATUS] = 0x80;
     pm->pci.config[PCI_STATUS + 1] = 0x02;
     pm->pm1_status = pm->pm1_enable = pm->pm1_control = 0;

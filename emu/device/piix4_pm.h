@@ -10,8 +10,9 @@
 
 extern const struct device_ops piix4_pm_ops;
 
-void piix4_pm_connect(struct device *device, struct irq *sci); /* borrowed; before realize */
-void piix4_pm_power_button(struct device *device);             /* pressed and let go */
+/* Borrowed, before realize. `smi` gets an edge for each system management interrupt. */
+void piix4_pm_connect(struct device *device, struct irq *sci, const struct irq *smi);
+void piix4_pm_power_button(struct device *device); /* pressed and let go */
 /* ACPI events by number, for tables: PM1 block's port where firmware has not moved it. */
 #define PIIX4_PM_DEFAULT_BASE 0x600
 #define PIIX4_GPE_BASE        0xafe0

@@ -69,6 +69,7 @@ struct machine {
     struct net_link *links[MACHINE_MAX_NETS];
     struct lapic_bus lapic_bus;
     struct irq intr; /* from the 8259 to every LINT0 */
+    struct irq smi;  /* from the PIIX4 to the boot processor */
     struct vcpu vcpus[MACHINE_MAX_CPUS];
     unsigned vcpu_count;
     struct disk_worker *disks[MACHINE_MAX_DISKS];

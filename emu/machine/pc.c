@@ -57,6 +57,13 @@ static void set_intr(void *receiver, int input, int level)
         irq_set(lapic_lint0(machine->vcpus[i].lapic), level);
 }
 
+static void raise_smi(void *receiver, int input, int level)
+{
+    struct machine *machine = receiver;
+    if (level && machine->vcpu_count)
+        cpu_request_smi(machine->vcpus[0].cpu);
+}
+
 static void wire_interrupts(struct machine *machine)
 {
     struct device **d = machine->devices;
@@ -119,7 +126,8 @@ static void wire_isa(struct machine *machine)
         parallel_connect(d[PC_PARALLEL], 0x378, piix3_isa_irq(bridge, 7));
     cmos_connect(d[PC_CMOS], hpet_legacy_input(d[PC_HPET], HPET_LEGACY_RTC));
     cmos_set_time(d[PC_CMOS], (int64_t)time(NULL));
-    piix4_pm_connect(d[PC_PIIX4_PM], piix3_isa_irq(bridge, 9));
+    machine->smi = (struct irq){raise_smi, machine, 0};
+    piix4_pm_connect(d[PC_PIIX4_PM], piix3_isa_irq(bridge, 9), &machine->smi);
     floppy_connect(d[PC_FLOPPY], piix3_isa_irq(bridge, 6), d[PC_I8237]);
     for (unsigned i = 0; i < machine->config->floppy_count; i++)
         floppy_add_drive(d[PC_FLOPPY], i, floppy_type_of(machine->floppies[i]),

@@ -2,6 +2,7 @@
 ; reserved bits, accessed and dirty bits, control register checks, call gates, double faults.
 ; Run as tests/guest/cpu_system.asm is; a name that ends in ~ is of something QEMU's translator
 ; leaves out.
+%define CALL_GATE gate_target
 %include "start64.inc"
 
 SMEP    equ 1 << 20
