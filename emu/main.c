@@ -5,6 +5,7 @@
  * reset with --no-reboot; 1 something failed (a file, a socket, the host); 2 the command line is
  * wrong; 3 a triple fault with --no-reboot. With --debug-exit a guest chooses any odd status.
  */
+#include "emu/confine.h"
 #include "emu/control/ctl.h"
 #include "emu/control/server.h"
 #include "emu/cpu/cpu.h"
@@ -42,6 +43,9 @@
     "The serial port goes to stdio, unix:PATH (a socket), file:PATH or none. At a terminal\n"      \
     "Ctrl-A x ends the machine. With --serial-log a socket's clients see what comes from then\n"   \
     "on; without it they first get the last 64 KiB.\n\n"                                           \
+    "The process is confined to the files of its command line, and to few system calls; ctl "      \
+    "reads\n"                                                                                      \
+    "and writes files only in folders given with --allow.\n\n"                                     \
     "--exit-file gets one line: poweroff, or failed: and why; none if the process was killed.\n\n" \
     "SIGTERM presses the power button; a second one cuts the power.\n\n"                           \
     "Exit status: 0 powered off, or reset with --no-reboot; 1 failure; 2 wrong command line;\n"    \
@@ -51,10 +55,10 @@
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
-    char *code_cache, *uuid;
+    char *code_cache, *uuid, *sandbox, *user;
     char *parallel, *console;
     char **serials, **ports;
-    char **disks, **cdroms, **floppies, **nets, **extras;
+    char **disks, **cdroms, **floppies, **nets, **extras, **folders;
     char *debug_exit_port, *on_panic;
     gboolean no_reboot, debug_exit, jit_stats, perf_map, version;
 };
@@ -69,7 +73,7 @@ static void clear_options(struct options *o)
         &o->pidfile,         &o->serial_log, &o->exit_file,
         &o->restore,         &o->code_cache, &o->uuid,
         &o->parallel,        &o->console,    &o->on_panic,
-        &o->debug_exit_port,
+        &o->debug_exit_port, &o->sandbox,    &o->user,
     };
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
@@ -80,6 +84,7 @@ static void clear_options(struct options *o)
     g_strfreev(o->extras);
     g_strfreev(o->serials);
     g_strfreev(o->ports);
+    g_strfreev(o->folders);
 }
 
 static bool parse_command_line(struct options *o, int argc, char **argv, GError **error)
@@ -131,6 +136,12 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
          "FILE"},
         {"restore", 0, 0, G_OPTION_ARG_FILENAME, &o->restore, "go on where ctl save left off",
          "FILE"},
+        {"sandbox", 0, 0, G_OPTION_ARG_STRING, &o->sandbox, "confine this process: on, off (on)",
+         "SWITCH"},
+        {"allow", 0, 0, G_OPTION_ARG_FILENAME_ARRAY, &o->folders,
+         "a folder that ctl save, screendump and change-disc may use", "FOLDER"},
+        {"user", 0, 0, G_OPTION_ARG_STRING, &o->user, "who to become when all is open, from root",
+         "NAME"},
         {"no-reboot", 0, 0, G_OPTION_ARG_NONE, &o->no_reboot, "end where the guest resets", NULL},
         {"on-panic", 0, 0, G_OPTION_ARG_STRING, &o->on_panic,
          "stay, pause, reset or poweroff, with --device pvpanic (stay)", "WHAT"},
@@ -337,6 +348,8 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
     }
     if (o->control && (!g_str_has_prefix(o->control, "ipc://") || !o->control[6]))
         return usage_error(error, "--control: give ipc://PATH");
+    if (o->sandbox && strcmp(o->sandbox, "on") != 0 && strcmp(o->sandbox, "off") != 0)
+        return usage_error(error, "--sandbox: give on or off");
     if (o->debugcon) {
         bool is_stdio = strcmp(o->debugcon, "stdio") == 0;
         if (!is_stdio && (!g_str_has_prefix(o->debugcon, "file:") || !o->debugcon[5]))
@@ -402,6 +415,15 @@ static bool run(const struct options *o, const struct machine_config *config, in
 {
     int signal_fd = block_signals();
     struct control_server *control = NULL;
+    const struct confine_options confine = {.off = o->sandbox && strcmp(o->sandbox, "off") == 0,
+                                            .user = o->user,
+                                            .folders = o->folders,
+                                            .control = o->control ? o->control + 6 : NULL,
+                                            .pidfile = o->pidfile,
+                                            .exit_file = o->exit_file,
+                                            .restore = o->restore};
+    if (!confine_files(&confine, config, error))
+        return false;
     struct machine *machine = machine_new(config, error);
     if (!machine)
         return false;
@@ -416,6 +438,7 @@ static bool run(const struct options *o, const struct machine_config *config, in
         control = control_server_new(machine, o->control, error);
         ok = control != NULL;
     }
+    ok = ok && confine_calls(&confine, config, error);
     if (ok)
         *ret_status = status_of(machine, machine_run(machine));
     if (ok && o->jit_stats) {

@@ -30,7 +30,8 @@ may_include() {
     emu/display) echo emu/core emu/device emu/display ;;
     emu/machine) echo emu/core emu/cpu emu/device emu/display emu/machine emu/net storage ;;
     emu/control) echo emu/core emu/machine emu/control emu/display emu/net proto ;;
-    emu) echo emu/core emu/cpu emu/device emu/display emu/machine emu/control emu/net emu storage proto ;;
+    emu/sandbox) echo emu/sandbox ;;
+    emu) echo emu/core emu/cpu emu/device emu/display emu/machine emu/control emu/net emu/sandbox emu storage proto ;;
     agent) echo agent proto storage ;;
     controller/object) echo controller/object ;;
     controller/store) echo controller/object controller/store ;;

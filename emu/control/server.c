@@ -4,6 +4,7 @@
 #include "emu/display/screen.h"
 #include "emu/display/text.h"
 #include "proto/emu.pb-c.h"
+#include <errno.h>
 #include <gio/gio.h>
 #include <nng/nng.h>
 #include <nng/protocol/reqrep0/rep.h>
@@ -44,6 +45,18 @@ static GBytes *answer_error(const char *text)
     reply.ok = 0;
     reply.error = (char *)text;
     return pack(&reply);
+}
+
+/* Of a command that opens files: the usual reason is not one that the file's permissions show. */
+static GBytes *answer_file_error(const GError *error)
+{
+    g_autofree char *text =
+        g_strconcat(error->message,
+                    strstr(error->message, g_strerror(EACCES))
+                        ? "; the machine opens files in folders given with --allow FOLDER only"
+                        : "",
+                    NULL);
+    return answer_error(text);
 }
 
 static Emu__State state_of(const struct machine *machine)
@@ -188,7 +201,7 @@ static GBytes *do_screendump(struct machine *machine, const Emu__Request *reques
     board_unlock(machine_board(machine));
     bool ok = screen_write_png(&screen, request->file, &error);
     screen_clear(&screen);
-    return ok ? answer_ok() : answer_error(error->message);
+    return ok ? answer_ok() : answer_file_error(error);
 }
 
 /* What runs on after it was saved would no longer fit its disks: so it stays paused. */
@@ -204,7 +217,7 @@ static GBytes *do_save(struct machine *machine, const Emu__Request *request)
         return answer_ok();
     if (!was_paused)
         machine_resume(machine);
-    return answer_error(error->message);
+    return answer_file_error(error);
 }
 
 static GBytes *do_change_disc(struct machine *machine, const Emu__Request *request)
@@ -214,7 +227,7 @@ static GBytes *do_change_disc(struct machine *machine, const Emu__Request *reque
         return answer_error("change-disc: name the image with an absolute path");
     return machine_change_disc(machine, request->index, request->file, &error)
                ? answer_ok()
-               : answer_error(error->message);
+               : answer_file_error(error);
 }
 
 static GBytes *do_change_floppy(struct machine *machine, const Emu__Request *request)
@@ -224,7 +237,7 @@ static GBytes *do_change_floppy(struct machine *machine, const Emu__Request *req
         return answer_error("change-floppy: name the image with an absolute path");
     return machine_change_floppy(machine, request->index, request->file, &error)
                ? answer_ok()
-               : answer_error(error->message);
+               : answer_file_error(error);
 }
 
 static GBytes *do_plug(struct machine *machine, const Emu__Request *request)

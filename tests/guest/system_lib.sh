@@ -134,7 +134,7 @@ system_start() {
 }
 
 system_run() {
-    "$emu" "${options[@]}" --serial stdio --control "ipc://$tmp/control" "$@" <&8 >>"$log" 2>>"$tmp/stderr" &
+    "$emu" "${options[@]}" --serial stdio --control "ipc://$tmp/control" --allow "$tmp" "$@" <&8 >>"$log" 2>>"$tmp/stderr" &
     pid=$!
 }
 

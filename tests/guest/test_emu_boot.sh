@@ -49,7 +49,7 @@ xorriso -as mkisofs -quiet -R -o "$tmp/second.iso" "$tmp/second" 2>"$tmp/xorriso
 # An empty disk comes first in the order: the BIOS goes on to the CD.
 truncate -s 4M "$tmp/empty.img"
 "$emu" --memory 256M --disk "file=$tmp/empty.img,bus=ide,format=raw" --cdrom "$tmp/isolinux.iso" \
-    --no-reboot --serial "file:$tmp/isolinux.log" --control "ipc://$tmp/control" &
+    --no-reboot --serial "file:$tmp/isolinux.log" --control "ipc://$tmp/control" --allow "$tmp" &
 pid=$!
 # Only a hang takes so long.
 for _ in $(seq 900); do

@@ -100,7 +100,7 @@ chmod a-w "$tmp/c.img"
 first=$(md5sum <"$tmp/a.img" | cut -c 1-32) second=$(md5sum <"$tmp/b.img" | cut -c 1-32)
 "$emu" --memory 128M --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
     --append "console=ttyS0 panic=-1" --no-reboot --serial "file:$tmp/log" \
-    --control "ipc://$tmp/control" --floppy "$tmp/a.img" --floppy "$tmp/b.img" &
+    --control "ipc://$tmp/control" --allow "$tmp" --floppy "$tmp/a.img" --floppy "$tmp/b.img" &
 pid=$!
 pids+=($pid)
 wait_for "$tmp/log" "change it" $pid

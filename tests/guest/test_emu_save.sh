@@ -33,7 +33,7 @@ tests/guest/initrd.sh "$tmp/initrd.gz" tests/guest/saved-guest.sh virtio_pci vir
     crc32c_generic || exit 1
 truncate -s 16M "$tmp/disk.img"
 options=(--memory 256M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz"
-    --append "console=ttyS0 panic=-1" --no-reboot --control "ipc://$tmp/control" --net user
+    --append "console=ttyS0 panic=-1" --no-reboot --control "ipc://$tmp/control" --allow "$tmp" --net user
     --disk "file=$tmp/disk.img,bus=virtio,format=raw")
 
 "$emu" "${options[@]}" --engine jit --serial "file:$tmp/before" &
