@@ -186,8 +186,10 @@ $(BUILD)/tests/bench/queue_bench: $(BUILD)/obj/tests/bench/queue_bench.o $(call 
 bench: all guest $(BUILD)/tests/bench/queue_bench ## benchmarks, each as a ratio to a peer run in the same call
 	@BUILD=$(BUILD) tests/bench/run.sh
 
-bench-emu: $(BUILD)/drover-emu guest ## the emulator's kinds of work, natively, here and in QEMU: a table
+bench-emu: $(BUILD)/drover-emu guest ## the emulator's kinds of work, natively, here and in QEMU: a table; an idle guest
+	@deploy/install-deps.sh --bench
 	@BUILD=$(BUILD) tests/bench/emu/run.py
+	@BUILD=$(BUILD) tests/bench/emu/idle.py
 
 lint: ## layout, banned calls, include rules
 	@tests/lint.sh

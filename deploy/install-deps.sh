@@ -17,6 +17,9 @@ clang clang-format libclang-rt-dev python3 curl openssl jq procps iproute2 ca-ce
 dmidecode mmdebstrap
 "
 
+# For `make bench-emu`: programs of a 32-bit guest.
+[ "${1:-}" = --bench ] && packages="$packages gcc-multilib"
+
 missing=""
 for package in $packages; do
     status=$(dpkg-query -W -f='${Status}' "$package" 2>/dev/null || true)

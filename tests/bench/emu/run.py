@@ -1,20 +1,31 @@
 #!/usr/bin/env python3
 """The emulator's benchmark: the same programs natively, in drover-emu and in QEMU (TCG).
 
-    run.py [--rounds N] [--no-native] [--no-qemu] [--engine E] [KIND...]
+    run.py [--rounds N] [--no-native] [--no-qemu] [--engine E] [--json FILE] [--check] [KIND...]
 
-One guest boots for all kinds; a kind's figure is the processor seconds of the emulator's process
-between two lines of the guest's serial output (wall seconds for two-cpus). The sides take turns;
-medians are printed, with the ratios to native and of QEMU to ours, and every checksum is compared.
+A kind's figure is the processor seconds of the emulator's process between two lines of the guest's
+serial output (wall seconds for those that say so). Guests with one CPU: for programs, for disks and the network,
+for nothing but to power off, and with a 32-bit kernel; and one with two CPUs. The sides take turns; medians are printed,
+with the ratios to native and of QEMU to ours, "<" where a bar is missed, and every checksum is
+compared. --check fails where a bar is missed.
 """
-import argparse, math, os, selectors, statistics, subprocess, sys, tempfile, time
+import argparse, json, math, os, resource, selectors, statistics, subprocess, sys, tempfile, time
+import guests
 
-build = os.path.realpath(os.environ.get("BUILD", "build"))
-WALL = {"two-cpus"}
-# what each kind must reach at least, as QEMU's time over ours
+build = guests.build
+TWO = ["one-thread", "two-cpus"]  # wall seconds, in a guest with two CPUs
+IO = [f"disk-{bus}-{what}" for bus in ("virtio", "ide") for what in ("read", "write", "random")] + ["net-send", "net-receive"]
+AS_32 = [kind + "-32" for kind in ("integer", "bytecode", "sort", "sha256", "recursion", "chase", "memcpy", "scalar-fp", "x87",
+                                   "syscall", "fork-exec", "page-fault")]
+I386 = ["boot-i386"] + [kind + "-i386" for kind in ("integer", "recursion", "syscall", "fork-exec", "page-fault", "ping-pong")]
+BOOTS = ["boot", "power-off"]
+MEGABYTES = {"disk-virtio-read": 512, "disk-virtio-write": 256, "disk-ide-read": 512, "disk-ide-write": 256,
+             "disk-virtio-random": 62.5, "disk-ide-random": 62.5, "net-send": 192, "net-receive": 192}
+# what each kind must reach at least, as QEMU's time over ours; 1 where nothing is said
 BARS = {"integer": 2.5, "sha256": 2.5, "bytecode": 2.5, "recursion": 2.5, "sort": 1.2, "memcpy": 6,
         "rep-movs": 6, "scalar-fp": 8, "vector-fp": 8, "x87": 8, "syscall": 2, "fork": 2,
         "fork-exec": 2, "page-fault": 2, "ping-pong": 2, "boot": 2}
+MEAN_BAR, SCALING_BAR = 3, 1.8
 
 
 def process_seconds(pid):
@@ -45,63 +56,173 @@ def follow(command, timeout):
         process.wait()
 
 
-def guest(command, timeout=900):
-    figures, sums, begun = {}, {}, {}
-    start = time.monotonic()
+class Result:
+    """Of one side in one round: by kind, processor and wall seconds, and the checksum."""
+
+    def __init__(self):
+        self.cpu, self.wall, self.sums = {}, {}, {}
+
+    def add(self, kind, cpu, wall, checksum=None):
+        self.cpu[kind], self.wall[kind] = cpu, wall
+        if checksum is not None:
+            self.sums[kind] = checksum
+
+
+def run_guest(command, result, boot=None, timeout=1800):
+    begun, start = {}, time.monotonic()
     for line, cpu, wall in follow(command, timeout):
         words = line.split()
-        if "Run /init" in line and "boot" not in figures:
-            figures["boot"] = cpu
+        if boot and "Run /init" in line and boot not in result.cpu:
+            result.add(boot, cpu, wall - start)
         if len(words) == 2 and words[0] == "BEGIN":
             begun[words[1]] = (cpu, wall)
         elif len(words) == 3 and words[0] == "END" and words[1] in begun:
             a, b = begun[words[1]]
-            figures[words[1]] = wall - b if words[1] in WALL else cpu - a
-            sums[words[1]] = words[2]
+            result.add(words[1], cpu - a, wall - b, words[2])
         elif line == "DONE":
-            figures["whole"] = cpu
-            break
-    return figures, sums
+            return
+    raise SystemExit(" ".join(command) + ": the guest ended before its work did")
 
 
-def guests(command, kinds):
-    """One guest with one CPU, and one with two for the kinds that want them."""
-    figures, sums = guest(command("1", [kind for kind in kinds if kind not in WALL]))
-    two = [kind for kind in kinds if kind in WALL]
-    if two:
-        more = guest(command("2", two))
-        figures.update({kind: more[0][kind] for kind in two if kind in more[0]})
-        sums.update(more[1])
-    return figures, sums
+def run_to_end(command, result):
+    """From nothing to power-off, everything that the process used."""
+    start, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                   timeout=900, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    result.add("power-off", used, time.monotonic() - start)
 
 
-def native(program, kinds):
-    figures, sums = {}, {}
+def run_native(program, program_32, kinds, result):
     for kind in kinds:
+        which = program_32 if kind.endswith("-32") else program
+        if which is None or kind in IO + I386 + BOOTS:
+            continue
         before, start = os.times(), time.monotonic()
-        output = subprocess.run([program, kind], capture_output=True, text=True).stdout
-        after = os.times()
-        wall = time.monotonic() - start
-        used = sum(after[2:4]) - sum(before[2:4])
-        figures[kind] = wall if kind in WALL else used
-        sums[kind] = output.split()[-1] if output else "?"
-    return figures, sums
+        output = subprocess.run([which, kind], capture_output=True, text=True).stdout
+        after, wall = os.times(), time.monotonic() - start
+        result.add(kind, sum(after[2:4]) - sum(before[2:4]), wall, output.split()[-1] if output else "?")
 
 
-def build_guest(scratch):
-    here = os.path.dirname(os.path.abspath(__file__))
-    program = os.path.join(scratch, "kinds")
-    subprocess.run(["gcc", "-O2", "-fno-math-errno", "-static", "-pthread", "-o", program,
-                    os.path.join(here, "kinds.c")], check=True)
-    root = os.path.join(scratch, "root")
-    os.makedirs(os.path.join(root, "dev"))
-    os.link(program, os.path.join(root, "init"))
-    if os.getuid() == 0:
-        subprocess.run(["mknod", os.path.join(root, "dev/console"), "c", "5", "1"], check=True)
-    image = os.path.join(scratch, "initrd")
-    with open(image, "wb") as out:
-        subprocess.run("find . | cpio -o -H newc --quiet", shell=True, cwd=root, stdout=out, check=True)
-    return program, image
+class Side:
+    """One emulator: its command for a guest."""
+
+    def __init__(self, options, images, scratch, peer):
+        self.options, self.images, self.scratch, self.peer = options, images, scratch, peer
+
+    def guest(self, kinds, cpus=1, image="all", io=False):
+        kernel, initrd = self.images[image]
+        append = "console=ttyS0 kinds=" + ",".join(kinds) + (f" net={self.peer.port}" if io else "")
+        return self.command(kernel, initrd, append, cpus, [os.path.join(self.scratch, disk) for disk in ("virtio.img", "ide.img")] if io else [])
+
+    def run(self, kinds):
+        result = Result()
+        one = [kind for kind in kinds if kind not in TWO + IO + I386 + BOOTS]
+        if one or "boot" in kinds:
+            run_guest(self.guest(one or ["nothing"]), result, "boot" if "boot" in kinds else None)
+        if "power-off" in kinds:
+            run_to_end(self.guest(["nothing"]), result)
+        for group, options in ((TWO, {"cpus": 2}), (IO, {"io": True})):
+            some = [kind for kind in kinds if kind in group]
+            if some:
+                for disk in ("virtio.img", "ide.img") if options.get("io") else ():
+                    guests.make_disk(self.scratch, disk)
+                run_guest(self.guest(some, **options), result)
+                self.check_disks(some, result)
+        some = [kind for kind in kinds if kind in I386]
+        if some and "i386" in self.images:
+            run_guest(self.guest([kind for kind in some if kind != "boot-i386"] or ["nothing"], image="i386"), result,
+                      "boot-i386" if "boot-i386" in some else None)
+        return result
+
+    def check_disks(self, kinds, result):
+        """What was written last must be what is in the files."""
+        for bus in ("virtio", "ide"):
+            kind = f"disk-{bus}-write"
+            if kind in kinds and result.sums.get(kind) != guests.disk_sum(os.path.join(self.scratch, bus + ".img")):
+                result.sums[kind] = str(result.sums.get(kind)) + "-but-not-on-disk"
+
+
+class Ours(Side):
+    def command(self, kernel, initrd, append, cpus, disks):
+        command = [os.path.join(build, "drover-emu"), "--engine", self.options.engine, "--cpus", str(cpus),
+                   "--memory", "512M", "--kernel", kernel, "--initrd", initrd, "--append", append,
+                   "--serial", "stdio", "--no-reboot"] + self.options.extra.split()
+        for disk, bus in zip(disks, ("virtio", "ide")):
+            command += ["--disk", f"file={disk},bus={bus},format=raw"]
+        return command + (["--net", "user,model=virtio"] if disks else [])
+
+
+class Qemu(Side):
+    def command(self, kernel, initrd, append, cpus, disks):
+        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus),
+                   "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel,
+                   "-initrd", initrd, "-append", append, "-serial", "stdio"]
+        for disk, bus in zip(disks, ("virtio", "ide")):
+            command += ["-drive", f"file={disk},if={bus},format=raw"]
+        return command + (["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n"] if disks else [])
+
+
+# ---- the table ---------------------------------------------------------------------------------
+
+
+def median(rounds, kind, wall=False):
+    values = [(r.wall if wall else r.cpu)[kind] for r in rounds if kind in r.cpu]
+    return statistics.median(values) if values else None
+
+
+def judge(results, kinds):
+    rows = []
+    for kind in kinds:
+        wall = kind in TWO
+        figures = {side: median(rounds, kind, wall) for side, rounds in results.items()}
+        n, o, q = (figures.get(side) for side in ("native", "ours", "qemu"))
+        sums = {r.sums[kind] for rounds in results.values() for r in rounds if kind in r.sums}
+        row = {"kind": kind, "unit": "wall seconds" if wall else "processor seconds", **figures,
+               "slowdown": o / n if o and n else None, "gain": q / o if o and q else None,
+               "bar": BARS.get(kind, 1), "checksums": sorted(sums)}
+        row["missed"] = row["gain"] is not None and row["gain"] < row["bar"]
+        if kind in MEGABYTES:
+            for side in results:
+                seconds = median(results[side], kind, True)
+                row[side + "_MBs"] = MEGABYTES[kind] / seconds if seconds else None
+        rows.append(row)
+    return rows
+
+
+def mean(rows, what):
+    values = [row[what] for row in rows if row[what]]
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
+
+
+def scaling(results):
+    """How much of the work of two that one CPU does in the same time two CPUs do."""
+    found = {}
+    for side, rounds in results.items():
+        one, two = median(rounds, "one-thread", True), median(rounds, "two-cpus", True)
+        if one and two:
+            found[side] = 2 * one / two
+    return found
+
+
+def cell(value, width, digits=2):
+    return f"{value:>{width}.{digits}f}" if value is not None else f"{'-':>{width}}"
+
+
+def print_table(rows, scales):
+    print(f"{'kind':18} {'native':>8} {'ours':>8} {'qemu':>8} {'ours/native':>12} {'qemu/ours':>10} {'bar':>5}    MB/s ours, qemu")
+    for row in rows:
+        marks = (" <" if row["missed"] else "") + (" checksums differ: " + " ".join(row["checksums"]) if len(row["checksums"]) > 1 else "")
+        speed = f"{cell(row['ours_MBs'], 10, 0)}{cell(row.get('qemu_MBs'), 8, 0)}" if row.get("ours_MBs") else ""
+        print(f"{row['kind']:18} {cell(row.get('native'), 8)} {cell(row['ours'], 8)} {cell(row.get('qemu'), 8)} "
+              f"{cell(row['slowdown'], 12)} {cell(row['gain'], 10)} {row['bar']:>5} {marks:2} {speed}".rstrip())
+    gain = mean(rows, "gain")
+    print(f"{'mean':18} {'':8} {'':8} {'':8} {cell(mean(rows, 'slowdown'), 12)} {cell(gain, 10)} {MEAN_BAR:>5}"
+          + (" <" if gain and gain < MEAN_BAR else ""))
+    if scales:
+        print(f"{'scaling to 2 CPUs':18} {cell(scales.get('native'), 8)} {cell(scales.get('ours'), 8)} {cell(scales.get('qemu'), 8)} "
+              f"{'':12} {'':10} {SCALING_BAR:>5}" + (" <" if scales.get("ours", 9) < SCALING_BAR else ""), flush=True)
 
 
 def main():
@@ -111,64 +232,57 @@ def main():
     parser.add_argument("--no-native", action="store_true")
     parser.add_argument("--no-qemu", action="store_true")
     parser.add_argument("--extra", default="", help="more options for drover-emu")
+    parser.add_argument("--json", help="write all figures there, too")
+    parser.add_argument("--check", action="store_true", help="fail where a bar is missed")
     parser.add_argument("kinds", nargs="*")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="drover-bench.") as scratch:
-        program, image = build_guest(scratch)
-        every = subprocess.run([program, "list"], capture_output=True, text=True).stdout.split()
-        kinds = options.kinds or every
-        kernel = os.path.join(build, "guest/vmlinuz")
-        append = "console=ttyS0 kinds="
-
-        def ours(cpus, kinds):
-            return [os.path.join(build, "drover-emu"), "--engine", options.engine, "--cpus", cpus,
-                    "--memory", "512M", "--kernel", kernel, "--initrd", image, "--append",
-                    append + ",".join(kinds), "--serial", "stdio", "--no-reboot"] + options.extra.split()
-
-        def peer(cpus, kinds):
-            return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", cpus,
-                    "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel,
-                    "-initrd", image, "-append", append + ",".join(kinds), "-serial", "stdio"]
-
-        sides = {"ours": lambda: guests(ours, kinds)}
+        program = guests.compile_kinds(scratch, "kinds")
+        program_32 = guests.compile_kinds(scratch, "kinds32", "-m32", "-msse2")
+        plain = [kind for kind in subprocess.run([program, "list"], capture_output=True, text=True).stdout.split()
+                 if kind not in TWO + IO]
+        kinds = options.kinds or BOOTS + plain + TWO + AS_32 + IO + I386
+        images = {"all": (os.path.join(build, "guest/vmlinuz"), guests.initramfs(
+            scratch, "initrd", program, ["/bin/busybox"] + ([program_32] if program_32 else []), guests.MODULES if set(kinds) & set(IO) else []))}
+        if not program_32:
+            print("no 32-bit kinds: gcc -m32 -static does not work here (deploy/install-deps.sh --bench)", file=sys.stderr)
+            kinds = [kind for kind in kinds if kind not in AS_32 + I386]
+        elif set(kinds) & set(I386):
+            kernel = guests.i386_kernel()
+            if kernel:
+                images["i386"] = (kernel, guests.initramfs(scratch, "initrd-i386", program_32))
+            else:
+                print("no i386 kinds: that kernel cannot be downloaded", file=sys.stderr)
+                kinds = [kind for kind in kinds if kind not in I386]
+        peer = guests.Peer()
+        sides = {"ours": Ours(options, images, scratch, peer).run}
         if not options.no_native:
-            sides["native"] = lambda: native(program, kinds)
+            def in_process(kinds):
+                result = Result()
+                run_native(program, program_32, kinds, result)
+                return result
+            sides["native"] = in_process
         if not options.no_qemu:
-            sides["qemu"] = lambda: guests(peer, kinds)
+            sides["qemu"] = Qemu(options, images, scratch, peer).run
         results = {side: [] for side in sides}
-        for _ in range(options.rounds):
+        for number in range(options.rounds):
             for side, run in sides.items():
-                results[side].append(run())
-        table(results, ["boot"] + kinds)
-
-
-def table(results, kinds):
-    def median(side, kind):
-        values = [figures[kind] for figures, _ in results.get(side, []) if kind in figures]
-        return statistics.median(values) if values else None
-
-    print(f"{'kind':12} {'native':>8} {'ours':>8} {'qemu':>8} {'ours/native':>12} {'qemu/ours':>10} {'bar':>5}")
-    gains, slowdowns, bad = [], [], []
-    for kind in kinds:
-        n, o, q = (median(side, kind) for side in ("native", "ours", "qemu"))
-        sums = {sums.get(kind) for side in results.values() for _, sums in side if kind != "boot"}
-        cell = lambda value, width: f"{value:>{width}.2f}" if value is not None else f"{'-':>{width}}"
-        slow = o / n if o and n else None
-        gain = q / o if o and q else None
-        if gain:
-            gains.append(gain)
-        if slow:
-            slowdowns.append(slow)
-        bar = BARS.get(kind, 1)
-        mark = "" if gain is None or gain >= bar else " <"
-        if len(sums) > 1:
-            bad.append(kind)
-            mark += " checksums differ: " + " ".join(map(str, sums))
-        print(f"{kind:12} {cell(n, 8)} {cell(o, 8)} {cell(q, 8)} {cell(slow, 12)} {cell(gain, 10)} {bar:>5}{mark}", flush=True)
-    mean = lambda values: math.exp(sum(map(math.log, values)) / len(values)) if values else float("nan")
-    print(f"{'mean':12} {'':8} {'':8} {'':8} {mean(slowdowns):>12.2f} {mean(gains):>10.2f} {3:>5}")
+                results[side].append(run(kinds))
+            print(f"round {number + 1} of {options.rounds} is done", file=sys.stderr, flush=True)
+    rows, scales = judge(results, kinds), scaling(results)
+    print_table(rows, scales)
+    if options.json:
+        with open(options.json, "w") as out:
+            json.dump({"rounds": options.rounds, "engine": options.engine, "kinds": rows, "scaling": scales,
+                       "mean_gain": mean(rows, "gain"), "mean_slowdown": mean(rows, "slowdown"),
+                       "samples": {side: [{"cpu": r.cpu, "wall": r.wall} for r in rounds] for side, rounds in results.items()}},
+                      out, indent=1)
+    bad = [row["kind"] for row in rows if len(row["checksums"]) > 1]
+    missed = [row["kind"] for row in rows if row["missed"]]
     if bad:
         raise SystemExit("checksums differ: " + ", ".join(bad))
+    if options.check and (missed or (mean(rows, "gain") or 9) < MEAN_BAR or scales.get("ours", 9) < SCALING_BAR):
+        raise SystemExit("bars missed: " + ", ".join(missed))
 
 
 main()

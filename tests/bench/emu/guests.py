@@ -1,0 +1,118 @@
+"""What the benchmark's guests are made of: programs, initramfs images, kernels, disks, a peer."""
+import os, re, socket, subprocess, threading
+
+here = os.path.dirname(os.path.abspath(__file__))
+root = os.path.realpath(os.path.join(here, "../../.."))
+build = os.path.realpath(os.environ.get("BUILD", "build"))
+MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "ata_piix", "sd_mod"]
+DISK_BYTES = 64 << 20
+
+
+def compile_kinds(scratch, name, *flags):
+    """The program, or None where this compiler cannot make it."""
+    program = os.path.join(scratch, name)
+    done = subprocess.run(["gcc", "-O2", "-fno-math-errno", "-D_GNU_SOURCE", "-static", "-pthread", "-I", root,
+                           *flags, "-o", program, os.path.join(here, "kinds.c"), os.path.join(here, "kinds_io.c")],
+                          capture_output=True, text=True)
+    if done.returncode and not flags:
+        raise SystemExit(done.stderr)
+    return program if done.returncode == 0 else None
+
+
+def module_files(names):
+    """Files of Debian's kernel modules, each after what it depends on."""
+    base = os.path.join(build, "guest/kernel/lib/modules")
+    base = os.path.join(base, os.listdir(base)[0])
+    needs, found = {}, []
+    with open(os.path.join(base, "modules.dep")) as lines:
+        for line in lines:
+            path, rest = line.split(":")
+            needs[path] = rest.split()
+
+    def add(path):
+        for need in needs[path]:
+            add(need)
+        if path not in found:
+            found.append(path)
+
+    for name in names:
+        pattern = re.compile(r"(.*/)?" + name.replace("_", "[-_]") + r"\.ko")
+        add(next(path for path in needs if pattern.fullmatch(path)))
+    return [os.path.join(base, path) for path in found]
+
+
+def initramfs(scratch, name, init, others=(), modules=()):
+    tree, image = os.path.join(scratch, name + ".tree"), os.path.join(scratch, name)
+    for folder in ("dev", "modules"):
+        os.makedirs(os.path.join(tree, folder))
+    os.link(init, os.path.join(tree, "init"))
+    for program in others:
+        subprocess.run(["cp", program, os.path.join(tree, os.path.basename(program))], check=True)
+    for number, path in enumerate(module_files(modules) if modules else []):
+        subprocess.run(["cp", path, os.path.join(tree, f"modules/{number:03}-{os.path.basename(path)}")], check=True)
+    if os.getuid() == 0:
+        subprocess.run(["mknod", os.path.join(tree, "dev/console"), "c", "5", "1"], check=True)
+    with open(image, "wb") as out:
+        subprocess.run("find . | cpio -o -H newc --quiet", shell=True, cwd=tree, stdout=out, check=True)
+    return image
+
+
+def make_disk(scratch, name):
+    """64 MiB, every page of it different."""
+    path = os.path.join(scratch, name)
+    with open(path, "wb") as disk:
+        for page in range(DISK_BYTES >> 12):
+            disk.write((page * 0x9E3779B97F4A7C15 % 2**64).to_bytes(8, "little") * 512)
+    return path
+
+
+def disk_sum(path):
+    """As kinds_io.c sums: a word in each page."""
+    total = 0
+    with open(path, "rb") as disk:
+        for page in range(DISK_BYTES >> 12):
+            disk.seek(page << 12)
+            total += int.from_bytes(disk.read(8), "little")
+    return f"{total % 2**64:016x}"
+
+
+class Peer:
+    """The host's end of the network kinds: takes a stream and answers with its sum, or sends one."""
+
+    PIECE = bytes((i * 7 + (i >> 8)) & 255 for i in range(65536))
+
+    def __init__(self):
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        while True:
+            connection, _ = self.listener.accept()
+            threading.Thread(target=self.talk, args=(connection,), daemon=True).start()
+
+    def talk(self, connection):
+        with connection:
+            request = connection.recv(9, socket.MSG_WAITALL)
+            length, at, total = int.from_bytes(request[1:9], "little"), 0, 0
+            if request[:1] == b"R":
+                while at < length:
+                    connection.sendall(self.PIECE)
+                    at += len(self.PIECE)
+                connection.shutdown(socket.SHUT_WR)
+                connection.recv(1)
+                return
+            while at < length:
+                data = connection.recv(1 << 20)
+                if not data:
+                    return
+                total += sum(data[-at % 64::64])
+                at += len(data)
+            connection.sendall(total.to_bytes(8, "little"))
+
+
+def i386_kernel():
+    """Debian's kernel for i386, downloaded once; None where that cannot be."""
+    folder = os.path.join(build, "guest-i386")
+    done = subprocess.run([os.path.join(root, "deploy/guest/kernel-i386.sh"), folder], stdout=subprocess.DEVNULL)
+    return os.path.join(folder, "vmlinuz") if done.returncode == 0 else None
