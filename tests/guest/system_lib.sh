@@ -117,6 +117,16 @@ TABLE
     rm -f "$fat" "$root"
 }
 
+# system_debian: prints the disk with a whole Debian 12, which no test may write: copy it.
+system_debian() {
+    if [ ! -e "$systems/debian.vhd" ]; then
+        mkdir -p "$systems"
+        tests/guest/debian_image.sh "$systems/debian.vhd" || return 1
+        chmod 444 "$systems/debian.vhd"
+    fi
+    echo "$systems/debian.vhd"
+}
+
 # ---- machines ------------------------------------------------------------------------------
 
 # system_start NAME OPTION...: a machine whose serial line is ours: guest() types there, and what it
@@ -150,6 +160,7 @@ wait_for() {
             return 0
         fi
         kill -0 $pid 2>/dev/null || break
+        tail -c 2000 "$log" | grep -aqE "Kernel panic|^\(initramfs\)|No init found" && break
         sleep 0.3
     done
     fail "$(basename "$log") never says \"$1\""
@@ -168,6 +179,14 @@ guest() {
     wait_for "end-$commands:[0-9]+\." || return 255
     output=$(tail -c "+$from" "$log" | tr -d '\r' | sed "1,/^begin-$commands\$/d; /^end-$commands:/,\$d")
     return "$(tail -c "+$seen" "$log" | sed -n "1s/^nd-[0-9]*:\([0-9]*\)\..*/\1/p")"
+}
+
+# system_login: at Debian's prompt, as root, who has no password; to a shell that guest() likes.
+system_login() {
+    wait_for "login: " || return
+    echo root >&8
+    wait_for "root@[^#]*# " || return
+    guest "bind 'set enable-bracketed-paste off'; stty cols 4000"
 }
 
 # system_save_restore: the machine goes on in another process.

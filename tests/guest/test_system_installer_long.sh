@@ -1,0 +1,114 @@
+#!/bin/bash
+# Debian's installer, as it is started over the network: iPXE and pxelinux load it by TFTP from its
+# netboot package. The text one shows its first question on the serial line, amd64 and i386; the
+# graphical one shows its list of languages, which is read from a screendump.
+#
+# SYSTEM_WAYS chooses some of them: ARCHITECTURE:text or gtk:at-a-stretch or restored.
+. "$(dirname "$0")/system_lib.sh"
+ways=${SYSTEM_WAYS:-amd64:text:at-a-stretch amd64:gtk:restored i386:text:restored}
+for arch in amd64 i386; do
+    case $ways in *$arch*) system_package debian-installer-12-netboot-$arch >/dev/null || skip "the installer's package for $arch cannot be had" ;; esac
+done
+trap system_cleanup EXIT
+
+# language_list PNG: is there, on a bright ground, a bar of the installer's blue with the language
+# chosen, among rows of text? Prints what it found.
+language_list() {
+    python3 - "$1" <<'END'
+import struct, sys, zlib
+data = open(sys.argv[1], "rb").read()
+width, height, depth, kind = struct.unpack(">IIBB", data[16:26])
+at, raw = 8, b""
+while at < len(data):
+    length, name = struct.unpack(">I4s", data[at:at + 8])
+    if name == b"IDAT": raw += data[at + 8:at + 8 + length]
+    at += 12 + length
+raw = zlib.decompress(raw)
+assert depth == 8 and kind == 2, "not RGB"
+stride, before, rows = width * 3, bytearray(width * 3), []
+for y in range(height):
+    mode, line = raw[y * (stride + 1)], bytearray(raw[y * (stride + 1) + 1:(y + 1) * (stride + 1)])
+    for x in range(stride):
+        a = line[x - 3] if x >= 3 else 0
+        b, c = before[x], before[x - 3] if x >= 3 else 0
+        p = a + b - c
+        nearest = min((abs(p - a), 0, a), (abs(p - b), 1, b), (abs(p - c), 2, c))[2]
+        line[x] = line[x] + (0, a, b, (a + b) // 2, nearest)[mode] & 255
+    rows.append(line)
+    before = line
+def pixel(row, x): return row[3 * x], row[3 * x + 1], row[3 * x + 2]
+# The bar: most of a row in one colour that is neither grey nor bright.
+bars = 0
+text = 0
+dark_before = False
+for row in rows:
+    colours = {}
+    for x in range(0, width, 4):
+        colours[pixel(row, x)] = colours.get(pixel(row, x), 0) + 1
+    (r, g, b), count = max(colours.items(), key=lambda item: item[1])
+    bars += count > width / 4 * 0.6 and b > r + 30 and max(r, g, b) < 245
+    bright = sum(n for (r, g, b), n in colours.items() if min(r, g, b) > 200)
+    dark = sum(n for (r, g, b), n in colours.items() if max(r, g, b) < 110)
+    is_text = bright > width / 4 * 0.5 and dark > 2
+    text += is_text and not dark_before
+    dark_before = is_text
+print(f"{width}x{height}, {bars} rows of the bar, {text} lines of text")
+sys.exit(0 if bars >= 10 and text >= 10 else 1)
+END
+}
+
+# steady_picture: waits until the screen stays as it is.
+steady_picture() {
+    : >"$tmp/before.png"
+    for _ in $(seq 100); do
+        ctl screendump "$tmp/now.png" && cmp -s "$tmp/before.png" "$tmp/now.png" && return
+        mv "$tmp/now.png" "$tmp/before.png"
+        sleep 2
+    done
+}
+
+# one ARCHITECTURE KIND SAVED
+one() {
+    local arch=$1 kind=$2 saved=$3 images status=1
+    images=$(system_package debian-installer-12-netboot-$arch)/usr/lib/debian-installer/images/12/$arch/$kind
+    say "the installer for $arch, $kind, $saved"
+    system_start "installer-$arch-$kind-$saved" --memory 1G --boot-order n \
+        --net "user,model=virtio,tftp=$images,bootfile=pxelinux.0"
+    # The menu is a picture; its first entry boots the installer.
+    for _ in $(seq 600); do
+        ctl text 2>/dev/null | grep -q . || { ctl text 2>&1 | grep -q "shows graphics" && break; }
+        sleep 0.5
+    done
+    ctl key up # or the menu would start speech synthesis after a while
+    steady_picture
+    if [ $kind = text ]; then
+        ctl key tab && sleep 1 && ctl type " console=ttyS0" || fail "the keyboard"
+    fi
+    ctl key enter
+    if [ "$saved" = restored ]; then # wherever it may be
+        sleep 10
+        system_save_restore
+        sleep 15
+        system_save_restore
+    fi
+    if [ $kind = text ]; then
+        wait_for "Choose the language to be used" && wait_for "English" && wait_for "Choose language"
+        echo >&8 # the choice of English; the next question comes
+        wait_for "Select your location" || true
+    else
+        for _ in $(seq 300); do
+            ctl screendump "$tmp/$arch.png" && language_list "$tmp/$arch.png" >"$tmp/seen" && status=0 && break
+            kill -0 $pid 2>/dev/null || break
+            sleep 3
+        done
+        cat "$tmp/seen"
+        [ $status = 0 ] || fail "no list of languages on the screen"
+    fi
+    ctl quit
+    system_kill
+}
+for way in $ways; do
+    IFS=: read -r arch kind saved <<<"$way"
+    one "$arch" "$kind" "$saved"
+done
+system_end "the installer's first screens: $ways"
