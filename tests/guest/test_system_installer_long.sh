@@ -79,7 +79,7 @@ one() {
         ctl text 2>/dev/null | grep -q . || { ctl text 2>&1 | grep -q "shows graphics" && break; }
         sleep 0.5
     done
-    ctl key up # or the menu would start speech synthesis after a while
+    ctl key home # or the menu would start speech synthesis after a while
     steady_picture
     if [ $kind = text ]; then
         ctl key tab && sleep 1 && ctl type " console=ttyS0" || fail "the keyboard"
