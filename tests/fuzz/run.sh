@@ -10,7 +10,7 @@ seconds=$1
 shift
 here=$(realpath "$(dirname "$0")")
 fuzz=$(realpath "$BUILD")/fuzz
-[ $# -gt 0 ] || set -- vhd vhdx qcow2 fsmap nbd bitmap
+[ $# -gt 0 ] || set -- vhd vhdx qcow2 fsmap nbd bitmap locator
 [ -e "$fuzz/corpus/complete" ] || {
     "$here/seeds.sh" "$fuzz/corpus" && touch "$fuzz/corpus/complete" || { echo "fuzz: no seeds could be made" >&2; exit 1; }
 }

@@ -17,7 +17,7 @@ seed() {
     python3 "$sparse" 0 "$1" "$2/$3"
 }
 
-mkdir -p vhd vhdx qcow2 fsmap nbd bitmap parents
+mkdir -p vhd vhdx qcow2 fsmap nbd bitmap locator parents
 truncate -s 10M "$work/disk.img"
 for at in 0 3 7; do printf 'seed %d' $at | dd of="$work/disk.img" bs=1M seek=$at conv=notrunc status=none; done
 for family in vhd vhdx; do
@@ -105,6 +105,17 @@ for name, data in {
 def option(n, data=b""): return struct.pack(">QII", 0x49484156454F5054, n, len(data)) + data
 def request(kind, offset, length, flags=0, data=b""):
     return struct.pack(">IHHQQI", 0x25609513, flags, kind, 7, offset, length) + data
+def alias(name, *tags):
+    head = bytearray(150)
+    struct.pack_into(">HH", head, 4, 150, 2)
+    struct.pack_into("64p", head, 50, name)
+    return bytes(head) + b"".join(struct.pack(">HH", kind, len(text)) + text + b"\0" * (len(text) % 2)
+                                  for kind, text in (*tags, (0xffff, b"")))
+for form, data in enumerate([
+    ".\\a.vhd".encode("utf-16le"), "\\x\\a.vhd".encode("utf-16"), b"..\\b\\a.vhd", b"\\x\\a.vhd",
+    b"file://localhost/x/a%20b.vhd", alias(b"a.vhd", (18, b"x/a.vhd"), (19, b"/")),
+]):
+    open(f"locator/{form}", "wb").write(bytes([form]) + data)
 flags, go = b"\0\0\0\3", option(7, struct.pack(">I4sHHH", 4, b"disk", 2, 0, 3))
 context = struct.pack(">I4sII15s", 4, b"disk", 1, 15, b"base:allocation")
 every = request(0, 0, 70000) + request(1, 4096, 8, 1, b"12345678") + request(3, 0, 0) + request(4, 0, 65536) + \
