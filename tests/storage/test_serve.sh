@@ -52,6 +52,21 @@ qemu-img compare -f raw -F raw "$uri" disk.img || fail "qemu-img reads another c
 [ $(($(stat -c %b copy.img) * 512)) -lt 20000000 ] || fail "the copy is not sparse"
 ! qemu-io -f raw -c "write 0 4k" "$uri" 2>&1 | grep -q "^wrote" || fail "a read-only export was written"
 expect 4 serve disk.vhd --port 1 # read-only servers let nobody write
+echo "== qemu-nbd as a client, which exports it once more"
+qemu-nbd -r -f raw -k "$PWD/again" "$uri" &
+again=$!
+until [ -S again ]; do kill -0 $again || fail "qemu-nbd does not take it"; sleep 0.02; done
+nbdcopy "nbd+unix:///?socket=$PWD/again" copy4.img # it ends with its client
+wait $again || fail "qemu-nbd: status $?"
+cmp disk.img copy4.img || fail "qemu-nbd reads another content"
+echo "== the kernel's nbd as a client"
+if [ -b /dev/nbd0 ] && command -v nbd-client >/dev/null; then
+    nbd-client -unix "$PWD/s" /dev/nbd0 -name data -readonly >/dev/null || fail "nbd-client"
+    cmp disk.img /dev/nbd0 || { nbd-client -d /dev/nbd0; fail "the kernel reads another content"; }
+    nbd-client -d /dev/nbd0 >/dev/null
+else
+    echo "NOT DONE: there is no /dev/nbd0 with nbd-client here, so the kernel's client is untried"
+fi
 finish
 [ ! -e s ] || fail "the socket is still there"
 
