@@ -1,16 +1,43 @@
 /*
  * The block layer: a virtual disk as an array of bytes, whatever file format holds it.
  *
- * This header is the whole of what a program needs for synchronous use; storage/queue.h adds many
- * requests in flight, storage/convert.h copying, storage/operations.h compacting, merging and the
- * rest. It depends on GLib alone and keeps no global state, so another project can link
- * libstorage.a and use it:
+ * This header is the whole of what a program needs for synchronous use. Beside it are public:
  *
- *      g_autoptr(GError) error = NULL;
- *      struct block_device *disk = block_open("disk.vhd", 0, &error);
+ *      queue.h        many requests in flight         convert.h, stream.h   copying and comparing
+ *      operations.h   compacting, merging, undo ...   check.h               damage and its repair
+ *      bitmap.h, backup.h   what has been written, and backups of it
+ *      fsmap/         what file systems do not use
+ *      nbd/server.h, fuse/mount.h   a disk as an NBD export, and as files
  *
- *      if (!disk || !block_write(disk, 0, "hello", 5, &error) || !block_close(disk, &error))
- *          g_printerr("%s\n", error->message);
+ * All else in storage/ is the library's own. It depends on GLib (and on liburing, zlib and zstd
+ * below it) and keeps no global state, so another project can link libstorage.a and use it. This is
+ * a whole program; cc example.c libstorage.a $(pkg-config --cflags --libs glib-2.0 liburing zlib
+ * libzstd) makes it:
+ *
+ *      #include "storage/block.h"
+ *
+ *      static bool write_hello(const char *path, GError **error)
+ *      {
+ *          struct block_device *disk = block_open(path, 0, error);
+ *
+ *          if (!disk)
+ *              return false;
+ *          if (block_write(disk, 0, "hello", 5, error))
+ *              return block_close(disk, error); // which flushes
+ *          block_abandon(disk);
+ *          return false;
+ *      }
+ *
+ *      int main(int argc, char **argv)
+ *      {
+ *          g_autoptr(GError) error = NULL;
+ *
+ *          if (argc == 2 && block_create(argv[1], BLOCK_FORMAT_VHD_DYNAMIC, 1 << 20, &error) &&
+ *              write_hello(argv[1], &error))
+ *              return 0;
+ *          g_printerr("%s\n", error ? error->message : "give a file's name");
+ *          return 1;
+ *      }
  *
  * A block_device is opened from a file, whose format is found by content, or created. Drivers
  * stand behind struct block_driver (storage/driver.h).
@@ -31,6 +58,11 @@
  * block_device at once; requests whose bytes overlap and that are under way together take effect in
  * any order. Opening, closing, the setters and the operations of storage/operations.h need the
  * device to themselves.
+ *
+ * Errors: what can fail returns false or NULL and sets a GError of the domain BLOCK_ERROR, whose
+ * codes are enum block_error, with a message that names the file. `error` may be NULL. What comes
+ * through a `ret_` pointer means something on success only. (A few errors of GLib's own domains
+ * pass through from its file functions: test the domain before the code.)
  *
  * Units: offsets and lengths are bytes; they need no alignment. Strings are UTF-8 or file names.
  * Ownership: what a function returns as `const` is borrowed and lives as long as the device.

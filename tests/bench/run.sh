@@ -153,15 +153,34 @@ plain_copy() {
     rm -f "$disks/peer.img"
     elapsed cp "$disks/raw.img" "$disks/peer.img"
 }
-random_drover() { "$BUILD/tests/bench/queue_bench" "$disks/full.vhd" "$1" 200000 32; }
+full= full_format= # the disk of the next two, and what qemu-img calls its format
+random_drover() { "$BUILD/tests/bench/queue_bench" "$full" "$1" 200000 32; }
 random_qemu() {
-    qemu-img bench -f vpc -c 200000 -d 32 -s 4096 -S 1056768 "$@" "$disks/full.vhd" |
+    qemu-img bench -f $full_format -c 200000 -d 32 -s 4096 -S 1056768 "$@" "$full" |
         sed -n 's/^Run completed in \([0-9.]*\) seconds.*/\1/p'
 }
 read_drover() { random_drover read; }
 read_qemu() { random_qemu; }
 write_drover() { random_drover write; }
 write_qemu() { random_qemu -w; }
+to_vhdx_drover() {
+    rm -f "$disks/ours.vhdx"
+    elapsed "$BUILD/drover-vhd" convert --quiet --type vhdx "$disks/raw.img" "$disks/ours.vhdx"
+}
+to_vhdx_qemu() {
+    rm -f "$disks/peer.vhdx"
+    elapsed qemu-img convert -f raw -O vhdx "$disks/raw.img" "$disks/peer.vhdx"
+}
+from_vhdx_drover() {
+    rm -f "$disks/ours.img"
+    elapsed "$BUILD/drover-vhd" convert --quiet --type raw "$disks/ours.vhdx" "$disks/ours.img"
+}
+from_vhdx_qemu() {
+    rm -f "$disks/peer.img"
+    elapsed qemu-img convert -f vhdx -O raw "$disks/peer.vhdx" "$disks/peer.img"
+}
+map_drover() { elapsed "$BUILD/drover-vhd" map --json "$disks/big.vhd"; }
+map_qemu() { elapsed qemu-img map --output json -f vpc "$disks/big.vhd"; }
 open_drover() { elapsed "$BUILD/drover-vhd" info "$disks/big.vhd"; }
 open_qemu() { elapsed qemu-img info -f vpc "$disks/big.vhd"; }
 compact_drover() {
@@ -171,6 +190,38 @@ compact_drover() {
 compact_qemu() {
     rm -f "$disks/peer.vhd"
     elapsed qemu-img convert -f vpc -O vpc -o force_size=on "$disks/holes.vhd" "$disks/peer.vhd"
+}
+
+# bench_random FORMAT NAME: leaves $disks/full.NAME
+bench_random() {
+    full_format=$1 full=$disks/full.$2
+    case $1 in vpc) qemu-img create -q -f vpc -o force_size=on "$full" 1G ;; *) qemu-img create -q -f "$1" "$full" 1G ;; esac
+    qemu-io -f "$1" -c "write -P 5 0 1G" "$full" >/dev/null
+    rm -f "$scratch"/{read,write}_{drover,qemu}
+    compare "200,000 random 4 KiB reads of $2, 32 in flight" read_drover read_qemu
+    compare "200,000 random 4 KiB writes of $2, 32 in flight" write_drover write_qemu
+}
+
+bench_compact() {
+    mv "$disks/full.vhd" "$disks/holes.vhd"
+    for ((at = 0; at < 1024; at += 128)); do
+        qemu-io -f vpc -c "write -P 0 ${at}M 64M" "$disks/holes.vhd" >/dev/null
+    done
+    compare "compact in place, beside converting anew" compact_drover compact_qemu
+    local before after # space that is needed while it runs, beyond the file itself
+    cp --sparse=always "$disks/holes.vhd" "$disks/compact.vhd"
+    before=$(($(stat -c %s "$disks/compact.vhd") >> 20))
+    after=$(du -B1M "$disks/peer.vhd" | cut -f1)
+    echo "compacting a file of $before MiB in place needs no second one; converting anew needs $after MiB beside it"
+    rm -f "$disks"/*.vhd
+}
+
+bench_giant() {
+    "$BUILD/drover-vhd" create "$disks/big.vhd" --size 2040G
+    compare "open a dynamic VHD of 2040 GiB" open_drover open_qemu
+    echo "opening it takes $(/usr/bin/env time -f %M "$BUILD/drover-vhd" info "$disks/big.vhd" 2>&1 >/dev/null | tail -n 1) KiB of memory"
+    for ((at = 0; at < 2040; at += 20)); do qemu-io -f vpc -c "write -P 1 ${at}G 64k" "$disks/big.vhd" >/dev/null; done
+    compare "map it, with 102 blocks allocated" map_drover map_qemu
 }
 
 bench_storage() {
@@ -186,20 +237,17 @@ bench_storage() {
     compare "2 GiB, half full, raw to dynamic VHD" to_vhd_drover to_vhd_qemu
     compare "and back" to_raw_drover to_raw_qemu
     cmp "$disks/raw.img" "$disks/ours.img" || exit 1
+    rm -f "$scratch/to_vhd_drover" # measured anew, in turn with its next peer
     compare "raw to dynamic VHD, beside cp" to_vhd_drover plain_copy
-    rm -f "$disks"/*.img "$disks"/peer.vhd
-    qemu-img create -q -f vpc -o force_size=on "$disks/full.vhd" 1G
-    qemu-io -f vpc -c "write -P 5 0 1G" "$disks/full.vhd" >/dev/null
-    compare "200,000 random 4 KiB reads, 32 in flight" read_drover read_qemu
-    compare "200,000 random 4 KiB writes, 32 in flight" write_drover write_qemu
-    mv "$disks/full.vhd" "$disks/holes.vhd"
-    for ((at = 0; at < 1024; at += 128)); do
-        qemu-io -f vpc -c "write -P 0 ${at}M 64M" "$disks/holes.vhd" >/dev/null
-    done
-    compare "compact in place, beside converting anew" compact_drover compact_qemu
-    "$BUILD/drover-vhd" create "$disks/big.vhd" --size 2040G
-    compare "open a dynamic VHD of 2040 GiB" open_drover open_qemu
-    echo "opening it takes $(/usr/bin/env time -f %M "$BUILD/drover-vhd" info "$disks/big.vhd" 2>&1 >/dev/null | tail -n 1) KiB of memory"
+    rm -f "$disks"/ours.* "$disks"/peer.*
+    compare "raw to dynamic VHDX" to_vhdx_drover to_vhdx_qemu
+    compare "and back" from_vhdx_drover from_vhdx_qemu
+    cmp "$disks/raw.img" "$disks/ours.img" || exit 1
+    rm -f "$disks"/*.img "$disks"/*.vhdx "$disks"/*.vhd
+    bench_random vhdx vhdx
+    bench_random vpc vhd
+    bench_compact
+    bench_giant
     [ "$disks" = "$scratch" ] || rm -rf "$disks"
 }
 
