@@ -6,7 +6,7 @@ command -v qemu-system-x86_64 >/dev/null || { echo "qemu-system-x86_64 is not in
 command -v nasm >/dev/null || { echo "nasm is not installed"; exit 77; }
 tmp=${TEST_TMP:-$(mktemp -d)}
 ulimit -f 2000
-for name in cpu_system cpu_legacy cpu_pages; do
+for name in cpu_system cpu_legacy cpu_pages cpu_vector; do
     nasm -w-all -I tests/guest/ -f bin -o "$tmp/rom.bin" "tests/guest/$name.asm"
     status=0
     timeout -s KILL 60 qemu-system-x86_64 -accel tcg -cpu max -display none -nodefaults -no-reboot \

@@ -23,7 +23,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROM_SIZE 0x10000
+#define ROM_SIZE     0x10000
+#define VECTOR_MODEL "x86-64-v3,+xsavec,+xgetbv1,+rdrand"
 
 struct guest {
     struct board board;
@@ -225,6 +226,11 @@ static void test_pages(void **state)
     check_guest("cpu_pages");
 }
 
+static void test_vector(void **state)
+{
+    check_guest("cpu_vector");
+}
+
 static void test_two_processors(void **state)
 {
     struct guest guest;
@@ -234,13 +240,18 @@ static void test_two_processors(void **state)
     g_string_free(guest.output, TRUE);
 }
 
+static bool is_vector_model(void)
+{
+    return !strcmp(setting->model, VECTOR_MODEL);
+}
+
 static bool is_there(void)
 {
     g_autoptr(GError) error = NULL;
     struct board board;
     assert_true(board_init(&board, 1 << 20, NULL));
     struct cpu *cpu = cpu_new(&board, 0, setting->engine, setting->model, &cpu_wires, NULL, &error);
-    bool ok = cpu || strcmp(setting->engine, "kvm") != 0;
+    bool ok = cpu || (strcmp(setting->engine, "kvm") != 0 && !is_vector_model());
     if (!ok)
         print_message("left out: %s\n", error->message);
     cpu_free(cpu);
@@ -261,6 +272,9 @@ int main(void)
         cmocka_unit_test(test_legacy),
         cmocka_unit_test(test_pages),
     };
+    const struct CMUnitTest vector_model[] = {
+        cmocka_unit_test(test_vector),
+    };
     const struct CMUnitTest small_model[] = {
         cmocka_unit_test(test_system),
         cmocka_unit_test(test_legacy),
@@ -272,6 +286,10 @@ int main(void)
         {"jit", "x86-64-v2,+pcid,+invpcid", 3, "", NULL},
         {"lockstep", "x86-64-v2,+pcid,+invpcid", 0, "", NULL},
         {"lockstep", "x86-64-v2,+pcid,+invpcid", 3, "", NULL},
+        {"interp", VECTOR_MODEL, 0, "", NULL},
+        {"jit", VECTOR_MODEL, 0, "", NULL},
+        {"jit", VECTOR_MODEL, 3, "", NULL},
+        {"lockstep", VECTOR_MODEL, 0, "", NULL},
         {"kvm", "x86-64-v1", 0, "_no_legacy", left_out_under_kvm},
     };
     int failed = 0;
@@ -280,7 +298,9 @@ int main(void)
         print_message("engine %s, hot after %u\n", setting->engine, setting->hot);
         if (!is_there())
             continue;
-        if (strcmp(setting->engine, "lockstep") == 0) /* which runs one processor only */
+        if (is_vector_model())
+            failed += cmocka_run_group_tests(vector_model, NULL, NULL);
+        else if (strcmp(setting->engine, "lockstep") == 0) /* which runs one processor only */
             failed += cmocka_run_group_tests(one_processor, NULL, NULL);
         else if (strcmp(setting->engine, "kvm") == 0)
             failed += cmocka_run_group_tests(small_model, NULL, NULL);

@@ -218,6 +218,12 @@ static void test_engines(void **state)
         assert_int_equal(run_code(*engine, "486", loop, 8), 0x2001);
         static const char cr4[] = "\x66\xb8\x20\x00\x00\x00\x0f\x22\xe0"; /* CR4.PAE */
         assert_int_equal(run_code(*engine, "pentium3", cr4, 9), 0x100a);
+        /* Real mode knows no VEX, whatever the model: C4 is LES, which has no register form. */
+        static const char andn[] = "\xc4\xe2\x78\xf2\xc0", les[] = "\xc4\x07";
+        if (cpu_check_model("x86-64-v3", NULL)) {
+            assert_int_equal(run_code(*engine, "x86-64-v3", andn, 5), 0x2001);
+            assert_int_equal(run_code(*engine, "x86-64-v3", les, 2), 0x1003);
+        }
     }
 }
 
