@@ -10,9 +10,12 @@ void sse_misaligned(struct cpu *cpu, const struct insn *insn)
 void sse_end(struct cpu *cpu, const struct insn *insn)
 {
     uint32_t flags = sse_host_mxcsr() & MXCSR_FLAGS;
+    uint32_t unmasked = ~(cpu->s.mxcsr >> 7);
     sse_set_host_mxcsr(MXCSR_DEFAULT);
+    if (unlikely(flags & unmasked & MXCSR_BEFORE))
+        flags &= MXCSR_BEFORE; /* the operation is not done */
     cpu->s.mxcsr |= flags;
-    if (unlikely(flags & ~(cpu->s.mxcsr >> 7))) {
+    if (unlikely(flags & unmasked)) {
         cpu->insn = insn;
         cpu_raise(cpu, cpu->s.cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD);
     }
@@ -35,8 +38,14 @@ void sse_end(struct cpu *cpu, const struct insn *insn)
         if (sse_default_control(cpu)) {                                                            \
             asm volatile(mn " %1, %0" : "+x"(d) : "x"(s));                                         \
         } else {                                                                                   \
+            __m128i again = d;                                                                     \
+            uint32_t flags;                                                                        \
             sse_begin(cpu);                                                                        \
             asm volatile(mn " %1, %0" : "+x"(d) : "x"(s) : "memory");                              \
+            if (unlikely(sse_flush_begin(cpu, &flags))) {                                          \
+                asm volatile(mn " %1, %0" : "+x"(again) : "x"(s) : "memory");                      \
+                sse_flush_end(flags);                                                              \
+            }                                                                                      \
             sse_end(cpu, insn);                                                                    \
         }                                                                                          \
         set_xmm(cpu, insn->reg, d);                                                                \
@@ -56,8 +65,13 @@ void sse_end(struct cpu *cpu, const struct insn *insn)
     HANDLER(do_##id)                                                                               \
     {                                                                                              \
         __m128i s = fetch(cpu, insn);                                                              \
+        uint32_t flags;                                                                            \
         sse_begin(cpu);                                                                            \
         __m128i d = call_stub(stub_at(stubs_##id, insn->imm), get_xmm(cpu, insn->reg), s);         \
+        if (unlikely(sse_flush_begin(cpu, &flags))) {                                              \
+            call_stub(stub_at(stubs_##id, insn->imm), get_xmm(cpu, insn->reg), s);                 \
+            sse_flush_end(flags);                                                                  \
+        }                                                                                          \
         sse_end(cpu, insn);                                                                        \
         set_xmm(cpu, insn->reg, d);                                                                \
         NEXT();                                                                                    \

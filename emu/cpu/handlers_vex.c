@@ -135,8 +135,14 @@ static void run_float(struct cpu *cpu, const struct insn *insn, struct vector *d
         run(cpu, insn, d, source);
         return;
     }
+    struct vector again = *d;
+    uint32_t flags;
     sse_begin(cpu);
     run(cpu, insn, d, source);
+    if (sse_flush_begin(cpu, &flags)) {
+        run(cpu, insn, &again, source);
+        sse_flush_end(flags);
+    }
     sse_end(cpu, insn);
 }
 

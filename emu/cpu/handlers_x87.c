@@ -5,10 +5,13 @@ bool x87_note(struct cpu *cpu, uint16_t host_status)
 {
     struct fpu_state *f = &cpu->s.fpu;
     uint16_t exceptions = host_status & 0x3f;
+    /* An unmasked #I, #D or #Z comes before the operation: nothing of what that would raise. */
+    if (exceptions & ~f->control & 7)
+        host_status &= 7, exceptions &= 7;
     f->status = (f->status & ~X87_C1) | exceptions | (host_status & X87_C1);
     if (exceptions & ~f->control & 0x3f) {
         f->status |= X87_ES | X87_B;
-        return !(exceptions & ~f->control & 7); /* #I, #D, #Z come before the operation */
+        return !(exceptions & ~f->control & 7);
     }
     return true;
 }

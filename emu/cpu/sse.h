@@ -13,6 +13,10 @@
 
 #define MXCSR_DEFAULT 0x1f80u
 #define MXCSR_FLAGS   0x3fu
+#define MXCSR_BEFORE  0x07u /* invalid, denormal, zero divide: found before the operation */
+#define MXCSR_UE      0x10u
+#define MXCSR_UM      0x0800u
+#define MXCSR_FZ      0x8000u
 
 static inline bool sse_default_control(const struct cpu *cpu)
 {
@@ -44,6 +48,24 @@ static inline void sse_begin(struct cpu *cpu)
 {
     sse_sync_mxcsr(cpu);
     sse_set_host_mxcsr((cpu->s.mxcsr & ~MXCSR_FLAGS) | MXCSR_DEFAULT);
+}
+/*
+ * While underflow is masked an exact denormal result is none, and the host, where all is masked,
+ * says nothing of it. With the guest's underflow unmasked it is one. So the operation then runs
+ * once more, flushing to zero, which tells of every tiny result: between sse_flush_begin(), when
+ * that returns true, and sse_flush_end().
+ */
+static inline bool sse_flush_begin(struct cpu *cpu, uint32_t *ret_flags)
+{
+    if (cpu->s.mxcsr & MXCSR_UM)
+        return false;
+    *ret_flags = sse_host_mxcsr() & MXCSR_FLAGS;
+    sse_set_host_mxcsr((cpu->s.mxcsr & ~MXCSR_FLAGS) | MXCSR_DEFAULT | MXCSR_FZ);
+    return true;
+}
+static inline void sse_flush_end(uint32_t flags)
+{
+    sse_set_host_mxcsr(MXCSR_DEFAULT | flags | (sse_host_mxcsr() & MXCSR_UE));
 }
 /* Raises #XM when an unmasked exception came up; the destination is untouched then. */
 void sse_end(struct cpu *cpu, const struct insn *insn);
