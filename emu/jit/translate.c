@@ -97,7 +97,8 @@ static void discover(struct translator *t, struct block *block, uint64_t rip)
     for (unsigned i = 0; i < t->part_count; i++) {
         const struct block *b = t->parts[i].block;
         for (unsigned n = 0; n < b->count; n++) {
-            t->uses_xmm |= insn_uses_xmm(&b->insns[n]) && !(t->mode & MODE_NO_SSE);
+            unsigned off = b->insns[n].prefix & PREFIX_VEX ? MODE_NO_AVX : MODE_NO_SSE;
+            t->uses_xmm |= insn_uses_xmm(&b->insns[n]) && !(t->mode & off);
             t->uses_x87 |= insn_uses_x87(&b->insns[n]) && !(t->mode & MODE_NO_FPU);
         }
     }
