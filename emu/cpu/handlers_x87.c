@@ -7,13 +7,20 @@ bool x87_note(struct cpu *cpu, uint16_t host_status)
     uint16_t exceptions = host_status & 0x3f;
     /* An unmasked #I, #D or #Z comes before the operation: nothing of what that would raise. */
     if (exceptions & ~f->control & 7)
-        host_status &= 7, exceptions &= 7;
+        exceptions &= 7;
     f->status = (f->status & ~X87_C1) | exceptions | (host_status & X87_C1);
     if (exceptions & ~f->control & 0x3f) {
         f->status |= X87_ES | X87_B;
         return !(exceptions & ~f->control & 7);
     }
     return true;
+}
+
+/* The same for arithmetic, whose rounding C1 tells of, if it is done. */
+static bool note_arithmetic(struct cpu *cpu, uint16_t host_status)
+{
+    bool forbidden = host_status & ~cpu->s.fpu.control & 7;
+    return x87_note(cpu, forbidden ? host_status & ~X87_C1 : host_status);
 }
 
 bool x87_stack_fault(struct cpu *cpu, bool overflow)
@@ -146,11 +153,11 @@ static void arithmetic(struct cpu *cpu, unsigned operation, bool missing, long d
         result = x87_indefinite();
     } else {
         long double a = x87_get(cpu, 0);
-        x87_begin(cpu);
+        x87_begin_arithmetic(cpu);
         uint16_t status;
         result = operate(operation, a, b, &status);
         x87_end();
-        if (!x87_note(cpu, status))
+        if (!note_arithmetic(cpu, status))
             return;
     }
     if (store)
@@ -244,7 +251,7 @@ static void memory_arithmetic(struct cpu *cpu, const struct insn *insn, enum mem
         return;
     }
     long double a = x87_get(cpu, 0);
-    x87_begin(cpu);
+    x87_begin_arithmetic(cpu);
     switch (kind) {
     case M_F32:
         FROM_MEMORY("f", "s")
@@ -259,7 +266,7 @@ static void memory_arithmetic(struct cpu *cpu, const struct insn *insn, enum mem
         FROM_MEMORY("fi", "l")
     }
     x87_end();
-    bool go_on = x87_note(cpu, comparing ? status & ~X87_C1 : status);
+    bool go_on = comparing ? x87_note(cpu, status & ~X87_C1) : note_arithmetic(cpu, status);
     if (comparing)
         set_condition(cpu, status);
     if (!go_on)
@@ -274,8 +281,11 @@ static void load_push(struct cpu *cpu, const struct insn *insn, enum memory_kind
 {
     uint16_t status;
     long double value = load_memory(cpu, insn, kind, &status);
-    if (x87_empty(cpu, 7) && !x87_note(cpu, status))
-        return;
+    if (x87_empty(cpu, 7)) {
+        x87_note(cpu, status);
+        if (status & ~cpu->s.fpu.control & X87_IE) /* a denormal is loaded all the same */
+            return;
+    }
     x87_push(cpu, value);
 }
 
@@ -283,16 +293,19 @@ static uint16_t convert(struct cpu *cpu, long double value, enum memory_kind kin
                         uint8_t *b)
 {
     uint16_t status = 0;
-    x87_begin(cpu);
+    if (kind == M_F32 || kind == M_F64)
+        x87_begin_arithmetic(cpu); /* an unmasked overflow or underflow stores and pops nothing */
+    else
+        x87_begin(cpu);
     switch (kind) {
     case M_F32:
-        asm volatile("fstps %0" X87_STATUS
+        asm volatile("fsts %0" X87_STATUS "\n\tfstp %%st(0)"
                      : "=m"(*(uint8_t(*)[16])b), "=a"(status)
                      : "t"(value)
                      : "st");
         break;
     case M_F64:
-        asm volatile("fstpl %0" X87_STATUS
+        asm volatile("fstl %0" X87_STATUS "\n\tfstp %%st(0)"
                      : "=m"(*(uint8_t(*)[16])b), "=a"(status)
                      : "t"(value)
                      : "st");
@@ -362,7 +375,7 @@ static void store_memory(struct cpu *cpu, const struct insn *insn, enum memory_k
         uint16_t status = convert(cpu, x87_get(cpu, 0), kind, truncate, b);
         uint16_t unmasked = status & ~cpu->s.fpu.control & 0x3f;
         /* Into memory, overflow and underflow forbid the result as well. */
-        if (!x87_note(cpu, status) || unmasked & 0x18)
+        if (!note_arithmetic(cpu, status) || unmasked & 0x18)
             return;
     }
     mmu_write_bytes(cpu, at, b, size);

@@ -57,8 +57,16 @@ static inline void x87_begin(const struct cpu *cpu)
     uint16_t control = cpu->s.fpu.control | 0x3f;
     asm volatile("fnclex\n\tfldcw %0" : : "m"(control));
 }
+/* The same for arithmetic into a register: an unmasked overflow or underflow gives a result there,
+ * with its exponent brought into range. The host does not stop for it: exceptions of this unit wait
+ * for the next instruction that looks, and X87_STATUS clears them before. */
+static inline void x87_begin_arithmetic(const struct cpu *cpu)
+{
+    uint16_t control = cpu->s.fpu.control | 0x27;
+    asm volatile("fnclex\n\tfldcw %0" : : "m"(control));
+}
 /* Status is read by the very asm that operates: the compiler's own stores change C1. */
-#define X87_STATUS "\n\tfnstsw %%ax"
+#define X87_STATUS "\n\tfnstsw %%ax\n\tfnclex"
 static inline void x87_end(void)
 {
     uint16_t control = X87_DEFAULT_CONTROL;

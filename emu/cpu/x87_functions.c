@@ -132,7 +132,7 @@ static void two_operands(struct cpu *cpu, unsigned modrm, bool pop)
         return;
     }
     long double a = x87_get(cpu, 0), b = x87_get(cpu, 1);
-    x87_begin(cpu);
+    x87_begin_arithmetic(cpu);
     switch (modrm) {
     case 0xf1:
         asm volatile("fyl2x" X87_STATUS : "+t"(a), "=a"(status) : "u"(b) : "st(1)");
@@ -154,9 +154,12 @@ static void two_operands(struct cpu *cpu, unsigned modrm, bool pop)
         break;
     }
     x87_end();
-    bool go_on = x87_note(cpu, status);
-    if (remainder) /* without a remainder there is no quotient to report */
+    bool go_on = !(status & ~cpu->s.fpu.control & 7);
+    x87_note(cpu, go_on ? status : status & ~X87_C1);
+    if (remainder && go_on) /* without a remainder there is no quotient to report */
         set_bits(cpu, a != a ? X87_C1 | X87_C2 : X87_CONDITION, status);
+    else if (remainder) /* not begun is not incomplete either */
+        set_bits(cpu, X87_C2, 0);
     if (!go_on)
         return;
     x87_set(cpu, pop ? 1 : 0, a);

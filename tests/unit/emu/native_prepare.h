@@ -134,6 +134,8 @@ static void random_registers(struct test_case *t)
     a->fx[25] = 0x1f;
     if (pick(8) == 0)
         a->fx[25] |= pick(8) << 5;
+    if (seldom(8))
+        a->fx[0] &= ~pick(64);
     if (seldom(8)) { /* some exceptions unmasked */
         uint32_t mxcsr, unmasked = pick(64) << 7;
         memcpy(&mxcsr, a->fx + 24, 4);
