@@ -231,6 +231,17 @@ struct jit_salt {
     uint16_t id; /* 0: none */
 };
 
+/*
+ * The pages that links and jumps of the current generation rest on: addresses, and in their low
+ * bits the generation, in buckets by hash. A bucket that ran over makes every page count for one.
+ */
+#define JIT_PAGE_BUCKETS 512
+#define JIT_PAGE_WAYS    4
+struct jit_pages {
+    uint64_t page[JIT_PAGE_BUCKETS][JIT_PAGE_WAYS];
+    bool full;
+};
+
 struct jit_stats {
     uint64_t executed; /* instructions, whole blocks at a time; if jit->counts */
     uint64_t regions, blocks, insns, code_bytes, evictions, stale, revived;
@@ -283,8 +294,7 @@ struct jit {
 
     struct jit_salt salts[JIT_SALTS]; /* by hashed mode */
     uint16_t salt_last;
-    /* Bits of hashed page numbers that links and jumps of the current generation rest on. */
-    uint64_t code_pages[MAPPING_COUNT][64];
+    struct jit_pages code_pages[MAPPING_COUNT];
 
     bool interpret_next; /* a region could not run as it is */
     bool restart;        /* a slow way was left for it: see jit_slow_load() */
@@ -349,7 +359,13 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
 bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site);
 void jit_save_x87(struct cpu *cpu);
-bool jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size, uint64_t site);
+/* NULL to go on behind the instruction; JIT_LEAVE to leave the region; or the code of another. */
+#define JIT_LEAVE ((const uint8_t *)1)
+const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size,
+                                uint64_t site);
+/* The code at RIP, where there is nothing to see to and nothing to be made: NULL otherwise. Spares
+ * system calls, their returns and the like the way through the run loop. */
+const uint8_t *jit_known_code(struct jit *jit);
 
 /* A place in the guest's code as translated code hands it to the slow ways: RIP in the low 56 bits,
  * the instruction's length above. */

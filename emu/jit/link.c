@@ -6,6 +6,7 @@
  * the generation in which that was last looked up with the current one. Pages mapped global outlive
  * a load of CR3, so they have a generation of their own.
  */
+#include "emu/cpu/mmu.h"
 #include "emu/jit/jit.h"
 #include <string.h>
 
@@ -14,22 +15,59 @@ static struct jit_jump *jump_at(struct jit *jit, uint64_t rip)
     return &jit->jumps[rip & (JIT_JUMPS - 1)];
 }
 
-static uint64_t *page_bit(struct jit *jit, enum jit_mapping mapping, uint64_t address,
-                          uint64_t *ret_bit)
+#define LARGE_PAGE UINT64_C(0x200000)
+
+/* The bucket of a page, and the entry that stands for it; of one of 2 MiB, if `large`. */
+static uint64_t *bucket_of(struct jit *jit, enum jit_mapping mapping, uint64_t address, bool large,
+                           uint64_t *ret_entry)
 {
-    uint64_t hash = (address >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 52;
-    *ret_bit = UINT64_C(1) << (hash & 63);
-    return &jit->code_pages[mapping][hash >> 6];
+    address &= large ? -LARGE_PAGE : PAGE_MASK;
+    uint64_t hash = (address >> 12) * UINT64_C(0x9e3779b97f4a7c15) >> 55;
+    *ret_entry = address | (large ? 0x800 : 0) | (jit->generation[mapping] & 0x7ff);
+    return jit->code_pages[mapping].page[hash];
+}
+
+static void add_page(struct jit *jit, enum jit_mapping mapping, uint64_t address, bool large)
+{
+    uint64_t entry, *bucket = bucket_of(jit, mapping, address, large, &entry);
+    unsigned free = JIT_PAGE_WAYS;
+    for (unsigned i = 0; i < JIT_PAGE_WAYS; i++) {
+        if (bucket[i] == entry)
+            return;
+        if ((bucket[i] ^ entry) & 0x7ff)
+            free = i; /* of another generation */
+    }
+    if (free < JIT_PAGE_WAYS)
+        bucket[free] = entry;
+    else
+        jit->code_pages[mapping].full = true;
+}
+
+static bool has_page(struct jit *jit, enum jit_mapping mapping, uint64_t address, bool large)
+{
+    uint64_t entry, *bucket = bucket_of(jit, mapping, address, large, &entry);
+    bool found = jit->code_pages[mapping].full;
+    for (unsigned i = 0; i < JIT_PAGE_WAYS; i++)
+        found |= bucket[i] == entry;
+    return found;
+}
+
+/* A large page goes as a whole, whichever of its addresses is meant. */
+static void rest_on_page(struct jit *jit, enum jit_mapping mapping, uint64_t address)
+{
+    const struct tlb_info *info = &mmu_tlb(jit->cpu)->info[(address >> 12) & (TLB_SIZE - 1)];
+    add_page(jit, mapping, address, false);
+    if (info->exec != (address & PAGE_MASK) || info->page_shift > 21)
+        jit->code_pages[mapping].full = true;
+    else if (info->page_shift > 12)
+        add_page(jit, mapping, address, true);
 }
 
 static void rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to)
 {
-    uint64_t bit, *word = page_bit(jit, mapping, to->rip, &bit);
-    *word |= bit;
-    if (to->crossing) {
-        word = page_bit(jit, mapping, to->rip + 0x1000, &bit);
-        *word |= bit;
-    }
+    rest_on_page(jit, mapping, to->rip);
+    if (to->crossing)
+        rest_on_page(jit, mapping, to->rip + 0x1000);
 }
 
 static void forget_link(struct jit_exit *exit)
@@ -137,15 +175,13 @@ void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global)
 void jit_mapping_changed(struct jit *jit, enum jit_mapping mapping)
 {
     jit->generation[mapping]++;
-    memset(jit->code_pages[mapping], 0, sizeof(jit->code_pages[mapping]));
+    jit->code_pages[mapping].full = false;
     jit->salt = 0;
 }
 
 void jit_page_unmapped(struct jit *jit, uint64_t address)
 {
-    for (unsigned i = 0; i < MAPPING_COUNT; i++) {
-        uint64_t bit;
-        if (*page_bit(jit, i, address, &bit) & bit)
+    for (unsigned i = 0; i < MAPPING_COUNT; i++)
+        if (has_page(jit, i, address, false) || has_page(jit, i, address, true))
             jit_mapping_changed(jit, i);
-    }
 }

@@ -131,6 +131,28 @@ const uint8_t *jit_find_code(struct jit *jit, struct block **ret_block)
     return code;
 }
 
+const uint8_t *jit_known_code(struct jit *jit)
+{
+    struct cpu *cpu = jit->cpu;
+    uint64_t rip = cpu->s.rip;
+    if (atomic_load_explicit(&cpu->attention, memory_order_relaxed) || interp_must_single(cpu) ||
+        cpu->journal || jit->interpret_next || !jit_translatable(cpu))
+        return NULL;
+    if (jit->salt == 0 || jit->salt_mode != cpu->mode)
+        jit_set_salt(jit);
+    const struct jit_jump *jump = &jit->jumps[rip & (JIT_JUMPS - 1)];
+    if (jump->tag == (rip ^ jit->salt))
+        return jump->code;
+    const struct tlb_info *info = &mmu_tlb(cpu)->info[(rip >> 12) & (TLB_SIZE - 1)];
+    if (info->exec != (rip & PAGE_MASK))
+        return NULL;
+    struct jit_region *region = jit_cache_find(jit, rip, info->phys | (rip & ~PAGE_MASK));
+    if (!region || region->crossing)
+        return NULL;
+    jit_note_jump(jit, region, info->global);
+    return region->code + jit->run_delta;
+}
+
 void jit_enter(struct jit *jit, const uint8_t *code)
 {
     if (unlikely(jit->cpu->journal)) /* it gives and takes rights to write */
@@ -236,6 +258,7 @@ static bool create(struct cpu *cpu, GError **error)
     jit->has_bmi =
         jit->has_bmi2 && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("lzcnt");
     jit->always_marked = 1;
+    jit->generation[MAPPING_LOCAL] = jit->generation[MAPPING_GLOBAL] = 1;
     jit->hot = HOT;
     jit->perf_map = -1;
     jit->translator = g_new0(struct translator, 1);

@@ -128,7 +128,8 @@ bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t si
     return true;
 }
 
-bool jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size, uint64_t site)
+const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size,
+                                uint64_t site)
 {
     struct jit *jit = cpu->jit;
     const struct insn *next;
@@ -145,9 +146,12 @@ bool jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size, u
         insn->op == OP_RET || insn->op == OP_RETI || insn->op == OP_JMP_E || insn->op == OP_CALL_E;
     jit->exit_cell = jump ? EXIT_BY_JUMP : 0;
     if (!next) { /* RIP is where it goes on */
+        const uint8_t *code = jit_known_code(jit);
+        if (code)
+            return code;
         jit->stats.exits_handler++;
-        return true;
+        return JIT_LEAVE;
     }
     cpu->s.rip = rip;
-    return leave_after(cpu, site);
+    return leave_after(cpu, site) ? JIT_LEAVE : NULL;
 }

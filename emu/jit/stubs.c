@@ -191,9 +191,17 @@ static void emit_handler(struct jit *jit, struct emitter *e, const struct shared
     emit_load(e, H_RSI, op_abs(&jit->scratch[2]));
     emit_load(e, H_RCX, op_abs(&jit->scratch[3]));
     call_c(e, jit_call_handler);
-    leave_if_true(e, shared);
+    emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
+    uint8_t *elsewhere = emit_jcc(e, CC_NE, NULL);
     fill(jit, e);
     emit8(e, 0xc3);
+    emit_patch(elsewhere, e->at);
+    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8); /* the return address */
+    emit_alu_imm(e, 7, 3, op_reg(H_RAX), (int32_t)(uintptr_t)JIT_LEAVE);
+    emit_jcc(e, CC_E, shared->leave);
+    fill(jit, e);
+    emit8(e, 0xff); /* JMP RAX */
+    emit8(e, 0xe0);
 }
 
 static void emit_load_x87(struct jit *jit, struct emitter *e, const struct shared *shared)

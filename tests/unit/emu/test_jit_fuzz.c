@@ -690,6 +690,53 @@ static void test_cache_refused(void **state)
     board_finish(&board);
 }
 
+/* A link into a page of 2 MiB ends when the page goes, whichever of its addresses INVLPG names. */
+static void test_large_page(void **state)
+{
+    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
+    static const uint8_t caller[] = {
+        0xbb, 0x64, 0,    0,    0,                                  /* MOV EBX, 100 */
+        0xe8, 0xf6, 0x2f, 0x3e, 0,                                  /* 1: CALL 0x403000 */
+        0xff, 0xcb, 0x75, 0xf7,                                     /* DEC EBX; JNZ 1b */
+        0xff, 0xc7, 0xbb, 3,    0,    0,    0,                      /* INC EDI; MOV EBX, 3 */
+        0x83, 0xff, 2,    0x72, 0xeb, 0x77, 0x15,                   /* CMP EDI, 2; JB 1b; JA 2f */
+        0xc7, 0x04, 0x25, 0x10, 0x20, 0x01, 0,    0x83, 0, 0x60, 0, /* MOV dword [PDE], 0x600083 */
+        0x0f, 0x01, 0x3c, 0x25, 0,    0,    0x40, 0,                /* INVLPG [0x400000] */
+        0xeb, 0xd4,                                                 /* JMP 1b */
+        0xf4,                                                       /* 2: HLT */
+    };
+    static const uint8_t function[] = {0xb8, 1, 0, 0, 0, 0xc3}; /* MOV EAX, 1; RET */
+    assert_true(board_init(&board, 8u << 20, NULL));
+    uint8_t *ram = memory_ram_host(board.memory);
+    put64(TABLES, (TABLES + 0x1000) | 3);
+    put64(TABLES + 0x1000, (TABLES + 0x2000) | 3);
+    put64(TABLES + 0x2000, 0x83);
+    put64(TABLES + 0x2010, 0x400083);
+    memcpy(ram + CODE, caller, sizeof(caller));
+    memcpy(ram + 0x403000, function, sizeof(function));
+    memcpy(ram + 0x603000, function, sizeof(function));
+    ram[0x603001] = 2;
+    struct cpu *cpu = cpu_new(&board, 0, "jit", "x86-64-v2", &ops, NULL, NULL);
+    assert_non_null(cpu);
+    cpu_reset(cpu);
+    jit_set_hot(cpu, 0);
+    struct cpu_state *s = cpu_state(cpu);
+    s->cr0 = CR0_PE | CR0_PG | CR0_ET;
+    s->cr3 = TABLES;
+    s->cr4 = CR4_PAE;
+    s->efer = EFER_LME | EFER_LMA;
+    s->seg[SEG_CS].attributes = SEG_P | SEG_S | SEG_CODE | SEG_WRITABLE | SEG_L;
+    s->gpr[RSP] = STACK;
+    s->gpr[RDI] = 0;
+    s->rip = CODE;
+    s->rflags = 2;
+    cpu_state_changed(cpu);
+    assert_int_equal(cpu_run(cpu), CPU_EXIT_HALTED);
+    assert_int_equal(s->gpr[RAX], 2);
+    cpu_free(cpu);
+    board_finish(&board);
+}
+
 static void test_narrow_programs(void **state)
 {
     narrow = true;
@@ -742,8 +789,8 @@ static void test_programs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cache_refused),
-                                       cmocka_unit_test(test_programs),
-                                       cmocka_unit_test(test_narrow_programs)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_cache_refused), cmocka_unit_test(test_large_page),
+        cmocka_unit_test(test_programs), cmocka_unit_test(test_narrow_programs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
