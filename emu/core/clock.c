@@ -86,6 +86,14 @@ void guest_clock_resume(struct guest_clock *clock)
     board_unlock(clock->board);
 }
 
+void guest_clock_skip(struct guest_clock *clock, int64_t ns)
+{
+    board_lock(clock->board);
+    set_time(clock, atomic_load(&clock->offset) + ns, atomic_load(&clock->running));
+    wake(clock);
+    board_unlock(clock->board);
+}
+
 void guest_clock_set(struct guest_clock *clock, int64_t now)
 {
     board_lock(clock->board);

@@ -124,6 +124,8 @@ void system_reset(struct cpu *cpu, bool init)
         memcpy(s->vec, old.vec, sizeof(s->vec));
         s->mxcsr = old.mxcsr;
         s->smbase = old.smbase;
+        s->kvm_system_time = old.kvm_system_time;
+        s->kvm_wall_clock = old.kvm_wall_clock;
         s->tsc_offset = old.tsc_offset;
         s->tsc_aux = old.tsc_aux;
         s->pat = old.pat;

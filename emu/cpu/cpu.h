@@ -87,6 +87,10 @@ bool cpu_observe(struct cpu *cpu, unsigned what, GError **error);
 /* Appends what the engine counted, in lines; nothing for an engine that counts nothing. */
 void cpu_report(const struct cpu *cpu, GString *text);
 
+/* Real time passed that the CPU was not there for: a guest with KVM's clock is told. While the CPU
+ * is not running. */
+void cpu_tell_stopped(struct cpu *cpu);
+
 const char *cpu_shutdown_reason(const struct cpu *cpu); /* borrowed; NULL when not shut down */
 uint64_t cpu_instructions(const struct cpu *cpu);       /* interpreted so far */
 unsigned cpu_index(const struct cpu *cpu);

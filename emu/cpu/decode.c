@@ -318,6 +318,7 @@ static const struct opcode *pick_by_hand(struct cursor *c, const struct opcode *
     static const struct opcode rdtscp = {OP_RDTSCP, {O_F}, S_B, 0};
     static const struct opcode clac = {OP_CLAC, {O_F}, S_B, 0};
     static const struct opcode stac = {OP_STAC, {O_F}, S_B, 0};
+    static const struct opcode vmcall = {OP_VMCALL, {O_F}, S_N, 0};
     static const struct opcode xgetbv = {OP_XGETBV, {O_F}, S_B, A_NOPREFIX};
     static const struct opcode xsetbv = {OP_XSETBV, {O_F}, S_B, A_NOPREFIX};
     static const struct opcode rdrand = {OP_RDRAND, {O_R}, S_V, 0};
@@ -336,6 +337,9 @@ static const struct opcode *pick_by_hand(struct cursor *c, const struct opcode *
         return c->mandatory == 0 && modrm >= 0xe8 ? &fence : NULL;
     if (group == GROUP_7) {
         switch (modrm) {
+        case 0xc1: /* VMCALL */
+        case 0xd9: /* VMMCALL */
+            return &vmcall;
         case 0xca:
             return &clac;
         case 0xcb:

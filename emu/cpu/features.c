@@ -199,6 +199,7 @@ static const struct need needs[OP_COUNT] = {
     [OP_SYSEXIT] = {FEATURE_SEP, 0},
     [OP_SWAPGS] = {FEATURE_LM, 0},
     [OP_INVPCID] = {FEATURE_INVPCID, 0},
+    [OP_VMCALL] = {FEATURE_KVMCLOCK, 0}, /* VMMCALL, too */
     [OP_CLAC] = {FEATURE_SMAP, 0},
     [OP_STAC] = {FEATURE_SMAP, 0},
     [OP_RDFSBASE] = {FEATURE_FSGSBASE, 0},

@@ -20,6 +20,8 @@ enum feature_word {
     WORD_D_EAX,   /* leaf 0xd, subleaf 1 */
     WORD_EXT_EDX, /* leaf 0x80000001 */
     WORD_EXT_ECX,
+    WORD_EXT7_EDX, /* leaf 0x80000007 */
+    WORD_KVM_EAX,  /* leaf 0x40000001 */
     WORD_COUNT,
 };
 
@@ -96,7 +98,9 @@ enum feature_word {
     FEATURE(LM, "lm", EXT_EDX, 29, PAE) \
     FEATURE(LAHF64, "lahf-lm", EXT_ECX, 0, LM) \
     FEATURE(LZCNT, "lzcnt", EXT_ECX, 5, LZCNT) \
-    FEATURE(PREFETCHW, "prefetchw", EXT_ECX, 8, PREFETCHW)
+    FEATURE(PREFETCHW, "prefetchw", EXT_ECX, 8, PREFETCHW) \
+    FEATURE(INVTSC, "invtsc", EXT7_EDX, 8, TSC) \
+    FEATURE(KVMCLOCK, "kvmclock", KVM_EAX, 3, HYPERVISOR)
 
 /* A feature's number is its place in the words; FEATURE_NONE, a reserved bit, is no feature. */
 enum feature {

@@ -230,6 +230,15 @@ HANDLER(invpcid)
         mmu_flush_non_global(cpu);
     LEAVE_BLOCK();
 }
+HANDLER(vmcall)
+{
+    cpu->insn = insn;
+    uint64_t mask = insn->size == SIZE_64 ? UINT64_MAX : UINT32_MAX;
+    const uint64_t *r = cpu->s.gpr;
+    int64_t result = paravirtual_call(cpu, r[RAX] & mask, r[RBX] & mask, r[RCX] & mask);
+    set_reg_sized(cpu, RAX * 8, insn->size, (uint64_t)result);
+    LEAVE_BLOCK();
+}
 HANDLER(cache_control)
 {
     require_cpl0(cpu, insn);
@@ -457,6 +466,7 @@ const struct handler_row handlers_system[] = {
     {OP_SMSW, ALL_SHAPES(smsw)},
     {OP_INVLPG, ALL_SHAPES(invlpg)},
     {OP_INVPCID, ALL_SHAPES(invpcid)},
+    {OP_VMCALL, ALL_SHAPES(vmcall)},
     {OP_INVD, ALL_SHAPES(cache_control)},
     {OP_WBINVD, ALL_SHAPES(cache_control)},
     {OP_SYSCALL, ALL_SHAPES(syscall_64)},

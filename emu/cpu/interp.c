@@ -138,6 +138,7 @@ static bool ends_block(const struct insn *insn)
     case OP_CLTS:
     case OP_INVLPG:
     case OP_INVPCID:
+    case OP_VMCALL:
     case OP_MOV_TO_CR:
     case OP_MOV_TO_DR:
     case OP_WRMSR:

@@ -26,7 +26,7 @@ static const struct model_row models[] = {
     {"486", "late 80486 with CPUID", NULL, "fpu vme pse", 0x480, 1, 0, 32},
     {"pentium3", "Pentium III: PAE, SYSENTER, SSE, no NX", NULL,
      "fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 mmx fxsr sse "
-     "hypervisor",
+     "hypervisor kvmclock",
      0x683, 3, 0, 36},
     {"x86-64-v1", "the first 64-bit processors", "pentium3", "clflush sse2 syscall nx lm",
      LEVEL_64},
@@ -43,7 +43,7 @@ static const struct model_row models[] = {
 static const char implemented_base[] = "x86-64-v3",
                   implemented_more[] =
                       "aes pclmulqdq sha vaes vpclmulqdq rdrand rdseed rdpid adx clflushopt clwb "
-                      "xsavec xgetbv1 prefetchw pcid invpcid";
+                      "xsavec xgetbv1 prefetchw pcid invpcid invtsc";
 /* What the host's own unit does for the guest. */
 static const char run_by_host[] = "sse4.2 aes pclmulqdq sha f16c fma avx2 vaes vpclmulqdq";
 
@@ -180,7 +180,7 @@ bool cpu_model_parse(const char *text, struct cpu_model *ret_model, GError **err
             model.features.word[i] = all.word[i] & host.word[i];
         /* What is ours to give, whatever the host has. */
         features_add(&model.features,
-                     "x2apic tsc-deadline hypervisor tsc-adjust erms umip smep smap");
+                     "x2apic tsc-deadline hypervisor kvmclock tsc-adjust erms umip smep smap");
         for (unsigned i = 0; i < WORD_COUNT; i++)
             model.features.word[i] &= all.word[i];
     }
@@ -294,7 +294,7 @@ static void extended_leaf(const struct cpu_model *m, uint32_t leaf, uint32_t out
         set(out, 0, 0, 1024 << 16 | 6 << 12 | 64, 0);
         break;
     case 0x80000007:
-        set(out, 0, 0, 0, BIT(8)); /* invariant TSC */
+        set(out, 0, 0, 0, m->features.word[WORD_EXT7_EDX]);
         break;
     case 0x80000008:
         set(out, m->physical_bits | 48 << 8, 0, 0, 0);
@@ -318,13 +318,25 @@ static void xsave_leaf(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
         set(out, 256, 576, 0, 0);
 }
 
+/* KVM's interface where the model has its clock, else nobody's. */
+static void hypervisor_leaf(const struct cpu_model *m, uint32_t leaf, uint32_t out[4])
+{
+    bool kvm = has_feature(&m->features, FEATURE_KVMCLOCK);
+    if (leaf == 0x40000000 && kvm)
+        set(out, 0x40000001, 0x4b4d564b, 0x564b4d56, 0x4d); /* KVMKVMKVM */
+    else if (leaf == 0x40000000)
+        set(out, 0x40000000, 0x766f7244, 0x72447265, 0x7265766f); /* DroverDrover */
+    else if (leaf == 0x40000001 && kvm) /* the old registers, no I/O delay; a stable clock */
+        set(out, m->features.word[WORD_KVM_EAX] | BIT(0) | BIT(1) | BIT(24), 0, 0, 0);
+}
+
 void system_cpuid(struct cpu *cpu, uint32_t leaf, uint32_t subleaf, uint32_t out[4])
 {
     const struct cpu_model *m = cpu->model;
 
     set(out, 0, 0, 0, 0);
-    if (leaf == 0x40000000 && has_feature(&m->features, FEATURE_HYPERVISOR)) {
-        set(out, 0x40000000, 0x766f7244, 0x72447265, 0x7265766f); /* DroverDrover */
+    if (leaf >> 8 == 0x400000 && has_feature(&m->features, FEATURE_HYPERVISOR)) {
+        hypervisor_leaf(m, leaf, out);
         return;
     }
     /* Beyond the range the highest basic leaf answers. */

@@ -7,6 +7,8 @@
 #include <sys/random.h>
 
 enum msr {
+    MSR_KVM_WALL_CLOCK_OLD = 0x11,
+    MSR_KVM_SYSTEM_TIME_OLD,
     MSR_TSC = 0x10,
     MSR_APIC_BASE = 0x1b,
     MSR_TSC_ADJUST = 0x3b,
@@ -25,6 +27,8 @@ enum msr {
     MSR_PAT = 0x277,
     MSR_MTRR_DEF_TYPE = 0x2ff,
     MSR_TSC_DEADLINE = 0x6e0,
+    MSR_KVM_WALL_CLOCK = 0x4b564d00,
+    MSR_KVM_SYSTEM_TIME,
     MSR_EFER = 0xc0000080,
     MSR_STAR,
     MSR_LSTAR,
@@ -128,6 +132,8 @@ static bool exists(const struct cpu *cpu, uint32_t index)
         {MSR_MTRR_DEF_TYPE, MSR_MTRR_DEF_TYPE, FEATURE_MTRR},
         {MSR_TSC_DEADLINE, MSR_TSC_DEADLINE, FEATURE_TSC_DEADLINE},
         {0x800, 0x8ff, FEATURE_X2APIC},
+        {MSR_KVM_WALL_CLOCK_OLD, MSR_KVM_SYSTEM_TIME_OLD, FEATURE_KVMCLOCK},
+        {MSR_KVM_WALL_CLOCK, MSR_KVM_SYSTEM_TIME, FEATURE_KVMCLOCK},
         {MSR_STAR, MSR_FMASK, FEATURE_SYSCALL},
         {MSR_FS_BASE, MSR_KERNEL_GS_BASE, FEATURE_LM},
         {MSR_TSC_AUX, MSR_TSC_AUX, FEATURE_RDTSCP},
@@ -177,6 +183,14 @@ bool system_read_msr(struct cpu *cpu, uint32_t index, uint64_t *ret_value)
         return true;
     case MSR_PAT:
         *ret_value = cpu->s.pat;
+        return true;
+    case MSR_KVM_WALL_CLOCK_OLD:
+    case MSR_KVM_WALL_CLOCK:
+        *ret_value = cpu->s.kvm_wall_clock;
+        return true;
+    case MSR_KVM_SYSTEM_TIME_OLD:
+    case MSR_KVM_SYSTEM_TIME:
+        *ret_value = cpu->s.kvm_system_time;
         return true;
     case MSR_EFER:
         *ret_value = cpu->s.efer;
@@ -231,9 +245,21 @@ bool system_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
     switch (index) {
     case MSR_TSC:
         cpu->s.tsc_offset += value - cpu_read_tsc(cpu);
+        paravirtual_write_time(cpu);
         return true;
     case MSR_TSC_ADJUST:
         cpu->s.tsc_offset = value;
+        paravirtual_write_time(cpu);
+        return true;
+    case MSR_KVM_WALL_CLOCK_OLD:
+    case MSR_KVM_WALL_CLOCK:
+        cpu->s.kvm_wall_clock = value;
+        paravirtual_write_wall_clock(cpu);
+        return true;
+    case MSR_KVM_SYSTEM_TIME_OLD:
+    case MSR_KVM_SYSTEM_TIME:
+        cpu->s.kvm_system_time = value;
+        paravirtual_write_time(cpu);
         return true;
     case MSR_EFER:
         return write_efer(cpu, value);

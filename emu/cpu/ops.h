@@ -92,7 +92,7 @@
     OP(LTR, "ltr", 0, 0, 0) OP(VERR, "verr", 0, FL_Z, 0) OP(VERW, "verw", 0, FL_Z, 0)              \
     OP(SGDT, "sgdt", 0, 0, 0) OP(SIDT, "sidt", 0, 0, 0) OP(LGDT, "lgdt", 0, 0, 0)                  \
     OP(LIDT, "lidt", 0, 0, 0) OP(SMSW, "smsw", 0, 0, 0) OP(LMSW, "lmsw", 0, 0, 0)                  \
-    OP(INVLPG, "invlpg", 0, 0, 0) OP(INVPCID, "invpcid", 0, 0, 0) OP(SWAPGS, "swapgs", 0, 0, 0) OP(RDTSCP, "rdtscp", 0, 0, 0)      \
+    OP(INVLPG, "invlpg", 0, 0, 0) OP(INVPCID, "invpcid", 0, 0, 0) OP(VMCALL, "vmcall", 0, 0, 0) OP(SWAPGS, "swapgs", 0, 0, 0) OP(RDTSCP, "rdtscp", 0, 0, 0)      \
     OP(CLAC, "clac", 0, 0, 0) OP(STAC, "stac", 0, 0, 0) OP(LAR, "lar", 0, FL_Z, 0)                 \
     OP(LSL, "lsl", 0, FL_Z, 0) OP(CLTS, "clts", 0, 0, 0) OP(INVD, "invd", 0, 0, 0)                 \
     OP(WBINVD, "wbinvd", 0, 0, 0) OP(MOV_FROM_CR, "mov", 0, 0, 0) OP(MOV_TO_CR, "mov", 0, 0, 0)    \

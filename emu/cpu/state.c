@@ -79,5 +79,7 @@ const struct state_field cpu_state_fields[] = {
     U(smm_nmi_blocked),
     U(smi_pending),
     U(smbase),
+    U(kvm_system_time),
+    U(kvm_wall_clock),
     STATE_END,
 };

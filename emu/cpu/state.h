@@ -187,6 +187,8 @@ struct cpu_state {
     bool smm_nmi_blocked; /* nmi_blocked as RSM brings it back */
     bool smi_pending;
     uint32_t smbase;
+
+    uint64_t kvm_system_time, kvm_wall_clock; /* KVM's clock: where the guest wants it */
 };
 
 #define CPU_STATE_VERSION 1

@@ -82,6 +82,14 @@ void system_pop_flags(struct cpu *cpu, uint64_t value, unsigned bytes);
 void smm_enter(struct cpu *cpu); /* between instructions */
 void smm_leave(struct cpu *cpu); /* RSM */
 
+/* ---- what a guest that knows KVM gets (paravirtual.c) -------------------------------------------
+ */
+
+/* The clock's structures, where kvm_system_time and kvm_wall_clock say. */
+void paravirtual_write_time(struct cpu *cpu);
+void paravirtual_write_wall_clock(struct cpu *cpu);
+int64_t paravirtual_call(struct cpu *cpu, uint64_t number, uint64_t first, uint64_t second);
+
 /* ---- the rest -------------------------------------------------------------------------------- */
 
 /* Between blocks, when attention is set. False: leave cpu_run() with *ret_exit. */

@@ -37,7 +37,6 @@ struct cmos {
     uint8_t index;
     uint8_t bytes[128];
     int64_t base;        /* unix seconds at guest time 0 */
-    int64_t skipped;     /* ns that the clock missed and base has not taken up yet */
     int64_t last_second; /* the last one for which an update was noted */
     int64_t periodic_at; /* guest ns of the next periodic flag, INT64_MAX for none */
     struct timer second_timer, periodic_timer;
@@ -298,14 +297,6 @@ void cmos_set_time(struct device *device, int64_t unix_seconds)
     cmos->last_second = unix_seconds;
 }
 
-void cmos_skip_time(struct device *device, int64_t ns)
-{
-    struct cmos *cmos = (struct cmos *)device;
-    cmos->skipped += ns;
-    cmos->base += cmos->skipped / NS_PER_SECOND;
-    cmos->skipped %= NS_PER_SECOND;
-}
-
 static bool realize(struct device *device, GError **error)
 {
     struct cmos *cmos = (struct cmos *)device;
@@ -345,13 +336,9 @@ static void finish(struct device *device)
 }
 
 static const struct state_field state[] = {
-    STATE_UINT(struct cmos, index),
-    STATE_BYTES(struct cmos, bytes),
-    STATE_UINT(struct cmos, base),
-    STATE_UINT(struct cmos, skipped),
-    STATE_UINT(struct cmos, last_second),
-    STATE_UINT(struct cmos, periodic_at),
-    STATE_END,
+    STATE_UINT(struct cmos, index),       STATE_BYTES(struct cmos, bytes),
+    STATE_UINT(struct cmos, base),        STATE_UINT(struct cmos, last_second),
+    STATE_UINT(struct cmos, periodic_at), STATE_END,
 };
 
 const struct device_ops cmos_ops = {.name = "cmos",

@@ -13,6 +13,4 @@ void cmos_connect(struct device *device, struct irq *output); /* borrowed */
 /* A byte of CMOS memory, 0x0e-0x7f; kept over reset. */
 void cmos_set(struct device *device, unsigned index, uint8_t value);
 /* The wall clock at guest time 0, in seconds since 1970 UTC. Before reset. */
-/* The guest's clock stood still for so long while time went on. */
-void cmos_skip_time(struct device *device, int64_t ns);
 void cmos_set_time(struct device *device, int64_t unix_seconds);

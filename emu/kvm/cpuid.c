@@ -49,7 +49,7 @@ static struct feature_set offered_features(const struct kvm_cpuid2 *cpuid)
             set.word[places[i].word] |= *(const uint32_t *)((const uint8_t *)entry + places[i].reg);
     }
     /* The first only tell that something is fast; the others are the board's to give. */
-    features_add(&set, "erms fsrm apic x2apic hypervisor");
+    features_add(&set, "erms fsrm apic x2apic hypervisor invtsc");
     return set;
 }
 
@@ -58,6 +58,8 @@ bool kvm_fit_model(struct cpu_model *model, const struct kvm_cpuid2 *offered, GE
     struct feature_set there = offered_features(offered), missing;
     if (model->of_host)
         cpu_model_limit(model, &there);
+    /* The clock is KVM's own and knows nothing of this machine's pauses. */
+    features_remove(&model->features, "kvmclock");
     if (!features_beyond(&model->features, &there))
         return true;
     for (unsigned i = 0; i < WORD_COUNT; i++)

@@ -179,11 +179,8 @@ void machine_pause(struct machine *machine)
 
 void machine_resume(struct machine *machine)
 {
-    if (machine->paused) {
-        board_lock(&machine->board);
-        cmos_skip_time(machine->devices[PC_CMOS], (g_get_real_time() - machine->paused_at) * 1000);
-        board_unlock(&machine->board);
-    }
+    if (machine->paused)
+        machine_missed(machine, (g_get_real_time() - machine->paused_at) * 1000);
     machine->paused = machine->is_saved = false;
     guest_clock_resume(machine->board.clock);
     vcpus_release(machine);
@@ -239,9 +236,12 @@ enum machine_end machine_run(struct machine *machine)
         machine_resume(machine);
     while (!serve_requests(machine, &end)) {
         guest_clock_fire_due(machine->board.clock);
+        int64_t behind = machine_catch_up(machine);
         int64_t next = guest_clock_next_deadline(machine->board.clock), timeout = -1;
         if (next != INT64_MAX && !machine->paused)
             timeout = MAX(next - guest_clock_now(machine->board.clock), 0);
+        if (behind >= 0)
+            timeout = timeout < 0 ? behind : MIN(timeout, behind);
         loop_step(machine->loop, timeout);
     }
     vcpus_stop(machine);

@@ -101,6 +101,8 @@ struct machine {
     bool hold;         /* vCPU threads park */
     bool ending;       /* vCPU threads end */
     bool paused;       /* by machine_pause() */
+    int64_t behind;    /* ns of real time that the guest's clock has yet to be put forward by */
+    int64_t next_step; /* guest ns: not before then */
     int64_t paused_at; /* microseconds since 1970 */
 };
 
@@ -147,6 +149,11 @@ bool media_flush(struct machine *machine, GError **error); /* of a paused machin
 /* vcpu.c: threads. */
 bool vcpus_new(struct machine *machine, GError **error);
 void vcpus_start(struct machine *machine);
+/* Time the machine was not there for (missed_time.c). Called while the CPUs are held. */
+void machine_missed(struct machine *machine, int64_t ns);
+/* Of the device thread: ns until it wants to be called again, or -1. */
+int64_t machine_catch_up(struct machine *machine);
+
 void vcpus_hold(struct machine *machine); /* returns when all are parked */
 void vcpus_release(struct machine *machine);
 void vcpus_stop(struct machine *machine); /* ends the threads */

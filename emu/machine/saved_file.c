@@ -41,7 +41,7 @@ struct description {
     uint32_t cpus;
     char cpu_model[32]; /* as it was asked for; what decides is cpu_words */
     uint32_t cpu_words[CPU_MODEL_WORDS];
-    int64_t real_time; /* ns since 1970, when the guest's clock stood still */
+    int64_t real_time; /* ns since 1970, that the guest's clock shows */
 };
 static const struct state_field description_fields[] = {
     STATE_UINT(struct description, memory),     STATE_UINT(struct description, cpus),
@@ -58,8 +58,9 @@ static int64_t real_now(void)
 
 static struct description describe(const struct machine *machine)
 {
-    struct description d = {
-        .memory = machine->config->memory, .cpus = machine->config->cpus, .real_time = real_now()};
+    struct description d = {.memory = machine->config->memory,
+                            .cpus = machine->config->cpus,
+                            .real_time = real_now() - machine->behind};
     g_strlcpy(d.cpu_model, machine->config->cpu_model, sizeof(d.cpu_model));
     cpu_describe_model(machine->vcpus[0].cpu, d.cpu_words);
     return d;
@@ -358,7 +359,8 @@ static bool load_all(struct stream *s, struct machine *machine, GError **error)
     g_autoptr(GBytes) state = load_state(s, error);
     if (!state || !check_hash(s, error) || !machine_load(machine, state, error))
         return false;
-    cmos_skip_time(machine->devices[PC_CMOS], real_now() - description.real_time);
+    machine->behind = 0;
+    machine_missed(machine, real_now() - description.real_time);
     return true;
 }
 
