@@ -43,7 +43,7 @@ static const struct model_row models[] = {
 static const char implemented_base[] = "x86-64-v3",
                   implemented_more[] =
                       "aes pclmulqdq sha vaes vpclmulqdq rdrand rdseed rdpid adx clflushopt clwb "
-                      "xsavec xgetbv1 prefetchw pcid invpcid invtsc";
+                      "xsavec xgetbv1 prefetchw pcid invpcid invtsc x2apic tsc-deadline";
 /* What the host's own unit does for the guest. */
 static const char run_by_host[] = "sse4.2 aes pclmulqdq sha f16c fma avx2 vaes vpclmulqdq";
 

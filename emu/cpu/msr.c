@@ -153,13 +153,51 @@ static bool is_apic(uint32_t index)
     return index == MSR_APIC_BASE || index == MSR_TSC_DEADLINE || (index >= 0x800 && index < 0x900);
 }
 
+/* The local APIC counts guest time, the guest its time stamps. */
+static uint64_t to_guest_time(const struct cpu *cpu, uint64_t tsc)
+{
+    int64_t time = (int64_t)(tsc - cpu->s.tsc_offset);
+    return tsc == 0 ? 0 : time <= 0 ? 1 : (uint64_t)time;
+}
+
+static bool read_apic(struct cpu *cpu, uint32_t index, uint64_t *ret_value)
+{
+    if (!cpu->ops->read_msr(cpu->opaque, index, ret_value))
+        return false;
+    if (index == MSR_TSC_DEADLINE && *ret_value)
+        *ret_value += cpu->s.tsc_offset;
+    return true;
+}
+
+static bool write_apic(struct cpu *cpu, uint32_t index, uint64_t value)
+{
+    bool extended = index == MSR_APIC_BASE && value & 0x400;
+    if (extended && !has_feature(&cpu->model->features, FEATURE_X2APIC))
+        return false;
+    if (index == MSR_TSC_DEADLINE)
+        value = to_guest_time(cpu, value);
+    return cpu->ops->write_msr(cpu->opaque, index, value);
+}
+
+/* A deadline stays at its time stamp. */
+static void set_tsc_offset(struct cpu *cpu, uint64_t offset)
+{
+    uint64_t deadline = 0;
+    bool armed = has_feature(&cpu->model->features, FEATURE_TSC_DEADLINE) &&
+                 read_apic(cpu, MSR_TSC_DEADLINE, &deadline) && deadline;
+    cpu->s.tsc_offset = offset;
+    if (armed)
+        write_apic(cpu, MSR_TSC_DEADLINE, deadline);
+    paravirtual_write_time(cpu);
+}
+
 bool system_read_msr(struct cpu *cpu, uint32_t index, uint64_t *ret_value)
 {
     bool address;
     if (!exists(cpu, index))
         return false;
     if (is_apic(index))
-        return cpu->ops->read_msr(cpu->opaque, index, ret_value);
+        return read_apic(cpu, index, ret_value);
     uint64_t *value = plain(cpu, index, &address);
     if (value) {
         *ret_value = *value;
@@ -234,7 +272,7 @@ bool system_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
     if (!exists(cpu, index))
         return false;
     if (is_apic(index))
-        return cpu->ops->write_msr(cpu->opaque, index, value);
+        return write_apic(cpu, index, value);
     uint64_t *at = plain(cpu, index, &address);
     if (at) {
         if (address && !canonical(value))
@@ -244,12 +282,10 @@ bool system_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
     }
     switch (index) {
     case MSR_TSC:
-        cpu->s.tsc_offset += value - cpu_read_tsc(cpu);
-        paravirtual_write_time(cpu);
+        set_tsc_offset(cpu, cpu->s.tsc_offset + value - cpu_read_tsc(cpu));
         return true;
     case MSR_TSC_ADJUST:
-        cpu->s.tsc_offset = value;
-        paravirtual_write_time(cpu);
+        set_tsc_offset(cpu, value);
         return true;
     case MSR_KVM_WALL_CLOCK_OLD:
     case MSR_KVM_WALL_CLOCK:

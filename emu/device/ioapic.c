@@ -21,7 +21,7 @@ struct ioapic {
 static void send(struct ioapic *ioapic, unsigned input)
 {
     uint64_t *entry = &ioapic->entries[input];
-    struct lapic_message message = {.destination = (uint8_t)(*entry >> 56),
+    struct lapic_message message = {.destination = lapic_destination((uint8_t)(*entry >> 56)),
                                     .logical = *entry & ENTRY_LOGICAL,
                                     .delivery = *entry >> 8 & 7,
                                     .vector = (uint8_t)*entry,

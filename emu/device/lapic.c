@@ -144,10 +144,14 @@ static void accept(struct lapic *lapic, const struct lapic_message *message)
 
 static bool is_addressed(const struct lapic *lapic, const struct lapic_message *message)
 {
-    uint8_t destination = message->destination;
-    if (!message->logical)
-        return destination == 0xff || destination == lapic->id;
-    uint8_t logical = (uint8_t)(lapic->ldr >> 24);
+    if (!message->logical || lapic_extended(lapic)) {
+        uint32_t id = lapic_extended(lapic) ? lapic->index : lapic->id, to = message->destination;
+        uint32_t logical = lapic_logical_id(lapic);
+        if (to == LAPIC_EVERYBODY || !message->logical)
+            return to == LAPIC_EVERYBODY || to == id;
+        return to >> 16 == logical >> 16 && to & logical & 0xffff;
+    }
+    uint8_t destination = (uint8_t)message->destination, logical = (uint8_t)(lapic->ldr >> 24);
     if (lapic->dfr >> 28 == 0xf) /* the flat model */
         return logical & destination;
     return (destination >> 4 == 0xf || destination >> 4 == logical >> 4) &&
@@ -171,7 +175,7 @@ void lapic_bus_deliver(struct lapic_bus *bus, const struct lapic_message *messag
 
 void lapic_bus_message(struct lapic_bus *bus, uint32_t address, uint32_t data)
 {
-    struct lapic_message message = {.destination = (uint8_t)(address >> 12),
+    struct lapic_message message = {.destination = lapic_destination((uint8_t)(address >> 12)),
                                     .logical = address & 4,
                                     .delivery = data >> 8 & 7,
                                     .vector = (uint8_t)data,
@@ -184,7 +188,9 @@ void lapic_bus_message(struct lapic_bus *bus, uint32_t address, uint32_t data)
 void lapic_send(struct lapic *lapic)
 {
     uint32_t low = lapic->icr[0];
-    struct lapic_message message = {.destination = (uint8_t)(lapic->icr[1] >> 24),
+    struct lapic_message message = {.destination = lapic_extended(lapic)
+                                                       ? lapic->icr[1]
+                                                       : lapic_destination(lapic->icr[1] >> 24),
                                     .logical = low & 0x800,
                                     .delivery = low >> 8 & 7,
                                     .vector = (uint8_t)low,
@@ -231,7 +237,8 @@ static int64_t now(const struct lapic *lapic)
 uint32_t lapic_timer_count(const struct lapic *lapic)
 {
     int64_t period = period_ns(lapic), elapsed = now(lapic) - lapic->timer_start;
-    if (period == 0 || lapic->timer_deadline == INT64_MAX || elapsed < 0)
+    if (lapic->lvt[LVT_TIMER] & LVT_DEADLINE || period == 0 || lapic->timer_deadline == INT64_MAX ||
+        elapsed < 0)
         return 0;
     if (!(lapic->lvt[LVT_TIMER] & LVT_PERIODIC) && elapsed >= period)
         return 0;
@@ -251,14 +258,36 @@ static void start_timer(struct lapic *lapic, int64_t start)
     set_deadline(lapic, period ? start + period : INT64_MAX);
 }
 
+void lapic_timer_stop(struct lapic *lapic)
+{
+    lapic->timer_initial = 0;
+    set_deadline(lapic, INT64_MAX);
+}
+
+void lapic_timer_deadline(struct lapic *lapic, uint64_t at)
+{
+    if (lapic->lvt[LVT_TIMER] & LVT_DEADLINE)
+        set_deadline(lapic, at == 0 || at > INT64_MAX ? INT64_MAX : (int64_t)at);
+}
+
+uint64_t lapic_timer_read_deadline(const struct lapic *lapic)
+{
+    bool armed = lapic->lvt[LVT_TIMER] & LVT_DEADLINE && lapic->timer_deadline != INT64_MAX;
+    return armed ? (uint64_t)lapic->timer_deadline : 0;
+}
+
 void lapic_timer_write(struct lapic *lapic, uint32_t initial)
 {
+    if (lapic->lvt[LVT_TIMER] & LVT_DEADLINE)
+        return;
     lapic->timer_initial = initial;
     start_timer(lapic, now(lapic));
 }
 
 void lapic_timer_changed(struct lapic *lapic)
 {
+    if (lapic->lvt[LVT_TIMER] & LVT_DEADLINE)
+        return;
     if (lapic->timer_deadline != INT64_MAX)
         start_timer(lapic, lapic->timer_start);
 }
@@ -270,7 +299,7 @@ static void timer_fired(void *opaque)
     if (!(entry & LVT_MASKED))
         accept_fixed(lapic, (uint8_t)entry, false);
     int64_t period = period_ns(lapic);
-    if (!(entry & LVT_PERIODIC) || period == 0) {
+    if (entry & LVT_DEADLINE || !(entry & LVT_PERIODIC) || period == 0) {
         set_deadline(lapic, INT64_MAX);
         return;
     }

@@ -1,6 +1,6 @@
 /*
  * The local APICs, one per CPU (Intel SDM volume 3, chapter 10), and the bus that joins them to the
- * IOAPIC. xAPIC mode; the timer counts guest nanoseconds (a 1 GHz bus).
+ * IOAPIC. xAPIC and x2APIC mode; the timer counts guest nanoseconds (a 1 GHz bus).
  *
  * All of them answer at 0xfee00000. Which one does depends on the CPU that asks, so each CPU thread
  * says once with lapic_bus_enter() whose it is; a thread that never did so reaches the first.
@@ -47,13 +47,20 @@ enum lapic_delivery {
     LAPIC_EXTINT = 7,
 };
 
+#define LAPIC_EVERYBODY UINT32_MAX
 struct lapic_message {
-    uint8_t destination;
+    uint32_t destination; /* see lapic_destination() */
     bool logical;
     enum lapic_delivery delivery;
     uint8_t vector;
     bool level; /* level triggered: its end is told to the IOAPIC */
 };
+
+/* A destination of eight bits, as xAPICs and messages have it, in which all ones is everybody. */
+static inline uint32_t lapic_destination(uint8_t eight)
+{
+    return eight == 0xff ? LAPIC_EVERYBODY : eight;
+}
 
 void lapic_bus_init(struct lapic_bus *bus);
 void lapic_bus_finish(struct lapic_bus *bus);
@@ -70,5 +77,6 @@ struct irq *lapic_lint0(struct device *device); /* borrowed */
 int lapic_acknowledge(struct device *device);
 unsigned lapic_read_tpr(struct device *device); /* as CR8 has it, 0-15 */
 void lapic_write_tpr(struct device *device, unsigned value);
+/* APIC base, x2APIC registers, and the deadline (0x6e0) in guest ns, 0 for none. */
 bool lapic_read_msr(struct device *device, uint32_t index, uint64_t *ret_value);
 bool lapic_write_msr(struct device *device, uint32_t index, uint64_t value);

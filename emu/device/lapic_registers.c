@@ -1,7 +1,9 @@
 #include "emu/core/memory.h"
 #include "emu/device/lapic_internal.h"
 
-#define MSR_APIC_BASE 0x1b
+#define MSR_APIC_BASE    0x1b
+#define MSR_TSC_DEADLINE 0x6e0
+#define MSR_EXTENDED     0x800 /* the registers of x2APIC mode, a sixteenth of their offsets on */
 
 /* ---- through memory ---------------------------------------------------------------------- */
 
@@ -30,7 +32,7 @@ static uint32_t read_register(struct lapic *lapic, unsigned offset)
         return lapic->irr[(offset - 0x200) >> 4];
     switch (offset) {
     case 0x020:
-        return lapic->id << 24;
+        return lapic_extended(lapic) ? lapic->index : lapic->id << 24;
     case 0x030:
         return 0x14 | (LVT_COUNT - 1) << 16;
     case 0x080:
@@ -38,7 +40,7 @@ static uint32_t read_register(struct lapic *lapic, unsigned offset)
     case 0x0a0:
         return lapic_priority(lapic);
     case 0x0d0:
-        return lapic->ldr;
+        return lapic_logical_id(lapic);
     case 0x0e0:
         return lapic->dfr;
     case 0x0f0:
@@ -62,14 +64,16 @@ static uint32_t read_register(struct lapic *lapic, unsigned offset)
 
 static void write_lvt(struct lapic *lapic, unsigned offset, uint32_t value)
 {
-    static const uint32_t writable[LVT_COUNT] = {0x300ff, 0x107ff, 0x107ff,
+    static const uint32_t writable[LVT_COUNT] = {0x700ff, 0x107ff, 0x107ff,
                                                  0x1a7ff, 0x1a7ff, 0x100ff};
     enum lvt which = (offset - 0x320) >> 4;
     uint32_t old = lapic->lvt[which];
     lapic->lvt[which] = value & writable[which];
     if (!(lapic->svr & SVR_ENABLED))
         lapic->lvt[which] |= LVT_MASKED;
-    if (which == LVT_TIMER && (old ^ value) & LVT_PERIODIC)
+    if (which == LVT_TIMER && (old ^ value) & LVT_DEADLINE)
+        lapic_timer_stop(lapic);
+    else if (which == LVT_TIMER && (old ^ value) & LVT_PERIODIC)
         lapic_timer_changed(lapic);
 }
 
@@ -128,14 +132,18 @@ static void write_register(struct lapic *lapic, unsigned offset, uint32_t value)
 /* Registers are dwords, 16 bytes apart; what lies between them reads as 0. */
 static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
 {
-    uint32_t value = read_register(current(opaque), (unsigned)offset & 0xff0);
+    struct lapic *lapic = current(opaque);
+    if (lapic_extended(lapic))
+        return UINT64_MAX;
+    uint32_t value = read_register(lapic, (unsigned)offset & 0xff0);
     return offset & 12 ? 0 : value >> ((offset & 3) * 8);
 }
 
 static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
-    if (size == 4 && !(offset & 15))
-        write_register(current(opaque), (unsigned)offset, (uint32_t)value);
+    struct lapic *lapic = current(opaque);
+    if (size == 4 && !(offset & 15) && !lapic_extended(lapic))
+        write_register(lapic, (unsigned)offset, (uint32_t)value);
 }
 
 const struct mmio_ops lapic_mmio_ops = {mmio_read, mmio_write, 4};
@@ -159,27 +167,129 @@ void lapic_write_tpr(struct device *device, unsigned value)
     board_unlock(device->board);
 }
 
-bool lapic_read_msr(struct device *device, uint32_t index, uint64_t *ret_value)
+/* What x2APIC mode lets be written: the bits that may be set, 0 for read-only or absent registers.
+ */
+static bool may_write(unsigned offset, uint64_t value)
 {
-    if (index != MSR_APIC_BASE)
+    static const struct {
+        uint16_t offset;
+        uint64_t bits;
+    } rows[] = {
+        {0x080, 0xff},
+        {0x0b0, 0},
+        {0x0f0, 0x1ff},
+        {0x280, 0},
+        {0x300, UINT64_C(0xffffffff000ccfff)},
+        {0x320, 0x700ff},
+        {0x330, 0x117ff},
+        {0x340, 0x117ff},
+        {0x350, 0x1f7ff},
+        {0x360, 0x1f7ff},
+        {0x370, 0x110ff},
+        {0x380, UINT32_MAX},
+        {0x3e0, 0x0b},
+        {0x3f0, 0xff},
+    };
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++)
+        if (rows[i].offset == offset)
+            return !(value & ~rows[i].bits);
+    return false;
+}
+
+static bool may_read(unsigned offset)
+{
+    if (offset >= 0x100 && offset < 0x280)
+        return true;
+    switch (offset) {
+    case 0x020:
+    case 0x030:
+    case 0x080:
+    case 0x0a0:
+    case 0x0d0:
+    case 0x0f0:
+    case 0x280:
+    case 0x300:
+    case 0x380:
+    case 0x390:
+    case 0x3e0:
+        return true;
+    default:
+        return offset >= 0x320 && offset <= 0x370;
+    }
+}
+
+static bool read_extended(struct lapic *lapic, unsigned offset, uint64_t *ret_value)
+{
+    if (!lapic_extended(lapic) || !may_read(offset))
         return false;
-    board_lock(device->board);
-    *ret_value = ((struct lapic *)device)->base;
-    board_unlock(device->board);
+    *ret_value = read_register(lapic, offset);
+    if (offset == 0x300)
+        *ret_value |= (uint64_t)lapic->icr[1] << 32;
     return true;
 }
 
-/* The base address stays where it is: nothing of use moves it. x2APIC mode is not there. */
-bool lapic_write_msr(struct device *device, uint32_t index, uint64_t value)
+static bool write_extended(struct lapic *lapic, unsigned offset, uint64_t value)
 {
-    struct lapic *lapic = (struct lapic *)device;
-    if (index != MSR_APIC_BASE || value & 0x6ff || value >> 40)
+    if (!lapic_extended(lapic) || !may_write(offset, value))
         return false;
-    board_lock(device->board);
-    lapic->base = (lapic->base & ~(uint64_t)BASE_ENABLED) | (value & BASE_ENABLED);
+    if (offset == 0x3f0) { /* SELF IPI */
+        uint32_t kept = lapic->icr[0];
+        lapic->icr[0] = 1 << 18 | (uint8_t)value; /* shorthand: self */
+        lapic_send(lapic);
+        lapic->icr[0] = kept;
+        return true;
+    }
+    if (offset == 0x300)
+        lapic->icr[1] = value >> 32;
+    write_register(lapic, offset, (uint32_t)value);
+    return true;
+}
+
+/* The base address stays where it is: nothing of use moves it. Of the modes, x2APIC can only be
+ * entered from xAPIC and only be left by switching the whole off. */
+static bool write_base(struct lapic *lapic, uint64_t value)
+{
+    uint64_t mode = BASE_ENABLED | BASE_EXTENDED, from = lapic->base & mode, to = value & mode;
+    if (value & 0x2ff || value >> 40 || to == BASE_EXTENDED ||
+        (from == mode && to == BASE_ENABLED) || (from == 0 && to == mode))
+        return false;
+    lapic->base = (lapic->base & ~mode) | to;
+    if (from != to && to == mode)
+        lapic->icr[1] = 0;
     if (!(value & BASE_ENABLED))
         lapic_disable(lapic);
     lapic_update(lapic);
-    board_unlock(device->board);
     return true;
+}
+
+bool lapic_read_msr(struct device *device, uint32_t index, uint64_t *ret_value)
+{
+    struct lapic *lapic = (struct lapic *)device;
+    bool known = true;
+    board_lock(device->board);
+    if (index == MSR_APIC_BASE)
+        *ret_value = lapic->base;
+    else if (index == MSR_TSC_DEADLINE)
+        *ret_value = lapic_timer_read_deadline(lapic);
+    else
+        known = index - MSR_EXTENDED < 0x100 &&
+                read_extended(lapic, (index - MSR_EXTENDED) << 4, ret_value);
+    board_unlock(device->board);
+    return known;
+}
+
+bool lapic_write_msr(struct device *device, uint32_t index, uint64_t value)
+{
+    struct lapic *lapic = (struct lapic *)device;
+    bool known = true;
+    board_lock(device->board);
+    if (index == MSR_APIC_BASE)
+        known = write_base(lapic, value & ~(uint64_t)BASE_BSP);
+    else if (index == MSR_TSC_DEADLINE)
+        lapic_timer_deadline(lapic, value);
+    else
+        known = index - MSR_EXTENDED < 0x100 &&
+                write_extended(lapic, (index - MSR_EXTENDED) << 4, value);
+    board_unlock(device->board);
+    return known;
 }

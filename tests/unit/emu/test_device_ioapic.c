@@ -174,11 +174,134 @@ static void test_timer(void **state)
     assert_int_equal(read32(a, LAPIC_BASE + 0x390), 500000);
 }
 
+static bool set_msr(struct apics *a, unsigned cpu, uint32_t index, uint64_t value)
+{
+    return lapic_write_msr(a->lapic[cpu], index, value);
+}
+
+static uint64_t get_msr(struct apics *a, unsigned cpu, uint32_t index)
+{
+    uint64_t value = 0;
+    assert_true(lapic_read_msr(a->lapic[cpu], index, &value));
+    return value;
+}
+
+#define BASE_MSR 0x1b
+#define ON       (LAPIC_BASE | 0x800)
+#define EXTENDED (LAPIC_BASE | 0xc00)
+
+/* SDM volume 3, figure 11-9: the modes and the ways between them. */
+static void test_extended_modes(void **state)
+{
+    struct apics *a = *state;
+    uint64_t value;
+    assert_false(lapic_read_msr(a->lapic[0], 0x802, &value));
+    assert_false(set_msr(a, 0, BASE_MSR, LAPIC_BASE | 0x400));
+    assert_true(set_msr(a, 0, BASE_MSR, EXTENDED));
+    assert_int_equal(get_msr(a, 0, BASE_MSR), EXTENDED | 0x100);
+    assert_false(set_msr(a, 0, BASE_MSR, ON));
+    assert_false(set_msr(a, 0, BASE_MSR, LAPIC_BASE | 0x400));
+    assert_true(set_msr(a, 0, BASE_MSR, LAPIC_BASE));
+    assert_false(set_msr(a, 0, BASE_MSR, EXTENDED));
+    assert_true(set_msr(a, 0, BASE_MSR, ON));
+    assert_true(set_msr(a, 0, BASE_MSR, EXTENDED));
+    /* Memory shows nothing, and takes nothing. */
+    write32(a, LAPIC_BASE + 0x80, 0x20);
+    assert_int_equal(read32(a, LAPIC_BASE + 0x80), UINT32_MAX);
+    assert_int_equal(get_msr(a, 0, 0x808), 0);
+}
+
+static void test_extended_registers(void **state)
+{
+    struct apics *a = *state;
+    uint64_t value;
+    assert_true(set_msr(a, 1, BASE_MSR, EXTENDED));
+    assert_int_equal(get_msr(a, 1, 0x802), 1);
+    assert_int_equal(get_msr(a, 1, 0x80d), 2);
+    static const uint16_t read_only[] = {0x802, 0x803, 0x80a, 0x80d, 0x810, 0x820, 0x839},
+                          absent[] = {0x80e, 0x831, 0x800, 0x840, 0x8ff},
+                          write_only[] = {0x80b, 0x83f};
+    for (size_t i = 0; i < G_N_ELEMENTS(read_only); i++)
+        assert_false(set_msr(a, 1, read_only[i], 0));
+    for (size_t i = 0; i < G_N_ELEMENTS(absent); i++)
+        assert_true(!set_msr(a, 1, absent[i], 0) &&
+                    !lapic_read_msr(a->lapic[1], absent[i], &value));
+    for (size_t i = 0; i < G_N_ELEMENTS(write_only); i++)
+        assert_false(lapic_read_msr(a->lapic[1], write_only[i], &value));
+    assert_false(set_msr(a, 1, 0x808, 0x100));
+    assert_false(set_msr(a, 1, 0x80b, 1));
+    assert_false(set_msr(a, 1, 0x838, UINT64_C(1) << 32));
+    assert_true(set_msr(a, 1, 0x808, 0x50));
+    assert_int_equal(lapic_read_tpr(a->lapic[1]), 5);
+}
+
+static void test_extended_interrupts(void **state)
+{
+    struct apics *a = *state;
+    assert_true(set_msr(a, 0, BASE_MSR, EXTENDED) && set_msr(a, 1, BASE_MSR, EXTENDED));
+    assert_true(set_msr(a, 0, 0x83f, 0x41)); /* to itself */
+    assert_int_equal(lapic_acknowledge(a->lapic[0]), 0x41);
+    assert_true(set_msr(a, 0, 0x80b, 0));
+    assert_true(set_msr(a, 0, 0x830, UINT64_C(1) << 32 | 0x42)); /* by id */
+    assert_int_equal(get_msr(a, 0, 0x830), UINT64_C(1) << 32 | 0x42);
+    assert_int_equal(lapic_acknowledge(a->lapic[1]), 0x42);
+    assert_true(set_msr(a, 1, 0x80b, 0));
+    assert_true(set_msr(a, 0, 0x830, UINT64_C(2) << 32 | 0x843)); /* by place in cluster 0 */
+    assert_int_equal(lapic_acknowledge(a->lapic[1]), 0x43);
+    assert_true(set_msr(a, 1, 0x80b, 0));
+    assert_true(set_msr(a, 0, 0x830, UINT64_C(0x10002) << 32 | 0x844)); /* cluster 1: nobody */
+    assert_int_equal(a->level[1], 0);
+    assert_true(set_msr(a, 0, 0x830, UINT64_C(0xffffffff) << 32 | 0x45)); /* everybody */
+    assert_int_equal(lapic_acknowledge(a->lapic[0]), 0x45);
+    assert_int_equal(lapic_acknowledge(a->lapic[1]), 0x45);
+    assert_true(set_msr(a, 0, 0x80b, 0) && set_msr(a, 1, 0x80b, 0));
+    /* Eight-bit destinations of messages. */
+    lapic_bus_message(&a->bus, 0xfee01000, 0x46);
+    assert_int_equal(lapic_acknowledge(a->lapic[1]), 0x46);
+    assert_int_equal(a->level[0], 0);
+    lapic_bus_message(&a->bus, 0xfeeff000, 0x47);
+    assert_int_equal(lapic_acknowledge(a->lapic[0]), 0x47);
+}
+
+static void test_deadline(void **state)
+{
+    struct apics *a = *state;
+    assert_true(set_msr(a, 0, 0x6e0, 1000)); /* not its mode: nothing */
+    assert_int_equal(get_msr(a, 0, 0x6e0), 0);
+    write32(a, LAPIC_BASE + 0x320, 0x40061);
+    assert_true(set_msr(a, 0, 0x6e0, 1000));
+    assert_int_equal(get_msr(a, 0, 0x6e0), 1000);
+    write32(a, LAPIC_BASE + 0x380, 5); /* the counter is not this mode's */
+    assert_int_equal(read32(a, LAPIC_BASE + 0x390), 0);
+    guest_clock_set(a->board.clock, 999);
+    guest_clock_fire_due(a->board.clock);
+    assert_int_equal(a->level[0], 0);
+    guest_clock_set(a->board.clock, 1000);
+    guest_clock_fire_due(a->board.clock);
+    assert_int_equal(lapic_acknowledge(a->lapic[0]), 0x61);
+    assert_int_equal(get_msr(a, 0, 0x6e0), 0);
+    write32(a, LAPIC_BASE + 0xb0, 0);
+    /* Written 0, or the mode left: it does not come. */
+    assert_true(set_msr(a, 0, 0x6e0, 2000) && set_msr(a, 0, 0x6e0, 0));
+    assert_true(set_msr(a, 0, 0x6e0, 2000));
+    write32(a, LAPIC_BASE + 0x320, 0x00061);
+    guest_clock_set(a->board.clock, 3000);
+    guest_clock_fire_due(a->board.clock);
+    assert_int_equal(a->level[0], 0);
+    assert_true(guest_clock_next_deadline(a->board.clock) == INT64_MAX);
+}
+
 int main(void)
 {
 #define APIC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-    const struct CMUnitTest tests[] = {APIC_TEST(test_edge), APIC_TEST(test_level),
+    const struct CMUnitTest tests[] = {APIC_TEST(test_edge),
+                                       APIC_TEST(test_level),
                                        APIC_TEST(test_task_priority),
-                                       APIC_TEST(test_interprocessor), APIC_TEST(test_timer)};
+                                       APIC_TEST(test_interprocessor),
+                                       APIC_TEST(test_timer),
+                                       APIC_TEST(test_extended_modes),
+                                       APIC_TEST(test_extended_registers),
+                                       APIC_TEST(test_extended_interrupts),
+                                       APIC_TEST(test_deadline)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
