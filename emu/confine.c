@@ -52,11 +52,16 @@ static void allow_disks(struct sandbox *sandbox, const struct machine_config *co
     for (unsigned i = 0; i < config->disk_count; i++) {
         const struct machine_disk *disk = &config->disks[i];
         unsigned access = disk->read_only ? SANDBOX_READ : READ_WRITE;
+        g_autofree char *bitmaps = g_strconcat(disk->file, ".bitmaps", NULL);
+        g_autofree char *merge = g_strconcat(disk->file, ".merge", NULL);
         sandbox_allow(sandbox, disk->file, access | SANDBOX_DEVICE);
+        sandbox_allow(sandbox, bitmaps, access); /* which note what is written */
+        sandbox_allow(sandbox, merge, access);   /* the journal of a commit that was cut short */
+        if (disk->chain || disk->undo)
+            allow_parents(sandbox, disk->file);
         if (!disk->undo)
             continue;
         /* The undo disk and its journals stand beside the disk, and go by renaming. */
-        allow_parents(sandbox, disk->file);
         allow_folder_of(sandbox, disk->file, READ_WRITE | SANDBOX_CREATE);
     }
     for (unsigned i = 0; i < config->cdrom_count; i++) {

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "storage/endian.h"
+#include "storage/utf16.h"
 
 #define URL_PREFIX "file://"
 
@@ -62,7 +63,7 @@ char *vhd_locator_encode(enum vhd_locator_form form, const char *relative, const
     switch (form) {
     case VHD_LOCATOR_W2RU:
     case VHD_LOCATOR_W2KU:
-        return g_convert(path, -1, "UTF-16LE", "UTF-8", NULL, ret_length, NULL);
+        return utf16_encode(path, false, ret_length, NULL);
     case VHD_LOCATOR_WI2R:
     case VHD_LOCATOR_WI2K:
         *ret_length = strlen(path);
@@ -82,17 +83,21 @@ static char *decode_wide(const uint8_t *bytes, size_t length)
 
     if (marked)
         bytes += 2, length -= 2;
-    return g_convert((const char *)bytes, (gssize)(length / 2 * 2), "UTF-8", "UTF-16LE", NULL, NULL,
-                     NULL);
+    return utf16_decode(bytes, length, false);
 }
 
+/* What is no UTF-8 is taken for Latin-1, which Windows' code pages of Western Europe agree with. */
 static char *decode_narrow(const uint8_t *bytes, size_t length)
 {
     g_autofree char *text = g_strndup((const char *)bytes, length);
+    GString *wide;
 
-    return g_utf8_validate(text, -1, NULL)
-               ? g_steal_pointer(&text)
-               : g_convert(text, -1, "UTF-8", "WINDOWS-1252", NULL, NULL, NULL);
+    if (g_utf8_validate(text, -1, NULL))
+        return g_steal_pointer(&text);
+    wide = g_string_new(NULL);
+    for (const char *c = text; *c; c++)
+        g_string_append_unichar(wide, (unsigned char)*c);
+    return g_string_free(wide, false);
 }
 
 static char *decode_url(const uint8_t *bytes, size_t length)
@@ -132,6 +137,7 @@ static char *decode_alias(const uint8_t *bytes, size_t length)
 {
     const uint8_t *path, *mount;
     size_t path_length, mount_length, name_length;
+    g_autofree char *name = NULL;
 
     if (length < ALIAS_TAGS || load_be16(bytes + ALIAS_VERSION) != 2)
         return NULL;
@@ -146,8 +152,9 @@ static char *decode_alias(const uint8_t *bytes, size_t length)
     name_length = bytes[ALIAS_NAME];
     if (name_length == 0 || name_length > ALIAS_NAME_MAX)
         return NULL;
-    return g_convert((const char *)bytes + ALIAS_NAME + 1, (gssize)name_length, "UTF-8",
-                     "MACINTOSH", NULL, NULL, NULL);
+    /* in the Mac's own eight-bit characters, of which only ASCII is taken */
+    name = g_strndup((const char *)bytes + ALIAS_NAME + 1, name_length);
+    return g_str_is_ascii(name) ? g_steal_pointer(&name) : NULL;
 }
 
 /* "C:" and what follows is no path here. */

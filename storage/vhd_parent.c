@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "storage/utf16.h"
 #include "storage/vhd_locator.h"
 
 #define MAX_LOCATOR_BYTES (64u << 10)
@@ -73,7 +74,7 @@ static bool set_name(struct vhd_header *header, const char *path, GError **error
     g_autofree char *text = NULL;
     gsize length;
 
-    text = g_convert(name, -1, "UTF-16BE", "UTF-8", NULL, &length, error);
+    text = utf16_encode(name, true, &length, error);
     if (!text)
         return false;
     memset(header->parent_name, 0, VHD_NAME_BYTES);
@@ -171,8 +172,7 @@ static char *read_name(const struct vhd_header *header)
     while (length < VHD_NAME_BYTES &&
            (header->parent_name[length] || header->parent_name[length + 1]))
         length += 2;
-    text = g_convert((const char *)header->parent_name, (gssize)length, "UTF-8", "UTF-16BE", NULL,
-                     NULL, NULL);
+    text = utf16_decode(header->parent_name, length, true);
     if (!text || !*text)
         return NULL;
     return g_path_get_basename(g_strdelimit(text, "\\", '/'));

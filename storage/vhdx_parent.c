@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "storage/endian.h"
+#include "storage/utf16.h"
 #include "storage/vhd_parent.h"
 #include "storage/vhdx.h"
 
@@ -30,7 +31,7 @@ static bool add_text(GByteArray *out, const char *text, uint32_t *ret_offset, ui
     g_autofree char *wide = NULL;
     gsize length;
 
-    wide = g_convert(text, -1, "UTF-16LE", "UTF-8", NULL, &length, error);
+    wide = utf16_encode(text, false, &length, error);
     if (!wide)
         return false;
     if (length > UINT16_MAX) {
@@ -134,11 +135,9 @@ static char *find_value(const uint8_t *raw, uint32_t length, const char *wanted)
         if (key > length || key_length > length - key || value > length ||
             value_length > length - value)
             continue;
-        name =
-            g_convert((const char *)raw + key, key_length, "UTF-8", "UTF-16LE", NULL, NULL, NULL);
+        name = utf16_decode(raw + key, key_length, false);
         if (name && strcmp(name, wanted) == 0)
-            return g_convert((const char *)raw + value, value_length, "UTF-8", "UTF-16LE", NULL,
-                             NULL, NULL);
+            return utf16_decode(raw + value, value_length, false);
     }
     return NULL;
 }

@@ -39,6 +39,7 @@ static const char *const allowed[] = {
     "fstatfs",
     "fsync",
     "ftruncate",
+    "getcwd",
     "getdents64",
     "link",
     "linkat",
