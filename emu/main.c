@@ -30,11 +30,13 @@
 
 #define DESCRIPTION                                                                                \
     "Sizes have a unit: K, M, G or T. A disk is "                                                  \
-    "file=PATH,bus=BUS[,format=raw][,readonly=on];\nits bus is ide or virtio. With undo=commit, "  \
-    "keep or discard the machine runs on an undo\ndisk, PATH.undo, and that is done with it when " \
-    "the machine ends; a crash keeps it. bps=SIZE and\niops=N hold the disk to a rate of bytes "   \
+    "file=PATH,bus=BUS[,format=raw][,readonly=on][,chain=on];\nits bus is ide or virtio. With "    \
+    "chain=on it may be a differencing disk, which names\nthe files it stands on. With "           \
+    "undo=commit, "                                                                                \
+    "keep or discard the machine runs on\nan undo disk, PATH.undo, and that is done with it when " \
+    "the machine ends; a crash\nkeeps it. bps=SIZE and iops=N hold the disk to a rate of bytes "   \
     "and "                                                                                         \
-    "operations a second, bps-burst=SIZE and\niops-burst=N say what may go at once after a "       \
+    "operations a\nsecond, bps-burst=SIZE and iops-burst=N say what may go at once after a "       \
     "pause.\n"                                                                                     \
     "A network card is user, tap, bridge or socket and what belongs to it: user[,hostfwd=\n"       \
     "tcp:127.0.0.1:8080-:80][,tftp=DIR][,bootfile=NAME][,restrict=on], tap[,ifname=NAME],\n"       \

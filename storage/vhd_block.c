@@ -24,6 +24,24 @@ bool vhd_sparse_write_data(struct vhd_sparse *vhd, uint32_t block, uint32_t with
                            error);
 }
 
+bool vhd_sparse_write_parts(struct vhd_sparse *vhd, uint64_t offset, const void *buffer,
+                            size_t length, vhd_part_fn *part, GError **error)
+{
+    const uint8_t *from = buffer;
+
+    while (length > 0) {
+        uint32_t within = (uint32_t)(offset % vhd->block_size);
+        size_t n = MIN(length, vhd->block_size - within);
+
+        if (!part(vhd, (uint32_t)(offset / vhd->block_size), within, from, n, error))
+            return false;
+        from += n;
+        offset += n;
+        length -= n;
+    }
+    return true;
+}
+
 /* ---- bitmaps --------------------------------------------------------------------------------- */
 
 static struct vhd_bitmap *find_bitmap(struct vhd_sparse *vhd, uint32_t block)

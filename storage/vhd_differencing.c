@@ -109,26 +109,18 @@ static bool write_unaligned(struct vhd_sparse *vhd, uint32_t block, uint32_t wit
     return write_sectors(vhd, block, start, wide, end - start, error);
 }
 
+static bool write_part(struct vhd_sparse *vhd, uint32_t block, uint32_t within, const void *buffer,
+                       size_t length, GError **error)
+{
+    if (within % BLOCK_SECTOR_SIZE == 0 && length % BLOCK_SECTOR_SIZE == 0)
+        return write_sectors(vhd, block, within, buffer, length, error);
+    return write_unaligned(vhd, block, within, buffer, length, error);
+}
+
 static bool differencing_write(struct block_device *device, uint64_t offset, const void *buffer,
                                size_t length, GError **error)
 {
-    struct vhd_sparse *vhd = vhd_sparse(device);
-    const uint8_t *from = buffer;
-
-    while (length > 0) {
-        uint32_t block = (uint32_t)(offset / vhd->block_size);
-        uint32_t within = (uint32_t)(offset % vhd->block_size);
-        size_t n = MIN(length, vhd->block_size - within);
-        bool aligned = within % BLOCK_SECTOR_SIZE == 0 && n % BLOCK_SECTOR_SIZE == 0;
-
-        if (aligned ? !write_sectors(vhd, block, within, from, n, error)
-                    : !write_unaligned(vhd, block, within, from, n, error))
-            return false;
-        from += n;
-        offset += n;
-        length -= n;
-    }
-    return true;
+    return vhd_sparse_write_parts(vhd_sparse(device), offset, buffer, length, write_part, error);
 }
 
 static void differencing_get_info(struct block_device *device, struct block_info *info)

@@ -59,23 +59,9 @@ static bool dynamic_allocate(struct block_device *device, uint64_t offset, size_
 static bool dynamic_write(struct block_device *device, uint64_t offset, const void *buffer,
                           size_t length, GError **error)
 {
-    struct vhd_sparse *vhd = vhd_sparse(device);
-    const uint8_t *from = buffer;
-
-    if (!dynamic_allocate(device, offset, length, error))
-        return false;
-    while (length > 0) {
-        uint32_t within = (uint32_t)(offset % vhd->block_size);
-        size_t n = MIN(length, vhd->block_size - within);
-
-        if (!vhd_sparse_write_data(vhd, (uint32_t)(offset / vhd->block_size), within, from, n,
-                                   error))
-            return false;
-        from += n;
-        offset += n;
-        length -= n;
-    }
-    return true;
+    return dynamic_allocate(device, offset, length, error) &&
+           vhd_sparse_write_parts(vhd_sparse(device), offset, buffer, length, vhd_sparse_write_data,
+                                  error);
 }
 
 const struct block_driver block_driver_vhd_dynamic = {

@@ -133,6 +133,12 @@ bool vhd_sparse_init_header(struct vhd_header *header, const char *path,
 bool vhd_sparse_write_data(struct vhd_sparse *vhd, uint32_t block, uint32_t within,
                            const void *buffer, size_t length, GError **error);
 
+/* A write, cut at the ends of blocks: `part` does each piece, or fails. */
+typedef bool vhd_part_fn(struct vhd_sparse *vhd, uint32_t block, uint32_t within,
+                         const void *buffer, size_t length, GError **error);
+bool vhd_sparse_write_parts(struct vhd_sparse *vhd, uint64_t offset, const void *buffer,
+                            size_t length, vhd_part_fn *part, GError **error);
+
 /* Sees to it that bitmap_state is known, and returns the bits where it is PARTIAL, else NULL. */
 bool vhd_sparse_load_bitmap(struct vhd_sparse *vhd, uint32_t block, const uint8_t **ret_bits,
                             GError **error);

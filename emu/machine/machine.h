@@ -48,6 +48,7 @@ struct machine_disk {
     const char *file;
     enum machine_bus bus;
     bool read_only, raw; /* raw: take a file of no known format as a plain image */
+    bool chain;          /* the file may be a differencing disk: it names the files it stands on */
     /* The machine runs on file's undo disk, a child of it, and when it ends orderly this is done
      * with that. A crash keeps it, and so does a machine that was saved. */
     bool undo;

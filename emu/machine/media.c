@@ -28,8 +28,8 @@ static struct disk_worker *make_worker(struct machine *machine, const char *file
 static struct disk_worker *open_disk(struct machine *machine, const struct machine_disk *disk,
                                      GError **error)
 {
-    unsigned flags =
-        (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) | (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0);
+    unsigned flags = (disk->read_only ? BLOCK_OPEN_READ_ONLY : 0) |
+                     (disk->raw ? BLOCK_OPEN_PROBE_RAW : 0) | (disk->chain ? BLOCK_OPEN_CHAIN : 0);
     struct block_device *device =
         disk->undo ? block_undo_open(disk->file, error) : block_open(disk->file, flags, error);
     if (device)

@@ -111,11 +111,12 @@ static bool parse_limit(const char *text, const char *key, const char *value,
         *keys[i].limit = number;
         return true;
     }
-    return fail(error,
-                "--disk %s: \"%s\" is not known; use file=PATH, bus=ide or virtio, format=vhd or "
-                "raw, readonly=on or off, undo=commit, keep or discard, bps=SIZE, iops=N, "
-                "bps-burst=SIZE, iops-burst=N",
-                text, key);
+    return fail(
+        error,
+        "--disk %s: \"%s\" is not known; use file=PATH, bus=ide or virtio, format=vhd or "
+        "raw, readonly=on or off, chain=on or off, undo=commit, keep or discard, bps=SIZE, iops=N, "
+        "bps-burst=SIZE, iops-burst=N",
+        text, key);
 }
 
 /* What goes only together, or not. */
@@ -163,6 +164,9 @@ static bool parse_disk_part(const char *text, const char *key, const char *value
     if (strcmp(key, "readonly") == 0)
         return parse_switch(value, &disk->read_only) ||
                fail(error, "--disk %s: readonly is on or off, not \"%s\"", text, value);
+    if (strcmp(key, "chain") == 0)
+        return parse_switch(value, &disk->chain) ||
+               fail(error, "--disk %s: chain is on or off, not \"%s\"", text, value);
     if (strcmp(key, "undo") == 0) {
         disk->undo = block_undo_parse(value, &disk->undo_action);
         return disk->undo ||

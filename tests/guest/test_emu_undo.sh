@@ -143,6 +143,15 @@ for ((i = 0; i < 600; i++)); do ctl status >/dev/null 2>&1 && break; sleep 0.1; 
 end "restored"
 expect "restored, and ended" "$before" -
 
+echo "== on a disk that stands on another"
+rm -f base.vhd saved.vhd
+"$vhd" convert --quiet off.img base.vhd
+run chain=on && "$vhd" snapshot base.vhd saved.vhd && run chain=on
+[ "$(count_of base.vhd)/$(count_of saved.vhd)" = 2/1 ] || fail "$(count_of base.vhd) on the child, $(count_of saved.vhd) on what was saved"
+"$emu" --disk file=base.vhd 2>err && fail "a differencing disk without chain=on"
+run undo=commit # an undo disk is a child itself
+[ "$(count_of base.vhd)/$(count_of saved.vhd)" = 3/1 ] || fail "undo upon a child: $(count_of base.vhd)"
+
 echo "== what cannot be"
 cp stay.img base.img
 "$emu" --disk file=base.img,format=raw,undo=keep 2>err && fail "an undo disk upon a raw disk"
