@@ -149,7 +149,10 @@ static void finish_return(struct cpu *cpu, struct segment code, struct descripto
 void system_iret(struct cpu *cpu, const struct insn *insn)
 {
     unsigned size = 1u << insn->size;
-    cpu->s.nmi_blocked = false;
+    if (cpu->s.nmi_blocked) {
+        cpu->s.nmi_blocked = false;
+        atomic_store(&cpu->attention, 1); /* one may be waiting */
+    }
     if (cpu_real_or_vm86(cpu)) {
         iret_real(cpu, insn);
         return;
