@@ -23,6 +23,8 @@ struct pm {
     struct port_range *ports, *gpe_ports;
     struct irq *sci;
     const struct irq *smi;
+    bool without_smi;
+    bool smi_set_up; /* APMC_EN was set by firmware, so there is a handler */
     uint16_t pm1_status, pm1_enable, pm1_control;
     uint8_t gpe[4]; /* two of status, two of enable */
     uint8_t smi_command, smi_status;
@@ -198,7 +200,7 @@ static void smi_write(void *opaque, uint16_t offset, uint32_t value, unsigned si
     else if (value == PIIX4_ACPI_DISABLE)
         pm->pm1_control &= (uint16_t)~CNT_SCI_EN;
     update(pm);
-    if (pm->pci.config[DEVACTB] & 2)
+    if (pm->smi_set_up && !pm->without_smi)
         irq_pulse(pm->smi);
 }
 
@@ -220,7 +222,10 @@ static void map_ports(struct pm *pm)
 
 static void config_written(struct pci_device *device, unsigned offset, unsigned size)
 {
+    struct pm *pm = (struct pm *)device;
     device->config[PM_BASE] = (uint8_t)((device->config[PM_BASE] & 0xc0) | 1);
+    if (offset <= DEVACTB && offset + size > DEVACTB)
+        pm->smi_set_up = !pm->without_smi && device->config[DEVACTB] & 2;
     map_ports((struct pm *)device);
 }
 
@@ -228,6 +233,11 @@ void piix4_pm_connect(struct device *device, struct irq *sci, const struct irq *
 {
     ((struct pm *)device)->sci = sci;
     ((struct pm *)device)->smi = smi;
+}
+
+void piix4_pm_without_smi(struct device *device)
+{
+    ((struct pm *)device)->without_smi = true;
 }
 
 static bool realize(struct device *device, GError **error)
@@ -251,6 +261,8 @@ static void reset(struct device *device)
     pci_reset(&pm->pci);
     pm->pci.config[PM_BASE] = 1;
     pm->pci.config[SMB_BASE] = 1;
+    pm->pci.config[DEVACTB] = pm->without_smi ? 2 : 0;
+    pm->smi_set_up = false;
     pm->pci.config[PCI_STATUS] = 0x80;
     pm->pci.config[PCI_STATUS + 1] = 0x02;
     pm->pm1_status = pm->pm1_enable = pm->pm1_control = 0;
@@ -277,15 +289,11 @@ static void finish(struct device *device)
 }
 
 static const struct state_field state[] = {
-    PCI_STATE(struct pm, pci),
-    STATE_UINT(struct pm, pm1_status),
-    STATE_UINT(struct pm, pm1_enable),
-    STATE_UINT(struct pm, pm1_control),
-    STATE_BYTES(struct pm, gpe),
-    STATE_UINT(struct pm, smi_command),
-    STATE_UINT(struct pm, smi_status),
-    STATE_UINT(struct pm, timer_seen),
-    STATE_END,
+    PCI_STATE(struct pm, pci),         STATE_UINT(struct pm, pm1_status),
+    STATE_UINT(struct pm, pm1_enable), STATE_UINT(struct pm, pm1_control),
+    STATE_BYTES(struct pm, gpe),       STATE_UINT(struct pm, smi_command),
+    STATE_UINT(struct pm, smi_status), STATE_UINT(struct pm, smi_set_up),
+    STATE_UINT(struct pm, timer_seen), STATE_END,
 };
 
 const struct device_ops piix4_pm_ops = {.name = "piix4-pm",

@@ -219,7 +219,7 @@ static bool attend(struct kvm_cpu *kv, enum cpu_exit *ret_exit)
         kv->event.is_there = false; /* INIT leaves nothing of it */
     }
     system_attend_start(cpu);
-    system_take(cpu, REQUEST_SMI); /* there is no system management mode to enter */
+    system_take(cpu, REQUEST_SMI); /* see without_smm */
     if (cpu->s.shutdown) {
         *ret_exit = CPU_EXIT_TRIPLE_FAULT;
         return false;
@@ -405,6 +405,7 @@ static void report(const struct cpu *cpu, GString *text)
 
 const struct engine_ops engine_kvm = {
     .name = "kvm",
+    .without_smm = true,
     .recommended = kvm_recommended,
     .create = create,
     .destroy = destroy,
