@@ -149,12 +149,25 @@ static void allow_programs(struct sandbox *sandbox, const struct machine_config 
         sandbox_allow(sandbox, "/tmp", SANDBOX_WRITE | SANDBOX_CREATE);
 }
 
+/* Names in disks are UTF-16. The C library loads the code for that from a file, which can be
+ * neither opened nor run later; while one conversion is open it stays. Held to the process's end.
+ */
+static void hold_conversions(void)
+{
+    static const char *const names[] = {"UTF-16LE", "UTF-16BE"};
+    for (size_t i = 0; i < G_N_ELEMENTS(names); i++) {
+        (void)g_iconv_open(names[i], "UTF-8");
+        (void)g_iconv_open("UTF-8", names[i]);
+    }
+}
+
 bool confine_files(const struct confine_options *options, const struct machine_config *config,
                    GError **error)
 {
     g_autoptr(GError) why = NULL;
     if (options->off || SANITIZED)
         return true;
+    hold_conversions();
     struct sandbox *sandbox = sandbox_new();
     allow_programs(sandbox, config);
     allow_disks(sandbox, config);

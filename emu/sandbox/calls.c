@@ -88,7 +88,7 @@ static const char *const allowed[] = {
     "exit",
     "exit_group",
     "futex",
-    "get_robust_list",
+    "get_robust_list", "getcwd",
     "getcpu",
     "getpid",
     "getrandom",

@@ -1,0 +1,148 @@
+/*
+ * One guest on a whole PC under every engine, saved half-way and gone on with under every other:
+ * tests/guest/board.asm. That QEMU prints the same is checked by tests/guest/test_board.sh.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "emu/core/board.h"
+#include "emu/core/memory.h"
+#include "emu/machine/machine.h"
+#include <glib/gstdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SAVE_HERE (2 * 0x10 + 1) /* as the debug exit makes a status of a byte */
+#define AT_END    1
+
+static const char before[] = "ports: 000000A5 12378086 strings QEMU\n"
+                             "mmio: 00170020 05000000 \n"
+                             "pam: 12345678 12345679 000000EA \n"
+                             "a20: 00000001 00000003 00000002 00000003 \n"
+                             "vector: 0000002C 00000021 00000016 0000000B \n"
+                             "pic: ticks\n"
+                             "lapic timer: ticks\n"
+                             "ioapic: ticks\n"
+                             "ipi: 00000000 00000001 \n"
+                             "nmi: 00000001 \n"
+                             "saved: ";
+/* RBX, DR0, an MSR, XMM7, 1.0, pi */
+static const char after[] = "600DF00D 12345678 0000CAFE 00000002 3FF00000 54442D18 400921FB \n";
+
+struct run {
+    char *folder, *console, *firmware;
+    bool has_kvm;
+    GBytes *state; /* of the saved machine, and its memory */
+    uint8_t *ram;
+};
+
+static bool kvm_is_there(char **ret_why)
+{
+    g_autoptr(GError) error = NULL;
+    struct machine_config config = {
+        .memory = 1 << 20, .cpus = 1, .engine = "kvm", .cpu_model = "x86-64-v1", .serial = "none"};
+    struct machine *machine = machine_new(&config, &error);
+    *ret_why = error ? g_strdup(error->message) : NULL;
+    if (machine)
+        machine_free(machine, NULL);
+    return machine != NULL;
+}
+
+static int setup(void **state)
+{
+    struct run *run = g_new0(struct run, 1);
+    const char *build = getenv("BUILD");
+    g_autofree char *why = NULL;
+    run->folder = g_dir_make_tmp("drover-engines-XXXXXX", NULL);
+    run->console = g_build_filename(run->folder, "console", NULL);
+    run->firmware = g_strdup_printf("%s/tests/guest/board.bin", build ? build : "build");
+    run->has_kvm = kvm_is_there(&why);
+    if (!run->has_kvm)
+        print_message("kvm is left out: %s\n", why);
+    *state = run;
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    struct run *run = *state;
+    g_unlink(run->console);
+    g_rmdir(run->folder);
+    g_free(run->folder);
+    g_clear_pointer(&run->state, g_bytes_unref);
+    g_free(run->ram);
+    g_free(run->console);
+    g_free(run->firmware);
+    g_free(run);
+    return 0;
+}
+
+/* Runs until the guest writes to the debug exit; what it has printed. */
+static char *run_on(struct run *run, const char *engine, bool restored, int end)
+{
+    g_autoptr(GError) error = NULL;
+    struct machine_config config = {.memory = 16 << 20,
+                                    .cpus = 1,
+                                    .engine = engine,
+                                    .cpu_model = "x86-64-v1",
+                                    .serial = "none",
+                                    .firmware = run->firmware,
+                                    .debug_console = run->console,
+                                    .debug_exit = 0xf4,
+                                    .no_reboot = true};
+    char *text = NULL;
+    struct machine *machine = machine_new(&config, &error);
+    if (!machine)
+        fail_msg("%s", error->message);
+    struct memory_map *memory = machine_board(machine)->memory;
+    if (restored) {
+        memcpy(memory_ram_host(memory), run->ram, config.memory);
+        if (!machine_load(machine, run->state, &error))
+            fail_msg("%s", error->message);
+    }
+    assert_int_equal(machine_run(machine), MACHINE_END_DEBUG_EXIT);
+    assert_int_equal(machine_exit_status(machine), end);
+    if (end == SAVE_HERE) {
+        machine_pause(machine);
+        g_clear_pointer(&run->state, g_bytes_unref);
+        g_free(run->ram);
+        run->state = machine_save(machine);
+        run->ram = g_memdup2(memory_ram_host(memory), config.memory);
+    }
+    if (strcmp(engine, "kvm") == 0) {
+        g_autofree char *report = machine_engine_report(machine);
+        assert_non_null(strstr(report, "KVM gave up"));
+    }
+    assert_true(machine_free(machine, NULL));
+    assert_true(g_file_get_contents(run->console, &text, NULL, NULL));
+    return text;
+}
+
+static void test_engines(void **state)
+{
+    static const char *const engines[] = {"interp", "jit", "kvm"};
+    struct run *run = *state;
+    for (size_t i = 0; i < G_N_ELEMENTS(engines); i++) {
+        for (size_t j = 0; j < G_N_ELEMENTS(engines); j++) {
+            if (!run->has_kvm && (!strcmp(engines[i], "kvm") || !strcmp(engines[j], "kvm")))
+                continue;
+            print_message("%s, then %s\n", engines[i], engines[j]);
+            g_autofree char *first = run_on(run, engines[i], false, SAVE_HERE);
+            assert_string_equal(first, before);
+            g_autofree char *second = run_on(run, engines[j], true, AT_END);
+            assert_string_equal(second, after);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_engines, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
