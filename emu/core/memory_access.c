@@ -90,6 +90,17 @@ const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address, uint3
     return &map->code_version[page];
 }
 
+void memory_mark_pages(struct memory_map *map, const uint64_t *pages, size_t words)
+{
+    for (size_t i = 0; i < words; i++) {
+        for (uint64_t bits = pages[i]; bits; bits &= bits - 1)
+            __atomic_fetch_or(&map->code_version[i * 64 + (unsigned)__builtin_ctzll(bits)], 1,
+                              __ATOMIC_SEQ_CST);
+    }
+    if (map->shared)
+        syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+}
+
 bool memory_is_code(const struct memory_map *map, uint64_t address)
 {
     uint64_t page;

@@ -8,6 +8,7 @@
  */
 #pragma once
 
+#include "emu/core/dirty.h"
 #include "emu/core/memory.h"
 #include <stdatomic.h>
 
@@ -67,9 +68,14 @@ struct memory_map {
 
     uint32_t version;
     bool a20;
+
+    const struct dirty_source *dirty_source; /* dirty.h; NULL: none */
+    void *dirty_opaque;
 };
 
 /* The span at `address`; where there is none, an empty one that ends where the next begins. */
 struct memory_span memory_find_span(struct memory_map *map, uint64_t address);
+/* Marks the pages whose bits are set; every CPU's stores from before are visible afterwards. */
+void memory_mark_pages(struct memory_map *map, const uint64_t *pages, size_t words);
 /* The index of the RAM page behind a host pointer, or false. */
 bool memory_ram_page(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page);

@@ -27,6 +27,7 @@
  */
 #pragma once
 
+#include "emu/core/dirty.h"
 #include "emu/cpu/engine.h"
 #include "emu/cpu/internal.h"
 #include "emu/cpu/models.h"
@@ -70,6 +71,8 @@ struct kvm_vm {
     unsigned users; /* CPUs */
     pthread_mutex_t lock;
     GArray *slots;          /* struct kvm_slot; the index is the slot's number */
+    bool logging;           /* slots keep what is written to them */
+    uint64_t *kept;         /* what slots that are gone had kept: a bit for each page of RAM */
     uint32_t slots_version; /* the map's, when the slots were made; read without the lock */
 };
 
@@ -78,6 +81,7 @@ struct kvm_vm *kvm_vm_get(struct board *board, GError **error);
 void kvm_vm_put(struct kvm_vm *vm);
 /* Makes the slots as the memory map is. False when the kernel refuses. */
 bool kvm_slots_sync(struct kvm_vm *vm, GError **error);
+extern const struct dirty_source kvm_dirty_source; /* slots.c; of a struct kvm_vm */
 static inline bool kvm_slots_stale(const struct kvm_vm *vm)
 {
     return __atomic_load_n(&vm->slots_version, __ATOMIC_ACQUIRE) !=

@@ -67,7 +67,9 @@ static bool tell_kernel(struct kvm_vm *vm, guint number, const struct kvm_slot *
 {
     struct kvm_userspace_memory_region region = {
         .slot = number,
-        .flags = slot->read_only ? KVM_MEM_READONLY : 0,
+        .flags = slot->read_only ? KVM_MEM_READONLY
+                 : vm->logging   ? KVM_MEM_LOG_DIRTY_PAGES
+                                 : 0,
         .guest_phys_addr = slot->start,
         .memory_size = slot->used ? slot->end - slot->start : 0,
         .userspace_addr = (uintptr_t)slot->host,
@@ -79,6 +81,62 @@ static bool tell_kernel(struct kvm_vm *vm, guint number, const struct kvm_slot *
                 slot->start, slot->end, g_strerror(errno));
     return false;
 }
+
+/* ---- what was written ----------------------------------------------------------------------- */
+
+/* Adds what a slot has kept. The kernel forgets it, and watches the pages again. */
+static void collect_slot(struct kvm_vm *vm, guint number, const struct kvm_slot *slot,
+                         uint64_t *pages)
+{
+    const uint8_t *ram = memory_ram_host(vm->board->memory);
+    uint64_t count = (slot->end - slot->start) / MEMORY_PAGE_SIZE;
+    if (!slot->used || slot->read_only || slot->host < ram ||
+        slot->host >= ram + memory_ram_size(vm->board->memory))
+        return;
+    uint64_t first = (uint64_t)(slot->host - ram) / MEMORY_PAGE_SIZE;
+    g_autofree uint64_t *bits = g_new0(uint64_t, (count + 63) / 64);
+    struct kvm_dirty_log log = {.slot = number, .dirty_bitmap = bits};
+    bool known = ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) == 0;
+    for (uint64_t i = 0; i < count; i++) {
+        if (!known || bits[i / 64] >> i % 64 & 1) /* better too many than one too few */
+            dirty_set(pages, first + i);
+    }
+}
+
+static void collect(void *opaque, uint64_t *pages)
+{
+    struct kvm_vm *vm = opaque;
+    uint64_t words = (memory_ram_size(vm->board->memory) / MEMORY_PAGE_SIZE + 63) / 64;
+    pthread_mutex_lock(&vm->lock);
+    for (guint i = 0; i < vm->slots->len; i++)
+        collect_slot(vm, i, &g_array_index(vm->slots, struct kvm_slot, i), pages);
+    for (uint64_t i = 0; i < words; i++) {
+        __atomic_fetch_or(&pages[i], vm->kept[i], __ATOMIC_ACQ_REL);
+        vm->kept[i] = 0;
+    }
+    pthread_mutex_unlock(&vm->lock);
+}
+
+static void watch(void *opaque, bool on)
+{
+    struct kvm_vm *vm = opaque;
+    uint64_t words = (memory_ram_size(vm->board->memory) / MEMORY_PAGE_SIZE + 63) / 64;
+    pthread_mutex_lock(&vm->lock);
+    vm->logging = on;
+    g_clear_pointer(&vm->kept, g_free);
+    if (on)
+        vm->kept = g_new0(uint64_t, words);
+    for (guint i = 0; i < vm->slots->len; i++) {
+        const struct kvm_slot *slot = &g_array_index(vm->slots, struct kvm_slot, i);
+        if (slot->used && !slot->read_only)
+            tell_kernel(vm, i, slot, NULL); /* refused, it would be found to know nothing */
+    }
+    pthread_mutex_unlock(&vm->lock);
+}
+
+const struct dirty_source kvm_dirty_source = {watch, collect};
+
+/* ---- keeping up with the map ----------------------------------------------------------------- */
 
 static bool is_same(const struct kvm_slot *a, const struct kvm_slot *b)
 {
@@ -114,6 +172,8 @@ static bool change(struct kvm_vm *vm, GArray *wanted, GError **error)
         struct kvm_slot *slot = &g_array_index(vm->slots, struct kvm_slot, i);
         if (!slot->used || take(wanted, slot))
             continue;
+        if (vm->logging)
+            collect_slot(vm, i, slot, vm->kept);
         slot->used = false;
         ok = tell_kernel(vm, i, slot, ok ? error : NULL) && ok;
     }

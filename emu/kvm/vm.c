@@ -128,6 +128,7 @@ static void free_vm(struct kvm_vm *vm)
         close(vm->fd);
     kvm_host_close(&vm->host);
     g_array_unref(vm->slots);
+    g_free(vm->kept);
     pthread_mutex_destroy(&vm->lock);
     g_free(vm);
 }
@@ -150,6 +151,7 @@ struct kvm_vm *kvm_vm_get(struct board *board, GError **error)
             return NULL;
         }
         board->engine = vm;
+        dirty_set_source(board->memory, &kvm_dirty_source, vm);
     }
     vm->users++;
     return vm;
@@ -160,5 +162,6 @@ void kvm_vm_put(struct kvm_vm *vm)
     if (!vm || --vm->users > 0)
         return;
     vm->board->engine = NULL;
+    dirty_set_source(vm->board->memory, NULL, NULL);
     free_vm(vm);
 }

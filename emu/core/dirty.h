@@ -1,0 +1,44 @@
+/*
+ * Which pages of RAM have been written: what copying a running machine's memory stands on.
+ *
+ * Writes by devices and by CPUs that run in this process are found by the pages' marks
+ * (emu/core/memory.h): a watched page carries one until its first write. What writes without
+ * looking at marks (a guest under KVM) is a source of its own, which the engine puts into the map.
+ *
+ * Round by round: dirty_log_take() gives the pages written since the last one and watches them
+ * again before it returns. What is then read of such a page is what lies there, or the page will be
+ * in the next round.
+ *
+ * Threads: made and freed while no CPU runs; taken by one thread at a time, while they do.
+ */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+struct memory_map;
+struct dirty_log;
+
+/* Starts with every page written. */
+struct dirty_log *dirty_log_new(struct memory_map *map);
+void dirty_log_free(struct dirty_log *log);
+/* Words of 64 bits that a map of all pages has; page n of RAM is bit n % 64 of word n / 64. */
+size_t dirty_log_words(const struct dirty_log *log);
+/* Fills in dirty_log_words() words; returns how many pages there are. */
+uint64_t dirty_log_take(struct dirty_log *log, uint64_t *ret_pages);
+
+/* ---- for engines that write past the marks ---- */
+
+struct dirty_source {
+    /* From now on, or no longer, keep what is written. */
+    void (*watch)(void *opaque, bool on);
+    /* Adds the pages written since the last time, and forgets them. */
+    void (*collect)(void *opaque, uint64_t *pages);
+};
+/* One a map; NULL takes it out. While no CPU runs and no log is there. */
+void dirty_set_source(struct memory_map *map, const struct dirty_source *source, void *opaque);
+static inline void dirty_set(uint64_t *pages, uint64_t page)
+{
+    __atomic_fetch_or(&pages[page / 64], UINT64_C(1) << page % 64, __ATOMIC_ACQ_REL);
+}
