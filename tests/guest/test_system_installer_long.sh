@@ -67,6 +67,15 @@ steady_picture() {
     done
 }
 
+# wider_than PIXELS: waits until the screen is.
+wider_than() {
+    for _ in $(seq 600); do
+        ctl screendump "$tmp/now.png" && [ $((0x$(od -An -j 18 -N 2 --endian=big -tx2 "$tmp/now.png" | tr -d " "))) -gt "$1" ] && ! ctl text >/dev/null 2>&1 && return
+        sleep 1
+    done
+    return 1
+}
+
 # one ARCHITECTURE KIND SAVED
 one() {
     local arch=$1 kind=$2 saved=$3 images status=1
@@ -85,11 +94,11 @@ one() {
         ctl key tab && sleep 1 && ctl type " console=ttyS0" || fail "the keyboard"
     fi
     ctl key enter
-    if [ "$saved" = restored ]; then # wherever it may be
-        sleep 10
+    # The kernel begins with a larger picture than the menu's. (What TFTP was at is not saved.)
+    wider_than 640 || fail "the kernel does not start"
+    if [ "$saved" = restored ]; then
         system_save_restore
-        sleep 15
-        system_save_restore
+        wider_than 800 && system_save_restore
     fi
     if [ $kind = text ]; then
         wait_for "Choose the language to be used" && wait_for "English" && wait_for "Choose language"
