@@ -57,13 +57,15 @@ sys.exit(0 if bars >= 10 and text >= 10 else 1)
 END
 }
 
-# steady_picture: waits until the screen stays as it is.
+# steady_picture: waits until the menu is there and stays as it is. A key, whenever it takes the first,
+# stops its count of seconds to speech synthesis.
 steady_picture() {
     : >"$tmp/before.png"
     for _ in $(seq 100); do
+        ctl key home
+        sleep 1
         ctl screendump "$tmp/now.png" && cmp -s "$tmp/before.png" "$tmp/now.png" && return
         mv "$tmp/now.png" "$tmp/before.png"
-        sleep 2
     done
 }
 
@@ -88,7 +90,6 @@ one() {
         ctl text 2>/dev/null | grep -q . || { ctl text 2>&1 | grep -q "shows graphics" && break; }
         sleep 0.5
     done
-    ctl key home # or the menu would start speech synthesis after a while
     steady_picture
     if [ $kind = text ]; then
         ctl key tab && sleep 1 && ctl type " console=ttyS0" || fail "the keyboard"
