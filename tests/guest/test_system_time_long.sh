@@ -79,11 +79,11 @@ ctl pause || fail "pause"
 sleep 20
 ctl resume || fail "resume"
 sleep 5
-offset "after a pause of 20 s"
+check_offset "after a pause of 20 s"
 check_rtc "after a pause"
 system_save_restore
 sleep 5
-offset "after save and restore"
+check_offset "after save and restore"
 check_rtc "after save and restore"
 echo source >&8
 wait_for "^source [a-z]"
