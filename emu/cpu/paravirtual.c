@@ -70,7 +70,8 @@ void paravirtual_write_time(struct cpu *cpu)
 
 void paravirtual_write_wall_clock(struct cpu *cpu)
 {
-    int64_t start = real_now() - guest_clock_now(cpu->board->clock);
+    uint64_t now = cpu_read_tsc(cpu) - cpu->s.tsc_offset;
+    int64_t start = real_now() - (int64_t)now;
     uint8_t bytes[12] = {0};
     put(bytes + 4, (uint64_t)(start / NS_PER_SECOND), 4);
     put(bytes + 8, (uint64_t)(start % NS_PER_SECOND), 4);
@@ -93,10 +94,11 @@ static int64_t clock_pairing(struct cpu *cpu, uint64_t address, uint64_t kind)
     uint8_t bytes[64] = {0};
     if (kind != 0)
         return -ERROR_NOT_SUPPORTED;
+    uint64_t tsc = cpu_read_tsc(cpu);
     int64_t real = real_now();
     put(bytes, (uint64_t)(real / NS_PER_SECOND), 8);
     put(bytes + 8, (uint64_t)(real % NS_PER_SECOND), 8);
-    put(bytes + 16, cpu_read_tsc(cpu), 8);
+    put(bytes + 16, tsc, 8);
     return memory_dma_write(cpu->board->memory, address, bytes, sizeof(bytes)) ? 0 : -ERROR_FAULT;
 }
 
