@@ -135,7 +135,9 @@ void vhd_footer_encode(const struct vhd_footer *footer, uint8_t out[VHD_FOOTER_S
 
 void vhd_footer_set_size(struct vhd_footer *footer, uint64_t size)
 {
-    footer->current_size = size;
+    /* The original size is meant to tell what the disk once had, but libvhdi takes it for what it
+     * has: a disk must not lose its end there. */
+    footer->original_size = footer->current_size = size;
     footer->geometry = vhd_geometry_for(size);
     /* whoever made it may have meant the geometry's size, which can no longer be the disk's */
     memcpy(footer->creator_app, CREATOR_APP, 4);

@@ -193,7 +193,7 @@ static const struct command_option bitmap_options[] = {
     {"clear", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct bitmap_options, clear),
      "export: and clear the bitmap, for the next one", NULL},
     PROGRESS_OPTIONS(struct bitmap_options, progress),
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_bitmap = {

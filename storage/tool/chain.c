@@ -43,7 +43,7 @@ static int run_merge(char **arguments, const void *opaque)
 
 static const struct command_option merge_options[] = {
     PROGRESS_OPTIONS(struct merge_options, progress),
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_merge = {
@@ -86,7 +86,7 @@ static const struct command_option rebase_options[] = {
     {"rename-only", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct rebase_options, rename_only),
      "PARENT holds what the old parent held; that need not be there", NULL},
     PROGRESS_OPTIONS(struct rebase_options, progress),
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_rebase = {
@@ -167,7 +167,7 @@ static int run_undo(char **arguments, const void *opaque)
 
 static const struct command_option undo_options[] = {
     PROGRESS_OPTIONS(struct undo_options, progress),
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_undo = {

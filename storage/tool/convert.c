@@ -74,7 +74,7 @@ static int run_convert(char **arguments, const void *opaque)
 static const struct command_option convert_options[] = {
     TYPE_OPTIONS(struct convert_options, type),
     PROGRESS_OPTIONS(struct convert_options, progress),
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_convert = {

@@ -35,7 +35,7 @@ static const struct command_option create_options[] = {
     TYPE_OPTIONS(struct create_options, type),
     {"parent", 'p', G_OPTION_ARG_FILENAME, G_STRUCT_OFFSET(struct create_options, parent),
      "make a differencing disk, a child of this one", "FILE"},
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_create = {

@@ -17,7 +17,7 @@ struct form_options {
 static const struct command_option form_options[] = {
     {"json", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct form_options, json),
      "for programs: one JSON value", NULL},
-    {NULL},
+    {.name = NULL},
 };
 
 /* ---- info -------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ static const struct command_option compare_options[] = {
     {"json", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct compare_options, json),
      "for programs: one JSON value", NULL},
     PROGRESS_OPTIONS(struct compare_options, progress),
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_compare = {
@@ -375,7 +375,7 @@ static const struct command_option check_options[] = {
      "for programs: one JSON value", NULL},
     {"repair", 'r', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct check_options, repair),
      "put right what can be, or leave the file as it is", NULL},
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_check = {

@@ -104,7 +104,7 @@ static const struct command_option mount_options[] = {
      "let the files be written", NULL},
     {"foreground", 'f', G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct mount_options, foreground),
      "stay until it is unmounted, or until SIGINT or SIGTERM", NULL},
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_mount = {

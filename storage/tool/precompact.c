@@ -93,7 +93,7 @@ static const struct command_option precompact_options[] = {
     {"json", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct precompact_options, json),
      "for programs: one JSON value", NULL},
     PROGRESS_OPTIONS(struct precompact_options, progress),
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_precompact = {

@@ -134,7 +134,7 @@ static const struct command_option serve_options[] = {
      "hold the disk to so many operations a second", "N"},
     {"iops-burst", 0, G_OPTION_ARG_INT, G_STRUCT_OFFSET(struct serve_options, iops_burst),
      "so many may go at once after a pause", "N"},
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_serve = {

@@ -69,7 +69,7 @@ static const struct command_option compact_options[] = {
     {"output", 'o', G_OPTION_ARG_FILENAME, G_STRUCT_OFFSET(struct compact_options, output),
      "leave FILE as it is and write the compacted disk here", "NEW"},
     PROGRESS_OPTIONS(struct compact_options, progress),
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_compact = {
@@ -128,7 +128,7 @@ static int run_resize(char **arguments, const void *opaque)
 static const struct command_option resize_options[] = {
     {"smallest", 0, G_OPTION_ARG_NONE, G_STRUCT_OFFSET(struct resize_options, smallest),
      "cut off the zeroes at the disk's end", NULL},
-    {NULL},
+    {.name = NULL},
 };
 
 const struct command command_resize = {

@@ -57,6 +57,8 @@ for type in dynamic fixed raw; do
         cp --sparse=always disk.img wanted.img
         truncate -s $size wanted.img
         [ "$(size_of r.disk $format)" = "$(stat -c %s wanted.img)" ] || fail "$type has another size than $size"
+        [ $type = raw ] || vhdiinfo r.disk | grep -q "($(stat -c %s wanted.img) bytes)" ||
+            { vhdiinfo r.disk; fail "$type has another size than $size for libvhdi"; }
         [ $size = 3G ] || qemu-img compare -q -f raw -F $format wanted.img r.disk || fail "$type grown to $size"
         [ $type = raw ] || clean r.disk
     done
