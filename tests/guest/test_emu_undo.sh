@@ -152,6 +152,17 @@ run chain=on && "$vhd" snapshot base.vhd saved.vhd && run chain=on
 run undo=commit # an undo disk is a child itself
 [ "$(count_of base.vhd)/$(count_of saved.vhd)" = 3/1 ] || fail "undo upon a child: $(count_of base.vhd)"
 
+echo "== a bitmap notes what a guest writes"
+rm -f base.vhd
+"$vhd" convert --quiet off.img base.vhd
+"$vhd" bitmap add base.vhd daily
+run bus=ide
+[ "$("$vhd" bitmap map base.vhd daily --json)" = '[{"offset": 0, "length": 65536}]' ] ||
+    fail "the bitmap says: $("$vhd" bitmap list base.vhd) $("$vhd" bitmap map base.vhd daily)"
+"$vhd" bitmap clear base.vhd daily
+run undo=commit # by way of the merge, too
+[ "$("$vhd" bitmap map base.vhd daily --json)" = '[{"offset": 0, "length": 65536}]' ] || fail "a commit is not noted"
+
 echo "== what cannot be"
 cp stay.img base.img
 "$emu" --disk file=base.img,format=raw,undo=keep 2>err && fail "an undo disk upon a raw disk"
