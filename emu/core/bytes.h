@@ -26,6 +26,16 @@ static inline void bytes_store(void *bytes, uint64_t value, unsigned size)
  */
 #define GUEST_MEMORY __attribute__((no_sanitize("thread")))
 
+/* memset() of guest memory, of which the same holds. */
+static inline void guest_fill(void *to, uint8_t value, size_t length)
+{
+#ifdef __SANITIZE_THREAD__
+    asm volatile("rep stosb" : "+D"(to), "+c"(length) : "a"(value) : "memory");
+#else
+    memset(to, value, length);
+#endif
+}
+
 /* memmove(), which the thread sanitizer would watch wherever it is called from. */
 static inline void guest_copy(void *to, const void *from, size_t length)
 {

@@ -226,8 +226,10 @@ static void compare_text(struct cpu *cpu, const struct insn *insn, const uint8_t
     const uint8_t *stub = stub_at(stubs, insn->imm);
     __m128i s = insn_has_memory(insn) ? load128u(cpu, insn, ea(cpu, insn, 16, false))
                                       : get_xmm(cpu, insn->rm);
+    __m128i first = get_xmm(cpu, insn->reg);
+    /* From here to the instruction nothing may be called, a sanitizer's check included. */
     xmm1 = s;
-    xmm0 = get_xmm(cpu, insn->reg);
+    xmm0 = first;
     asm volatile("call *%[stub]\n\t" FLAGS_SAVE
                  : "+x"(xmm0), "+a"(a), "=c"(position)
                  : [stub] "r"(stub), "x"(xmm1), "d"(d)

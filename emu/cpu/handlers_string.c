@@ -144,7 +144,7 @@ GUEST_MEMORY static void fill_elements(uint8_t *target, uint64_t value, unsigned
 {
     switch (size) {
     case SIZE_8:
-        memset(target, (int)(value & 0xff), n);
+        guest_fill(target, (uint8_t)value, n);
         break;
     case SIZE_16:
         for (uint64_t i = 0; i < n; i++)
