@@ -8,6 +8,7 @@ build-essential pkg-config
 libglib2.0-dev libzydis-dev libevent-dev libnng-dev libprotobuf-c-dev protobuf-c-compiler protobuf-compiler
 libjansson-dev libyaml-dev libsqlite3-dev libssl-dev libcurl4-openssl-dev libpng-dev
 libslirp-dev liburing-dev libxxhash-dev libseccomp-dev
+libvncserver-dev gvncviewer
 seabios ipxe-qemu acpica-tools
 busybox-static cpio zstd e2fsprogs mtools dosfstools syslinux syslinux-common fdisk
 isolinux xorriso grub-pc-bin grub-common

@@ -8,6 +8,7 @@
 #include "emu/confine.h"
 #include "emu/control/ctl.h"
 #include "emu/control/server.h"
+#include "emu/control/vnc.h"
 #include "emu/cpu/cpu.h"
 #include "emu/machine/line.h"
 #include "emu/machine/machine.h"
@@ -61,21 +62,26 @@ struct options {
     char *parallel, *console;
     char **serials, **ports;
     char **disks, **cdroms, **floppies, **nets, **extras, **folders;
-    char *debug_exit_port, *on_panic;
+    char *debug_exit_port, *on_panic, *vnc;
     gboolean no_reboot, debug_exit, jit_stats, perf_map, version;
 };
 
 static void clear_options(struct options *o)
 {
     char **texts[] = {
-        &o->memory,          &o->cpus,       &o->engine,
-        &o->cpu_model,       &o->kernel,     &o->initrd,
-        &o->append,          &o->firmware,   &o->boot_order,
-        &o->debugcon,        &o->control,    &o->name,
-        &o->pidfile,         &o->serial_log, &o->exit_file,
-        &o->restore,         &o->code_cache, &o->uuid,
-        &o->parallel,        &o->console,    &o->on_panic,
-        &o->debug_exit_port, &o->sandbox,    &o->user,
+        &o->memory,     &o->cpus,
+        &o->engine,     &o->cpu_model,
+        &o->kernel,     &o->initrd,
+        &o->append,     &o->firmware,
+        &o->boot_order, &o->debugcon,
+        &o->control,    &o->name,
+        &o->pidfile,    &o->serial_log,
+        &o->exit_file,  &o->restore,
+        &o->code_cache, &o->uuid,
+        &o->parallel,   &o->console,
+        &o->on_panic,   &o->debug_exit_port,
+        &o->sandbox,    &o->vnc,
+        &o->user,
     };
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
         g_free(*texts[i]);
@@ -129,6 +135,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image (SeaBIOS)", "FILE"},
         {"boot-order", 0, 0, G_OPTION_ARG_STRING, &o->boot_order,
          "a floppy, c disk, d CD, n network (cd)", "LETTERS"},
+        {"vnc", 0, 0, G_OPTION_ARG_STRING, &o->vnc, "serve the screen to VNC viewers there",
+         "unix:PATH|127.0.0.1:PORT"},
         {"control", 0, 0, G_OPTION_ARG_STRING, &o->control, "serve drover-emu ctl there",
          "ipc://PATH"},
         {"name", 'n', 0, G_OPTION_ARG_STRING, &o->name, "the machine's name", "NAME"},
@@ -340,6 +348,8 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
             return usage_error(error, "--debug-exit-port: give a port from 1 to 0xffff");
         config->debug_exit = (unsigned)port;
     }
+    if (o->vnc && !vnc_check(o->vnc, error))
+        return false;
     if (o->on_panic) {
         if (!options_check_name("on-panic", o->on_panic, machine_on_panic_names, error))
             return false;
@@ -417,6 +427,7 @@ static bool run(const struct options *o, const struct machine_config *config, in
 {
     int signal_fd = block_signals();
     struct control_server *control = NULL;
+    struct vnc_server *vnc = NULL;
     const struct confine_options confine = {.off = o->sandbox && strcmp(o->sandbox, "off") == 0,
                                             .user = o->user,
                                             .folders = o->folders,
@@ -440,6 +451,10 @@ static bool run(const struct options *o, const struct machine_config *config, in
         control = control_server_new(machine, o->control, error);
         ok = control != NULL;
     }
+    if (ok && o->vnc) {
+        vnc = vnc_server_new(machine, o->vnc, error);
+        ok = vnc != NULL;
+    }
     ok = ok && confine_calls(&confine, config, error);
     if (ok)
         *ret_status = status_of(machine, machine_run(machine));
@@ -447,6 +462,7 @@ static bool run(const struct options *o, const struct machine_config *config, in
         g_autofree char *report = machine_engine_report(machine);
         fputs(report, stderr);
     }
+    vnc_server_free(vnc);
     control_server_stop(control);
     if (!machine_free(machine, ok ? error : NULL))
         ok = false;

@@ -29,7 +29,7 @@ may_include() {
     emu/device) echo emu/core emu/device emu/net storage ;;
     emu/display) echo emu/core emu/device emu/display ;;
     emu/machine) echo emu/core emu/cpu emu/device emu/display emu/machine emu/net storage ;;
-    emu/control) echo emu/core emu/machine emu/control emu/display emu/net proto ;;
+    emu/control) echo emu/core emu/device emu/machine emu/control emu/display emu/net proto ;;
     emu/sandbox) echo emu/sandbox ;;
     emu) echo emu/core emu/cpu emu/device emu/display emu/machine emu/control emu/net emu/sandbox emu storage proto ;;
     agent) echo agent proto storage ;;

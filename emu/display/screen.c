@@ -6,6 +6,10 @@
 #define BLANK_WIDTH      640u
 #define BLANK_HEIGHT     400u
 
+#define SEQ_HALF_CLOCK    0x08 /* of the clocking mode: each dot is two wide */
+#define SEQ_SCREEN_OFF    0x20
+#define ATTRIBUTE_DISPLAY 0x20 /* of the index: the palette drives the screen */
+
 struct view {
     const struct vga_registers *r;
     const uint8_t *memory;
@@ -52,10 +56,16 @@ static unsigned visible_lines(const struct vga_registers *r)
     return (r->crtc[0x12] | (r->crtc[7] & 2u) << 7 | (r->crtc[7] & 0x40u) << 3) + 1;
 }
 
+/* The line after which the display begins again at address 0. */
+static unsigned line_compare(const struct vga_registers *r)
+{
+    return r->crtc[0x18] | (r->crtc[7] & 0x10u) << 4 | (r->crtc[9] & 0x40u) << 3;
+}
+
 /* ---- text -------------------------------------------------------------------------------- */
 
 struct glyph {
-    unsigned x, y, width, height;
+    unsigned x, y, width, height, stretch;
     uint8_t code, attribute;
     bool cursor;
 };
@@ -83,10 +93,12 @@ static void draw_glyph(const struct view *view, const struct glyph *glyph)
         bool cursor =
             glyph->cursor && !(r->crtc[0x0a] & 0x20) && line >= cursor_start && line <= cursor_end;
         for (unsigned column = 0; column < glyph->width; column++) {
-            bool line_drawing = glyph->code >= 0xc0 && glyph->code <= 0xdf;
+            bool line_drawing =
+                r->attribute[0x10] & 4 && glyph->code >= 0xc0 && glyph->code <= 0xdf;
             bool set = column < 8 ? bits >> (7 - column) & 1 : line_drawing && bits & 1;
-            memcpy(pixel(view, glyph->x + column, glyph->y + line),
-                   set || cursor ? foreground : background, 3);
+            for (unsigned i = 0; i < glyph->stretch; i++)
+                memcpy(pixel(view, glyph->x + column * glyph->stretch + i, glyph->y + line),
+                       set || cursor ? foreground : background, 3);
         }
     }
 }
@@ -94,18 +106,28 @@ static void draw_glyph(const struct view *view, const struct glyph *glyph)
 static void render_text(struct view *view)
 {
     const struct vga_registers *r = view->r;
-    unsigned width = r->sequencer[1] & 1 ? 8 : 9, height = (r->crtc[9] & 31u) + 1;
+    unsigned stretch = r->sequencer[1] & SEQ_HALF_CLOCK ? 2 : 1;
+    /* Twice as wide, the ninth column is left out. */
+    unsigned width = r->sequencer[1] & 1 || stretch == 2 ? 8 : 9, height = (r->crtc[9] & 31u) + 1;
     unsigned columns = MIN(r->crtc[1] + 1u, MAX_TEXT_COLUMNS);
     unsigned rows = MAX(visible_lines(r) / height, 1);
-    uint32_t start = crtc_start(r), pitch = r->crtc[0x13] * 2u;
+    uint32_t at = crtc_start(r), pitch = r->crtc[0x13] * 2u;
     uint32_t cursor = (uint32_t)r->crtc[0x0e] << 8 | r->crtc[0x0f];
-    new_screen(view, columns * width, rows * height);
-    for (unsigned row = 0; row < rows; row++) {
+    new_screen(view, columns * width * stretch, rows * height);
+    for (unsigned row = 0; row < rows; row++, at += pitch) {
+        if (row * height > line_compare(r) && (row - 1) * height <= line_compare(r))
+            at = 0;
         for (unsigned column = 0; column < columns; column++) {
-            uint32_t at = (start + row * pitch + column) & 0xffff;
-            const uint8_t *cell = view->memory + (gsize)at * 4;
-            struct glyph glyph = {column * width, row * height, width,       height,
-                                  cell[0],        cell[1],      at == cursor};
+            uint32_t place = (at + column) & 0xffff;
+            const uint8_t *cell = view->memory + (gsize)place * 4;
+            struct glyph glyph = {.x = column * width * stretch,
+                                  .y = row * height,
+                                  .width = width,
+                                  .height = height,
+                                  .stretch = stretch,
+                                  .code = cell[0],
+                                  .attribute = cell[1],
+                                  .cursor = place == cursor};
             draw_glyph(view, &glyph);
         }
     }
@@ -149,45 +171,119 @@ static void render_dispi(struct view *view)
     }
 }
 
-/* The 256-colour and 16-colour modes of the VGA itself. */
+enum shift_mode { SHIFT_PLANES, SHIFT_CGA, SHIFT_256 };
+
+/* Eight dots of the VGA's own modes: two of each colour where there are 256. */
+static void eight_dots(const struct view *view, enum shift_mode mode, const uint8_t planes[4],
+                       uint8_t rgb[8][3])
+{
+    uint8_t enabled = view->r->attribute[0x12];
+    for (unsigned x = 0; x < 8; x++) {
+        uint8_t value = 0;
+        if (mode == SHIFT_256) {
+            palette_colour(view, planes[x / 2], rgb[x]);
+            continue;
+        }
+        if (mode == SHIFT_CGA) {
+            unsigned pair = x / 4, shift = 6 - x % 4 * 2;
+            value = (uint8_t)((planes[pair] >> shift & 3) | (planes[pair + 2] >> shift & 3) << 2);
+        } else {
+            for (unsigned plane = 0; plane < 4; plane++)
+                value |= (uint8_t)((planes[plane] >> (7 - x) & 1) << plane);
+        }
+        attribute_colour(view, value & enabled, rgb[x]);
+    }
+}
+
+static void draw_planes_line(const struct view *view, unsigned y, uint32_t address,
+                             enum shift_mode mode)
+{
+    unsigned stretch = mode != SHIFT_256 && view->r->sequencer[1] & SEQ_HALF_CLOCK ? 2 : 1;
+    for (unsigned x = 0; x < view->screen->width; address += 4) {
+        uint8_t rgb[8][3];
+        eight_dots(view, mode, view->memory + (address & (VGA_MEMORY_SIZE - 4)), rgb);
+        for (unsigned i = 0; i < 8 * stretch && x < view->screen->width; i++, x++)
+            memcpy(pixel(view, x, y), rgb[i / stretch], 3);
+    }
+}
+
+/* The CRTC may take two address bits from the scan of a row: the CGA's and Hercules' banks. */
+static uint32_t banked(const struct vga_registers *r, uint32_t address, unsigned scan)
+{
+    uint8_t mode = r->crtc[0x17];
+    unsigned bit = 14 + (mode >> 6 & 1);
+    if (!(mode & 1))
+        address = (address & ~(1u << bit)) | (scan & 1) << bit;
+    if (!(mode & 2))
+        address = (address & ~0x8000u) | (scan & 2) << 14;
+    return address;
+}
+
+/* The graphics modes of the VGA itself, line by line as a monitor gets them: a row of addresses is
+ * scanned crtc[9] + 1 times, each of which may be doubled. */
 static void render_planes(struct view *view)
 {
     const struct vga_registers *r = view->r;
-    bool deep = r->graphics[5] & 0x40;
-    unsigned repeat = ((r->crtc[9] & 0x1fu) + 1) * (r->crtc[9] & 0x80 ? 2 : 1);
-    unsigned width = (r->crtc[1] + 1u) * (deep ? 4 : 8);
-    unsigned height = MAX(visible_lines(r) / repeat, 1);
-    uint32_t start = crtc_start(r), pitch = r->crtc[0x13] * 2u;
-    new_screen(view, width, height);
+    enum shift_mode mode = MIN(r->graphics[5] >> 5 & 3, SHIFT_256);
+    unsigned scans = (r->crtc[9] & 0x1fu) + 1, doubled = r->crtc[9] >> 7;
+    unsigned stretch = mode != SHIFT_256 && r->sequencer[1] & SEQ_HALF_CLOCK ? 2 : 1;
+    uint32_t address = crtc_start(r) * 4, pitch = r->crtc[0x13] * 8u;
+    unsigned height = visible_lines(r), scan = 0, left = doubled;
+    new_screen(view, (r->crtc[1] + 1u) * 8 * stretch, height);
     for (unsigned y = 0; y < height; y++) {
-        for (unsigned x = 0; x < width; x++) {
-            uint32_t at = (start + y * pitch + x / (deep ? 4 : 8)) & 0xffff;
-            const uint8_t *planes = view->memory + (gsize)at * 4;
-            uint8_t value = 0;
-            if (deep) {
-                palette_colour(view, planes[x & 3], pixel(view, x, y));
-                continue;
-            }
-            for (unsigned plane = 0; plane < 4; plane++)
-                value |= (uint8_t)((planes[plane] >> (7 - (x & 7)) & 1) << plane);
-            attribute_colour(view, value, pixel(view, x, y));
+        draw_planes_line(view, y, banked(r, address, scan), mode);
+        if (left) {
+            left--;
+        } else {
+            left = doubled;
+            scan = (scan + 1) % scans;
+            address += scan == 0 ? pitch : 0;
+        }
+        if (y == line_compare(r)) {
+            address = 0;
+            scan = 0;
+            left = doubled;
         }
     }
 }
 
-void screen_render(const struct device *vga, struct screen *ret_screen)
+static bool is_dispi(const struct vga_registers *r)
 {
-    struct view view = {vga_registers(vga), vga_memory(vga), ret_screen};
-    const struct vga_registers *r = view.r;
-    bool dispi = r->dispi[DISPI_ENABLE] & DISPI_ENABLED;
-    if (dispi && r->dispi[DISPI_BPP] > 4 && r->dispi[DISPI_WIDTH] && r->dispi[DISPI_HEIGHT])
+    return r->dispi[DISPI_ENABLE] & DISPI_ENABLED && r->dispi[DISPI_BPP] > 4 &&
+           r->dispi[DISPI_WIDTH] && r->dispi[DISPI_HEIGHT];
+}
+
+void screen_render_from(const struct vga_registers *r, const uint8_t *memory,
+                        struct screen *ret_screen)
+{
+    struct view view = {r, memory, ret_screen};
+    if (is_dispi(r))
         render_dispi(&view);
     else if (r->crtc[1] == 0)
         new_screen(&view, BLANK_WIDTH, BLANK_HEIGHT); /* no mode was ever set */
+    else if (!(r->attribute_index & ATTRIBUTE_DISPLAY) || r->sequencer[1] & SEQ_SCREEN_OFF)
+        new_screen(&view, (r->crtc[1] + 1u) * 8, visible_lines(r));
     else if (r->graphics[6] & 1)
         render_planes(&view);
     else
         render_text(&view);
+}
+
+void screen_render(const struct device *vga, struct screen *ret_screen)
+{
+    screen_render_from(vga_registers(vga), vga_memory(vga), ret_screen);
+}
+
+void screen_source(const struct vga_registers *r, size_t *ret_start, size_t *ret_length)
+{
+    if (!is_dispi(r)) {
+        *ret_start = 0;
+        *ret_length = 4u << 16; /* the four planes, fonts included */
+        return;
+    }
+    size_t line = (size_t)r->dispi[DISPI_VIRTUAL_WIDTH] * ((r->dispi[DISPI_BPP] + 7u) / 8);
+    *ret_start = MIN(line * r->dispi[DISPI_Y], (size_t)VGA_MEMORY_SIZE);
+    *ret_length = MIN(line * (r->dispi[DISPI_HEIGHT] + 1u), VGA_MEMORY_SIZE - *ret_start);
 }
 
 void screen_clear(struct screen *screen)

@@ -15,5 +15,10 @@ struct screen {
 
 /* Board lock held. Free with screen_clear(). */
 void screen_render(const struct device *vga, struct screen *ret_screen);
+/* The same from copies of what decides it; no lock needed. `memory` has VGA_MEMORY_SIZE bytes. */
+void screen_render_from(const struct vga_registers *registers, const uint8_t *memory,
+                        struct screen *ret_screen);
+/* The part of video memory that is shown: nothing else changes the screen but the registers. */
+void screen_source(const struct vga_registers *registers, size_t *ret_start, size_t *ret_length);
 void screen_clear(struct screen *screen);
 bool screen_write_png(const struct screen *screen, const char *path, GError **error);

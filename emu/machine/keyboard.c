@@ -65,7 +65,15 @@ static const struct {
     {"right", 0xe074},     {"home", 0xe06c},
     {"end", 0xe069},       {"pageup", 0xe07d},
     {"pagedown", 0xe07a},  {"insert", 0xe070},
-    {"delete", 0xe071},
+    {"delete", 0xe071},    {"kp0", 0x70},
+    {"kp1", 0x69},         {"kp2", 0x72},
+    {"kp3", 0x7a},         {"kp4", 0x6b},
+    {"kp5", 0x73},         {"kp6", 0x74},
+    {"kp7", 0x6c},         {"kp8", 0x75},
+    {"kp9", 0x7d},         {"kpperiod", 0x71},
+    {"kpplus", 0x79},      {"kpminus", 0x7b},
+    {"kpmultiply", 0x7c},  {"kpdivide", 0xe04a},
+    {"kpenter", 0xe05a},
 };
 
 /* Characters that are no letter or digit: the key, and whether with shift. */
@@ -157,17 +165,17 @@ static void add_chord(GByteArray *out, const uint16_t *codes, unsigned count)
 static bool queue_keys(struct machine *machine, const GByteArray *new, GError **error)
 {
     struct keyboard *keyboard = machine->keyboard;
-    if (keyboard->pending->len + new->len > PENDING_MAX) {
+    board_lock(&machine->board);
+    bool fits = keyboard->pending->len + new->len <= PENDING_MAX;
+    if (!fits)
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_BUSY,
                     "the guest still has %u bytes of keys to read", keyboard->pending->len);
-        return false;
-    }
-    board_lock(&machine->board);
-    g_byte_array_append(keyboard->pending, new->data, new->len);
-    if (!timer_armed(&keyboard->timer))
+    else
+        g_byte_array_append(keyboard->pending, new->data, new->len);
+    if (fits && !timer_armed(&keyboard->timer))
         send_next(keyboard);
     board_unlock(&machine->board);
-    return true;
+    return fits;
 }
 
 bool machine_press(struct machine *machine, const char *chord, GError **error)
@@ -204,6 +212,26 @@ static uint16_t key_of(char character, bool *ret_shift)
         }
     }
     return 0;
+}
+
+static void change_key(struct machine *machine, uint16_t code, bool down)
+{
+    g_autoptr(GByteArray) out = g_byte_array_new();
+    if (!code)
+        return;
+    add_code(out, code, !down);
+    queue_keys(machine, out, NULL);
+}
+
+void machine_key(struct machine *machine, const char *name, bool down)
+{
+    change_key(machine, find_key(name), down);
+}
+
+void machine_character_key(struct machine *machine, char character, bool down)
+{
+    bool shift;
+    change_key(machine, key_of(character, &shift), down);
 }
 
 bool machine_type(struct machine *machine, const char *text, GError **error)

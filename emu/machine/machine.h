@@ -185,11 +185,16 @@ const char *const *machine_net_models(void);
  * what there is no key for. */
 bool machine_press(struct machine *machine, const char *chord, GError **error);
 bool machine_type(struct machine *machine, const char *text, GError **error);
-/* Right and up are positive; buttons: bit 0 left, 1 right, 2 middle, as they are afterwards. */
+/* One key goes down or up, by its name or as a character of a US keyboard has it; what has no key
+ * is ignored. Any thread. */
+void machine_key(struct machine *machine, const char *name, bool down);
+void machine_character_key(struct machine *machine, char character, bool down);
+/* Any thread. Right and up are positive; buttons: bit 0 left, 1 right, 2 middle, as they are
+ * afterwards. */
 void machine_move_mouse(struct machine *machine, int dx, int dy, unsigned buttons);
 
-/* The pointer is at a place of 0 to 65535 each way; `wheel` is in notches towards the user. False:
- * the guest has no driver for that and knows movements only. */
+/* Any thread. The pointer is at a place of 0 to 65535 each way; `wheel` is in notches towards the
+ * user. False: the guest has no driver for that and knows movements only. */
 bool machine_point(struct machine *machine, unsigned x, unsigned y, unsigned buttons, int wheel);
 
 /* How much memory the guest shall give away; false: the machine has no balloon. */
