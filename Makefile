@@ -88,6 +88,13 @@ $(BUILD)/emu/machine/%.hex: emu/machine/%.asl
 	@echo "  IASL    $<"; iasl -tc -p $(basename $@) $< >$(basename $@).log 2>&1 || { cat $(basename $@).log; exit 1; }
 $(BUILD)/obj/emu/machine/acpi.o: $(patsubst %.asl,$(BUILD)/%.hex,$(wildcard emu/machine/*.asl))
 
+# The option ROM that starts kernels, likewise.
+$(BUILD)/emu/machine/kernel_rom.hex: emu/machine/kernel_rom.asm
+	@mkdir -p $(@D)
+	@echo "  NASM    $<"; nasm -f bin -o $(basename $@).bin $<
+	@{ echo "static const unsigned char kernel_rom_code[] = {"; od -An -v -tx1 $(basename $@).bin | sed 's/ \(..\)/0x\1,/g'; echo "};"; } >$@
+$(BUILD)/obj/emu/machine/kernel_rom.o: $(BUILD)/emu/machine/kernel_rom.hex
+
 define library
 OBJ_$(1) := $$(call objects,$$(call sources,$(1))) $$(if $$(filter proto,$(1)),$$(PROTO_OBJ))
 $(call LIB,$(1)): $$(OBJ_$(1))

@@ -63,6 +63,7 @@ struct options {
     char **serials, **ports;
     char **disks, **cdroms, **floppies, **nets, **extras, **folders;
     char *debug_exit_port, *on_panic, *vnc;
+    gboolean kernel_after_firmware;
     gboolean no_reboot, debug_exit, jit_stats, perf_map, version;
 };
 
@@ -128,9 +129,12 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"console", 0, 0, G_OPTION_ARG_STRING, &o->console, "a virtio console", "WHERE"},
         {"port", 0, 0, G_OPTION_ARG_STRING_ARRAY, &o->ports, "a named virtio port; up to eight",
          "NAME=WHERE"},
-        {"kernel", 0, 0, G_OPTION_ARG_FILENAME, &o->kernel, "boot this Linux, without firmware",
-         "FILE"},
-        {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &o->initrd, "its initial file system", "FILE"},
+        {"kernel", 0, 0, G_OPTION_ARG_FILENAME, &o->kernel,
+         "boot this Linux, without firmware; or this Multiboot kernel", "FILE"},
+        {"kernel-after-firmware", 0, 0, G_OPTION_ARG_NONE, &o->kernel_after_firmware,
+         "let the BIOS start Linux, by its 16-bit protocol", NULL},
+        {"initrd", 0, 0, G_OPTION_ARG_FILENAME, &o->initrd,
+         "its initial file system; modules: \"FILE ARGUMENTS,FILE ...\"", "FILE"},
         {"append", 0, 0, G_OPTION_ARG_STRING, &o->append, "its command line", "TEXT"},
         {"firmware", 0, 0, G_OPTION_ARG_FILENAME, &o->firmware, "BIOS image (SeaBIOS)", "FILE"},
         {"boot-order", 0, 0, G_OPTION_ARG_STRING, &o->boot_order,
@@ -319,6 +323,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
         .firmware = o->firmware,
         .kernel = o->kernel,
         .initrd = o->initrd,
+        .kernel_after_firmware = o->kernel_after_firmware,
         .append = o->append,
         .boot_order = o->boot_order,
         .debug_console = o->debugcon,

@@ -8,6 +8,7 @@
 #include "emu/device/floppy.h"
 #include "emu/device/fw_cfg.h"
 #include "emu/device/vga.h"
+#include "emu/machine/kernel_rom.h"
 #include "emu/machine/machine_internal.h"
 #include <gio/gio.h>
 #include <string.h>
@@ -57,7 +58,7 @@ bool firmware_load(struct machine *machine, GError **error)
     g_autofree char *bios = NULL, *video = NULL;
     gsize size = 0, video_size = 0;
     const char *path = machine->config->firmware ? machine->config->firmware : DEFAULT_BIOS;
-    if (machine->config->kernel)
+    if (machine->linux_image)
         return true; /* no firmware runs */
     if (!read_file(machine->config->firmware ? "firmware" : "firmware (Debian package seabios)",
                    path, &bios, &size, error) ||
@@ -156,14 +157,14 @@ static void describe_memory(struct machine *machine, struct device *fw_cfg)
     fw_cfg_add_file(fw_cfg, "etc/e820", map->data, map->len);
 }
 
-/* Disks in the order of the command line, by the names that SeaBIOS gives them (Open Firmware
- * paths). */
+/* The kernel, if there is one; without a boot order disks as on the command line, by the names that
+ * SeaBIOS gives them (Open Firmware paths). */
 static void describe_disk_order(struct machine *machine, struct device *fw_cfg)
 {
-    g_autoptr(GString) order = g_string_new(NULL);
-    for (unsigned i = 0; i < machine->config->disk_count; i++) {
+    g_autoptr(GString) order = g_string_new(machine->kernel_rom ? KERNEL_ROM_BOOT_NAME : "");
+    for (unsigned i = 0; i < machine->config->disk_count && !machine->config->boot_order; i++) {
         g_autofree char *path = cards_disk_path(machine, i);
-        g_string_append_printf(order, "%s%s", i ? "\n" : "", path);
+        g_string_append_printf(order, "%s%s", order->len ? "\n" : "", path);
     }
     if (order->len)
         fw_cfg_add_file(fw_cfg, "bootorder", order->str, order->len + 1);
@@ -217,8 +218,9 @@ void firmware_describe(struct machine *machine)
     fw_cfg_add_integer(fw_cfg, FW_CFG_ITEM_BOOT_MENU, 0, 2);
     fw_cfg_add_file(fw_cfg, "etc/system-states", system_states, sizeof(system_states));
     describe_memory(machine, fw_cfg);
-    if (!config->boot_order)
-        describe_disk_order(machine, fw_cfg);
+    describe_disk_order(machine, fw_cfg);
+    if (machine->kernel_rom)
+        kernel_rom_describe(machine->kernel_rom, fw_cfg);
     acpi_tables_build(&machine->acpi, config->cpus, acpi_parts(config));
     fw_cfg_add_file(fw_cfg, ACPI_TABLES_FILE, machine->acpi.tables->data,
                     machine->acpi.tables->len);

@@ -1,3 +1,4 @@
+#include "emu/machine/kernel_rom.h"
 #include "emu/machine/machine_internal.h"
 
 #include "emu/core/clock.h"
@@ -76,10 +77,26 @@ static bool open_debug_console(struct machine *machine, GError **error)
     return false;
 }
 
+/* A Multiboot kernel wants a BIOS to have run, as do those who say so. */
+static bool kernel_needs_firmware(const struct machine_config *config)
+{
+    char bytes[8192];
+    int fd = open(config->kernel, O_RDONLY | O_CLOEXEC);
+    ssize_t size = fd >= 0 ? read(fd, bytes, sizeof(bytes)) : -1;
+    if (fd >= 0)
+        close(fd);
+    return config->kernel_after_firmware ||
+           (size > 0 && kernel_rom_is_multiboot(bytes, (gsize)size));
+}
+
 static bool build(struct machine *machine, GError **error)
 {
     const struct machine_config *config = machine->config;
-    if (config->kernel) {
+    if (config->kernel && kernel_needs_firmware(config)) {
+        machine->kernel_rom = kernel_rom_load(config, error);
+        if (!machine->kernel_rom)
+            return false;
+    } else if (config->kernel) {
         machine->linux_image = linux_image_load(config, error);
         if (!machine->linux_image)
             return false;
@@ -135,6 +152,7 @@ bool machine_free(struct machine *machine, GError **error)
     if (machine->devices[0])
         pc_free(machine);
     linux_image_free(machine->linux_image);
+    kernel_rom_free(machine->kernel_rom);
     acpi_tables_clear(&machine->acpi);
     board_finish(&machine->board);
     if (machine->bios_pages)

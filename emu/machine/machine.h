@@ -102,9 +102,10 @@ struct machine_config {
     const char *serial_log;               /* all its output is appended to this file; NULL: none */
     const char *firmware;                 /* file of the BIOS; NULL: SeaBIOS from its package */
     const char *kernel, *initrd, *append; /* boot Linux without firmware; NULL kernel: firmware */
-    const char *boot_order;    /* letters a floppy, c disk, d CD, n network; NULL: "cd" */
-    const char *debug_console; /* file for the firmware's log, "-" for stdout; NULL: none */
-    unsigned debug_exit;       /* the port that ends the machine; 0: none */
+    bool kernel_after_firmware; /* boot Linux by its 16-bit protocol; Multiboot kernels always do */
+    const char *boot_order;     /* letters a floppy, c disk, d CD, n network; NULL: "cd" */
+    const char *debug_console;  /* file for the firmware's log, "-" for stdout; NULL: none */
+    unsigned debug_exit;        /* the port that ends the machine; 0: none */
     enum machine_on_panic on_panic;
     unsigned observe; /* of translated code: CPU_OBSERVE bits (emu/cpu/cpu.h) */
     bool no_reboot;   /* the machine ends where its guest resets it */

@@ -15,6 +15,7 @@
 #include <stdatomic.h>
 
 struct cpu;
+struct kernel_rom;
 struct keyboard;
 struct line;
 
@@ -88,6 +89,7 @@ struct machine {
     uint8_t *bios_pages; /* page aligned, bios_size bytes */
     size_t bios_size;
     struct linux_image *linux_image; /* NULL: boots by firmware */
+    struct kernel_rom *kernel_rom;   /* a kernel that firmware starts, or NULL */
 
     /* Requests from any thread, acted on by the device thread. */
     atomic_uint requests; /* bits of enum machine_request */
