@@ -106,6 +106,8 @@ static const struct {
      "write the screen to it"},
     {"save", EMU__COMMAND__COMMAND_SAVE, 1, "FILE", fill_file,
      "pause, and write the machine to it for --restore"},
+    {"snapshot", EMU__COMMAND__COMMAND_SNAPSHOT, 1, "FILE", fill_file,
+     "keep the machine in it and each disk in DISK.FILE, and go on"},
     {"change-disc", EMU__COMMAND__COMMAND_CHANGE_DISC, 2, "DRIVE FILE|none", fill_disc,
      "put another disc into a CD-ROM drive"},
     {"change-floppy", EMU__COMMAND__COMMAND_CHANGE_FLOPPY, 2, "DRIVE FILE|none", fill_disc,
@@ -296,7 +298,8 @@ static int send_request(const char *socket, const Emu__Request *request, bool js
     int code = nng_req0_open(&req);
     if (code)
         return complain(socket, nng_strerror(code));
-    bool is_save = request->command == EMU__COMMAND__COMMAND_SAVE;
+    bool is_save = request->command == EMU__COMMAND__COMMAND_SAVE ||
+                   request->command == EMU__COMMAND__COMMAND_SNAPSHOT;
     nng_socket_set_ms(req, NNG_OPT_RECVTIMEO, is_save ? SAVE_TIMEOUT_MS : TIMEOUT_MS);
     nng_socket_set_ms(req, NNG_OPT_SENDTIMEO, TIMEOUT_MS);
     int status = exchange(req, socket, request, json);

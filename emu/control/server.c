@@ -220,6 +220,15 @@ static GBytes *do_save(struct machine *machine, const Emu__Request *request)
     return answer_file_error(error);
 }
 
+static GBytes *do_snapshot(struct machine *machine, const Emu__Request *request)
+{
+    g_autoptr(GError) error = NULL;
+    if (!request->file || request->file[0] != '/')
+        return answer_error("snapshot: name the file with an absolute path");
+    return machine_snapshot(machine, request->file, &error) ? answer_ok()
+                                                            : answer_error(error->message);
+}
+
 static GBytes *do_change_disc(struct machine *machine, const Emu__Request *request)
 {
     g_autoptr(GError) error = NULL;
@@ -310,6 +319,7 @@ static GBytes *(*const commands[])(struct machine *machine, const Emu__Request *
     [EMU__COMMAND__COMMAND_QUIT] = do_quit,
     [EMU__COMMAND__COMMAND_SCREENDUMP] = do_screendump,
     [EMU__COMMAND__COMMAND_SAVE] = do_save,
+    [EMU__COMMAND__COMMAND_SNAPSHOT] = do_snapshot,
     [EMU__COMMAND__COMMAND_CHANGE_DISC] = do_change_disc,
     [EMU__COMMAND__COMMAND_CHANGE_FLOPPY] = do_change_floppy,
     [EMU__COMMAND__COMMAND_PLUG] = do_plug,
@@ -331,7 +341,7 @@ GBytes *control_server_answer(struct machine *machine, const uint8_t *bytes, siz
         command < G_N_ELEMENTS(commands) && commands[command]
             ? commands[command](machine, request)
             : answer_error("unknown command; this version knows status, powerdown, "
-                           "reset, pause, resume, quit, screendump, save, "
+                           "reset, pause, resume, quit, screendump, save, snapshot, "
                            "change-disc, change-floppy, plug, text, key, type, mouse, balloon "
                            "and undo");
     emu__request__free_unpacked(request, NULL);

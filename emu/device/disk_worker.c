@@ -222,16 +222,40 @@ void disk_worker_connect(struct disk_worker *worker, disk_done_function *done, v
     worker->opaque = opaque;
 }
 
-bool disk_worker_close(struct disk_worker *worker, GError **error)
+static void end_thread(struct disk_worker *worker)
 {
+    if (!worker->queue)
+        return;
     pthread_mutex_lock(&worker->lock);
     worker->stop = true;
     pthread_mutex_unlock(&worker->lock);
     wake(worker);
     pthread_join(worker->thread, NULL);
-    block_queue_free(worker->queue);
-    close(worker->wake_fd);
+    g_clear_pointer(&worker->queue, block_queue_free);
+}
+
+bool disk_worker_reopen(struct disk_worker *worker,
+                        struct block_device *(*open)(void *opaque, GError **error), void *opaque,
+                        GError **error)
+{
+    end_thread(worker);
     bool ok = block_close(worker->device, error);
+    worker->device = ok ? open(opaque, error) : NULL;
+    worker->queue = worker->device ? block_queue_new(worker->device, DEPTH, 0, error) : NULL;
+    if (!worker->queue) {
+        g_prefix_error(error, "disk %s: ", worker->name);
+        return false;
+    }
+    worker->stop = worker->asleep = false;
+    pthread_create(&worker->thread, NULL, run, worker);
+    return true;
+}
+
+bool disk_worker_close(struct disk_worker *worker, GError **error)
+{
+    end_thread(worker);
+    close(worker->wake_fd);
+    bool ok = !worker->device || block_close(worker->device, error);
     if (!ok)
         g_prefix_error(error, "disk %s: ", worker->name);
     pthread_cond_destroy(&worker->drained);
@@ -291,7 +315,7 @@ void disk_worker_drain(struct disk_worker *worker)
 
 bool disk_worker_flush(struct disk_worker *worker, GError **error)
 {
-    if (worker->read_only || block_flush(worker->device, error))
+    if (worker->read_only || !worker->device || block_flush(worker->device, error))
         return true;
     g_prefix_error(error, "disk %s: ", worker->name);
     return false;

@@ -46,6 +46,13 @@ void disk_worker_connect(struct disk_worker *worker, disk_done_function *done, v
  * closes the disk. Board lock not held. False when the flush failed. */
 bool disk_worker_close(struct disk_worker *worker, GError **error);
 
+/* Flushes and closes the disk, and goes on with the one that `open` gives, which may change the
+ * file meanwhile. Nothing may be under way. Board lock not held. False when there is none: the
+ * worker can then only be closed. */
+bool disk_worker_reopen(struct disk_worker *worker,
+                        struct block_device *(*open)(void *opaque, GError **error), void *opaque,
+                        GError **error);
+
 /* Some request is under way, whose completion was not called yet. Board lock held. */
 bool disk_worker_busy(const struct disk_worker *worker);
 /* Starts a request. `data` (of a write) is copied. Board lock held. */

@@ -216,6 +216,12 @@ bool machine_load(struct machine *machine, GBytes *image, GError **error);
 bool machine_save_file(struct machine *machine, const char *path, GError **error);
 bool machine_restore_file(struct machine *machine, const char *path, GError **error);
 
+/* The same while the machine goes on: its state into `path`, and of each disk DISK what is on it
+ * now into DISK.NAME, where NAME is the last part of `path`; DISK becomes a child of that. To go
+ * back: a machine with --restore and the disks DISK.NAME, with undo. All disks are as they were
+ * when that fails, or have the same content. */
+bool machine_snapshot(struct machine *machine, const char *path, GError **error);
+
 /* File descriptors the device thread looks after. `events` as poll(2) has them; the callback is
  * without the board lock. machine_watch() replaces the events of a descriptor it knows. */
 typedef void machine_watch_function(void *opaque, int fd, short events);
