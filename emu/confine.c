@@ -128,10 +128,24 @@ static void allow_lines(struct sandbox *sandbox, const struct machine_config *co
         allow_log(sandbox, config->debug_console);
 }
 
+/* A Linux's one file, or a Multiboot kernel's list of them, each with arguments after a blank. */
+static void allow_initrd(struct sandbox *sandbox, const char *initrd)
+{
+    g_auto(GStrv) modules = g_strsplit(initrd ? initrd : "", ",", -1);
+    if (initrd && g_file_test(initrd, G_FILE_TEST_EXISTS))
+        sandbox_allow(sandbox, initrd, SANDBOX_READ);
+    for (char **module = modules; *module; module++) {
+        (*module)[strcspn(*module, " ")] = '\0';
+        if (**module && g_file_test(*module, G_FILE_TEST_EXISTS))
+            sandbox_allow(sandbox, *module, SANDBOX_READ);
+    }
+}
+
 static void allow_programs(struct sandbox *sandbox, const struct machine_config *config)
 {
     static const char *const folders[] = {"/usr/share/seabios", "/usr/lib/ipxe"};
-    const char *const files[] = {config->firmware, config->kernel, config->initrd};
+    const char *const files[] = {config->firmware, config->kernel};
+    allow_initrd(sandbox, config->initrd);
     for (size_t i = 0; i < G_N_ELEMENTS(folders); i++)
         sandbox_allow(sandbox, folders[i], SANDBOX_READ);
     for (size_t i = 0; i < G_N_ELEMENTS(files); i++) {
@@ -173,6 +187,7 @@ bool confine_files(const struct confine_options *options, const struct machine_c
     allow_disks(sandbox, config);
     allow_networks(sandbox, config);
     allow_lines(sandbox, config);
+    allow_line(sandbox, options->vnc);
     allow_folder_of(sandbox, options->control, SANDBOX_SOCKETS);
     allow_folder_of(sandbox, options->pidfile, READ_WRITE | SANDBOX_CREATE);
     allow_folder_of(sandbox, options->exit_file, READ_WRITE | SANDBOX_CREATE);
@@ -184,7 +199,8 @@ bool confine_files(const struct confine_options *options, const struct machine_c
         sandbox_allow(sandbox, "/etc", SANDBOX_READ);
         sandbox_allow(sandbox, "/usr/lib", SANDBOX_READ);
     }
-    bool confined = sandbox_confine_files(sandbox, has_network(config, NET_USER), &why);
+    bool listens = options->vnc && !g_str_has_prefix(options->vnc, "unix:");
+    bool confined = sandbox_confine_files(sandbox, has_network(config, NET_USER) || listens, &why);
     sandbox_free(sandbox);
     if (confined)
         return true;

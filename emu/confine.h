@@ -15,6 +15,7 @@ struct confine_options {
     bool off;
     const char *user;                          /* NULL: stays who it is */
     char **folders;                            /* --allow; NULL or NULL-ended */
+    const char *vnc;                           /* as the option has it; NULL for none */
     const char *control;                       /* path of the control socket; NULL: none */
     const char *pidfile, *exit_file, *restore; /* NULL: none */
 };

@@ -435,6 +435,7 @@ static bool run(const struct options *o, const struct machine_config *config, in
     struct vnc_server *vnc = NULL;
     const struct confine_options confine = {.off = o->sandbox && strcmp(o->sandbox, "off") == 0,
                                             .user = o->user,
+                                            .vnc = o->vnc,
                                             .folders = o->folders,
                                             .control = o->control ? o->control + 6 : NULL,
                                             .pidfile = o->pidfile,

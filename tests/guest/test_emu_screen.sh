@@ -12,7 +12,7 @@ trap 'for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done' EXIT
 nasm -w-all -f bin -o "$tmp/screen.img" tests/guest/screen.asm || exit 1
 cp "$tmp/screen.img" "$tmp/qemu.img"
 "$emu" --memory 64M --floppy "$tmp/screen.img" --boot-order a --debugcon "file:$tmp/ours.log" \
-    --vnc "unix:$tmp/vnc" --control "ipc://$tmp/control" &
+    --vnc "unix:$tmp/vnc" --control "ipc://$tmp/control" --allow "$tmp" &
 pid=$!
 pids+=($pid)
 qemu-system-x86_64 -accel tcg -m 64 -vga std -display none -nodefaults -drive "if=floppy,format=raw,file=$tmp/qemu.img" \

@@ -34,7 +34,7 @@ SCRIPT
 tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" virtio_pci virtio_blk ata_piix sd_mod || exit 1
 "$vhd" create "$tmp/a.vhd" --size 16M >/dev/null && "$vhd" create "$tmp/b.vhd" --size 16M --type fixed >/dev/null || exit 1
 boot=(--memory 96M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" --append "console=ttyS0 panic=-1" --no-reboot)
-"$emu" "${boot[@]}" --serial "file:$tmp/first.log" --control "ipc://$tmp/control" \
+"$emu" "${boot[@]}" --serial "file:$tmp/first.log" --control "ipc://$tmp/control" --allow "$tmp" \
     --disk "file=$tmp/a.vhd,bus=virtio" --disk "file=$tmp/b.vhd,bus=ide" &
 pid=$!
 trap 'kill -KILL $pid 2>/dev/null' EXIT
@@ -75,7 +75,7 @@ grep -aq "step 1$" <(tr -d '\r' <"$tmp/second.log") && fail "the machine that we
 [ $? -eq 1 ] || fail "a disk with a parent opens without chain=on"
 # What cannot be kept.
 truncate -s 8M "$tmp/raw.img"
-"$emu" --memory 32M --disk "file=$tmp/raw.img,format=raw" --disk "file=$tmp/a.vhd,bus=virtio,chain=on" --control "ipc://$tmp/third" &
+"$emu" --memory 32M --disk "file=$tmp/raw.img,format=raw" --disk "file=$tmp/a.vhd,bus=virtio,chain=on" --control "ipc://$tmp/third" --allow "$tmp" &
 pid=$!
 for _ in $(seq 100); do timeout 20 "$emu" ctl "$tmp/third" status >/dev/null 2>&1 && break; sleep 0.1; done
 timeout 20 "$emu" ctl "$tmp/third" snapshot "$tmp/other" 2>"$tmp/err" && fail "a raw disk has a snapshot"
