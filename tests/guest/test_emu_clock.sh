@@ -16,7 +16,8 @@ trap '[ -z "$pid" ] || kill -KILL $pid 2>/dev/null' EXIT
 
 ctl() { timeout 60 "$emu" ctl "$tmp/control" "$@"; }
 start() {
-    "$emu" --engine jit --memory 192M --cpus 2 --serial "file:$tmp/log" --control "ipc://$tmp/control" \
+    "$emu" --engine jit --allow "$tmp" --memory 192M --cpus 2 --serial "file:$tmp/log" \
+        --control "ipc://$tmp/control" \
         --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" --append "console=ttyS0" --no-reboot "$@" &
     pid=$!
 }
