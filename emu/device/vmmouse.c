@@ -68,6 +68,7 @@ static void control(struct vmmouse *mouse, uint32_t what)
         break;
     case CONTROL_DISABLE:
         mouse->enabled = false;
+        mouse->error = true; /* by which the driver sees that it is off */
         mouse->count = 0;
         break;
     case CONTROL_RELATIVE:

@@ -102,9 +102,10 @@ one() {
         wider_than 800 && system_save_restore
     fi
     if [ $kind = text ]; then
-        wait_for "Choose the language to be used" && wait_for "English" && wait_for "Choose language"
-        echo >&8 # the choice of English; the next question comes
-        wait_for "Select your location" || true
+        wait_for "Choose the language to be used" && wait_for "English"
+        sleep 2
+        printf '\r' >&8 # the choice of English; the next question comes
+        wait_for "Select your location|continent or region"
     else
         for _ in $(seq 300); do
             ctl screendump "$tmp/$arch.png" && language_list "$tmp/$arch.png" >"$tmp/seen" && status=0 && break

@@ -265,6 +265,10 @@ static void test_vmmouse(void **state)
     assert_int_equal(knock(f, r, 0, 40), 1024);
     knock(f, r, 7, 39); /* nonsense: the guest has to begin again */
     assert_int_equal(knock(f, r, 0, 40), 0xffff0000);
+    knock(f, r, 0x45414552, 41);
+    assert_int_equal(knock(f, r, 0, 40), 1);
+    knock(f, r, 0xf5, 41); /* off: Linux looks for that, too */
+    assert_int_equal(knock(f, r, 0, 40), 0xffff0000);
     r[VMMOUSE_EAX] = 0;
     assert_int_equal(port_read(f->board->ports, 0x5658, 4), UINT32_MAX);
     assert_int_equal(port_read(f->board->ports, 0x5658, 2), 0xffff);
