@@ -16,8 +16,7 @@ bool x87_note(struct cpu *cpu, uint16_t host_status)
     return true;
 }
 
-/* The same for arithmetic, whose rounding C1 tells of, if it is done. */
-static bool note_arithmetic(struct cpu *cpu, uint16_t host_status)
+bool x87_note_arithmetic(struct cpu *cpu, uint16_t host_status)
 {
     bool forbidden = host_status & ~cpu->s.fpu.control & 7;
     return x87_note(cpu, forbidden ? host_status & ~X87_C1 : host_status);
@@ -157,7 +156,7 @@ static void arithmetic(struct cpu *cpu, unsigned operation, bool missing, long d
         uint16_t status;
         result = operate(operation, a, b, &status);
         x87_end();
-        if (!note_arithmetic(cpu, status))
+        if (!x87_note_arithmetic(cpu, status))
             return;
     }
     if (store)
@@ -266,7 +265,7 @@ static void memory_arithmetic(struct cpu *cpu, const struct insn *insn, enum mem
         FROM_MEMORY("fi", "l")
     }
     x87_end();
-    bool go_on = comparing ? x87_note(cpu, status & ~X87_C1) : note_arithmetic(cpu, status);
+    bool go_on = comparing ? x87_note(cpu, status & ~X87_C1) : x87_note_arithmetic(cpu, status);
     if (comparing)
         set_condition(cpu, status);
     if (!go_on)
@@ -375,7 +374,7 @@ static void store_memory(struct cpu *cpu, const struct insn *insn, enum memory_k
         uint16_t status = convert(cpu, x87_get(cpu, 0), kind, truncate, b);
         uint16_t unmasked = status & ~cpu->s.fpu.control & 0x3f;
         /* Into memory, overflow and underflow forbid the result as well. */
-        if (!note_arithmetic(cpu, status) || unmasked & 0x18)
+        if (!x87_note_arithmetic(cpu, status) || unmasked & 0x18)
             return;
     }
     mmu_write_bytes(cpu, at, b, size);

@@ -74,6 +74,8 @@ static inline void x87_end(void)
 }
 /* Notes exceptions; false when an unmasked one forbids the result. */
 bool x87_note(struct cpu *cpu, uint16_t host_status);
+/* The same for arithmetic, whose rounding C1 tells of, if it is done. */
+bool x87_note_arithmetic(struct cpu *cpu, uint16_t host_status);
 /* A register that had to hold something is empty, or the other way round. */
 bool x87_stack_fault(struct cpu *cpu, bool overflow);
 long double x87_indefinite(void);

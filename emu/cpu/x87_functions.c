@@ -111,7 +111,7 @@ static void one_operand(struct cpu *cpu, unsigned modrm)
     x87_end();
     if (trigonometric)
         set_bits(cpu, X87_C2, status);
-    if (x87_note(cpu, status))
+    if (x87_note_arithmetic(cpu, status))
         x87_set(cpu, 0, a);
 }
 
@@ -154,8 +154,7 @@ static void two_operands(struct cpu *cpu, unsigned modrm, bool pop)
         break;
     }
     x87_end();
-    bool go_on = !(status & ~cpu->s.fpu.control & 7);
-    x87_note(cpu, go_on ? status : status & ~X87_C1);
+    bool go_on = x87_note_arithmetic(cpu, status);
     if (remainder && go_on) /* without a remainder there is no quotient to report */
         set_bits(cpu, a != a ? X87_C1 | X87_C2 : X87_CONDITION, status);
     else if (remainder) /* not begun is not incomplete either */
@@ -199,7 +198,7 @@ static void two_results(struct cpu *cpu, unsigned modrm)
     x87_end();
     if (modrm != 0xf4)
         set_bits(cpu, X87_C2, status);
-    if (!x87_note(cpu, status) || (modrm != 0xf4 && status & X87_C2))
+    if (!x87_note_arithmetic(cpu, status) || (modrm != 0xf4 && status & X87_C2))
         return;
     x87_set(cpu, 0, below);
     x87_move_top(cpu, -1);

@@ -1,7 +1,7 @@
 /*
  * Runs a few bytes of code on the host's own processor, from given registers, and tells what came
- * of it: registers, or the fault. 64-bit code, and 32-bit code by way of the kernel's segment for
- * it. For tests alone.
+ * of it: registers, or the fault. 64-bit code; 32-bit code by way of the kernel's segment for it,
+ * 16-bit code in a segment of our own. For tests alone.
  */
 #pragma once
 
@@ -30,6 +30,7 @@
 #define SELECTOR_DATA   0x2b
 #define SELECTOR_CODE64 0x33
 #define SELECTOR_BASED  0x07
+#define SELECTOR_CODE16 0x0f /* begins at CODE_AT */
 
 struct area {
     uint64_t gpr[16]; /* at fixed offsets: the trampoline below knows them */
@@ -144,7 +145,7 @@ static bool native_map(void)
     return mprotect((uint8_t *)DATA_AT + DATA_SIZE, 0x1000, PROT_READ) == 0;
 }
 
-/* May 32-bit code run here, and may there be a segment at DATA_AT? */
+/* May there be segments at DATA_AT, and for 16-bit code? */
 static bool native_has_based(void)
 {
     struct user_desc based = {.entry_number = 0,
@@ -153,7 +154,19 @@ static bool native_has_based(void)
                               .seg_32bit = 1,
                               .limit_in_pages = 1,
                               .useable = 1};
-    return syscall(SYS_modify_ldt, 1, &based, sizeof(based)) == 0;
+    struct user_desc code = {.entry_number = 1,
+                             .base_addr = (uint32_t)CODE_AT,
+                             .limit = 0xfff,
+                             .contents = MODIFY_LDT_CONTENTS_CODE,
+                             .useable = 1};
+    return syscall(SYS_modify_ldt, 1, &based, sizeof(based)) == 0 &&
+           syscall(SYS_modify_ldt, 1, &code, sizeof(code)) == 0;
+}
+
+/* What an instruction pointer is that points to CODE_AT. */
+static inline uint64_t native_code_offset(enum decode_mode mode)
+{
+    return mode == DECODE_16 ? 0 : CODE_AT;
 }
 
 /* The ways out behind the code and at a branch's target. */
@@ -176,6 +189,8 @@ static void native_put_exits(unsigned length, enum decode_mode mode)
             continue;
         uint32_t offset = (uint32_t)(uintptr_t)out[i]; /* a far jump */
         at = code + (i ? TARGET : length);
+        if (mode == DECODE_16)
+            *at++ = 0x66;
         at[0] = 0xea;
         memcpy(at + 1, &offset, 4);
         memcpy(at + 5, &(uint16_t){SELECTOR_CODE64}, 2);
@@ -189,9 +204,11 @@ static int native_run(const struct area *before, struct area *after, const uint8
     memcpy((uint8_t *)CODE_AT, code, length);
     native_put_exits(length, mode);
     *area = *before;
-    area->entry = (uint32_t)CODE_AT;
+    area->entry = (uint32_t)native_code_offset(mode);
     area->has_avx = native_has_avx;
-    area->entry_cs = mode == DECODE_64 ? SELECTOR_CODE64 : SELECTOR_CODE32;
+    area->entry_cs = mode == DECODE_64   ? SELECTOR_CODE64
+                     : mode == DECODE_32 ? SELECTOR_CODE32
+                                         : SELECTOR_CODE16;
     native_vector = 3;
     if (!sigsetjmp(native_escape, 0))
         native_enter();

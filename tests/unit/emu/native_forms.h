@@ -169,7 +169,7 @@ static void put_modrm(struct code *c, const struct form *f, enum decode_mode mod
                       bool address)
 {
     unsigned reg = f->extension >= 0 ? (unsigned)f->extension : pick(8);
-    bool wide = mode == DECODE_64 || !address;
+    bool wide = mode == DECODE_64 || (mode == DECODE_32) != address;
     if (memory)
         put_memory(c, reg, wide, form_has(f, O_XM));
     else
@@ -216,7 +216,7 @@ static void put_prefixes(struct code *c, const struct form *f, enum decode_mode 
     const struct opcode *row = f->row;
     bool string = row->op >= OP_MOVS && row->op <= OP_OUTS;
     bool branch = row->op >= OP_JCC && row->op <= OP_JCXZ;
-    if (mode == DECODE_32 && seldom(10))
+    if (mode != DECODE_64 && seldom(10))
         put(c, 0x26 | pick(4) << 3);
     if (address)
         put(c, 0x67);
@@ -265,9 +265,11 @@ static void generate(const struct form *f, enum decode_mode mode, bool spoiled, 
     if (modrm)
         put_modrm(c, f, mode, memory, address);
     else if (form_has(f, O_O))
-        c->disp_at = c->n, c->disp_size = mode == DECODE_64 ? (address ? 4 : 8) : address ? 2 : 4;
+        c->disp_at = c->n, c->disp_size = mode == DECODE_64                ? (address ? 4 : 8)
+                                          : (mode == DECODE_32) == address ? 2
+                                                                           : 4;
     if (form_has(f, O_J) || form_has(f, O_JB)) {
-        unsigned size = form_has(f, O_JB) ? 1 : 4;
+        unsigned size = form_has(f, O_JB) ? 1 : mode == DECODE_16 ? 2 : 4;
         int32_t disp = TARGET - (int32_t)(c->n + size);
         memcpy(c->bytes + c->n, &disp, size);
         c->n += size;
