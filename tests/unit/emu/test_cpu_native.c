@@ -63,6 +63,7 @@ static const struct {
     {OP_CPUID, OP_CPUID, "tells of the host"},
     {OP_RDPID, OP_RDPID, "tells of the host"},
     {OP_RDRAND, OP_RDSEED, "no two numbers are alike"},
+    {OP_VMCALL, OP_VMCALL, "a call of the hypervisor that the host runs under"},
     {OP_XGETBV, OP_XGETBV, "the host's XCR0 has more"},
     {OP_RSM, OP_RSM, "needs system management mode"},
     {OP_RDFSBASE, OP_WRGSBASE, "FS and GS are the host program's own"},
