@@ -251,6 +251,40 @@ static bool parse_nets(const struct options *o, struct machine_config *config, G
     return true;
 }
 
+/* All that can be added to a machine, and how. */
+static void print_devices(void)
+{
+    static const struct {
+        const char *name, *help;
+    } devices[] = {
+        {"rng", "virtio entropy source"},
+        {"balloon", "virtio balloon, for ctl balloon; reports free pages"},
+        {"console", "virtio console, for --console and --port, which bring it along"},
+        {"pvpanic", "the port by which a guest tells that it panicked (0x505), for --on-panic"},
+        {"testdev",
+         "what kernel testers use: ports 0xe0-0xeb, 0x2000-0x2017, memory at 0xff000000"},
+    };
+    static const char *const others[] = {
+        "--disk FILE,bus=ide      ATA disk at the PIIX3's IDE channels",
+        "--disk FILE,bus=virtio   virtio disk",
+        "--cdrom FILE|none        ATAPI CD-ROM drive",
+        "--floppy FILE|none       floppy drive at an 82078",
+        "--net ...,model=virtio   virtio network card",
+        "--net ...,model=e1000    Intel 82540EM",
+        "--net ...,model=tulip    DEC 21140, as Virtual Server had it",
+        "--serial WHERE           16550A at 0x3f8; a second time, at 0x2f8",
+        "--parallel WHERE         printer port at 0x378",
+    };
+    printf("Devices of --device:\n");
+    for (guint i = 0; i < G_N_ELEMENTS(devices); i++)
+        printf("  %-9s %s\n", devices[i].name, devices[i].help);
+    printf("\nDevices with options of their own:\n");
+    for (guint i = 0; i < G_N_ELEMENTS(others); i++)
+        printf("  %s\n", others[i]);
+    printf("\nOn every board: i440FX, PIIX3, PIIX4 power management, 8259s, local and I/O APICs, "
+           "8254, HPET,\nRTC, 8237s, 8042 with PS/2 keyboard and mouse, vmmouse, VGA, fw_cfg.\n");
+}
+
 static bool parse_extras(const struct options *o, struct machine_config *config, GError **error)
 {
     for (char **extra = o->extras; extra && *extra; extra++) {
@@ -502,9 +536,12 @@ int main(int argc, char **argv)
     int status = EXIT_FAILED;
     if (argc > 1 && strcmp(argv[1], "ctl") == 0)
         return ctl_main(argc - 1, argv + 1);
-    if (!parse_command_line(&options, argc, argv, &error) ||
-        (!options.version && !wants_model_help(&options) &&
-         !fill_config(&options, &config, &error))) {
+    bool parsed = parse_command_line(&options, argc, argv, &error);
+    if (parsed && options.extras && g_strv_contains((const char *const *)options.extras, "help")) {
+        print_devices();
+        status = 0;
+    } else if (!parsed || (!options.version && !wants_model_help(&options) &&
+                           !fill_config(&options, &config, &error))) {
         fprintf(stderr, "drover-emu: %s; try: drover-emu --help\n", error->message);
         status = EXIT_USAGE;
     } else if (options.version) {

@@ -6,6 +6,7 @@
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/state.h"
 #include "emu/machine/machine_internal.h"
+#include "emu/net/link.h"
 #include <gio/gio.h>
 #include <string.h>
 
@@ -13,6 +14,47 @@ struct saved_clock {
     int64_t now;
 };
 static const struct state_field clock_fields[] = {STATE_UINT(struct saved_clock, now), STATE_END};
+
+/* What the back end of a network card remembers. */
+struct saved_net {
+    uint32_t version, length;
+    uint8_t bytes[NET_STATE_MAX];
+};
+static const struct state_field net_fields[] = {
+    STATE_UINT(struct saved_net, version),
+    STATE_UINT(struct saved_net, length),
+    STATE_BYTES(struct saved_net, bytes),
+    STATE_END,
+};
+
+static void save_nets(struct machine *machine, GByteArray *out)
+{
+    for (unsigned i = 0; i < machine->config->net_count; i++) {
+        g_autoptr(GByteArray) bytes = g_byte_array_new();
+        g_autofree char *name = g_strdup_printf("net.%u", i);
+        struct saved_net net = {0};
+        if (!net_link_save(machine->links[i], bytes, &net.version) || bytes->len > NET_STATE_MAX)
+            continue;
+        net.length = bytes->len;
+        memcpy(net.bytes, bytes->data, bytes->len);
+        state_save(out, name, 1, net_fields, &net);
+    }
+}
+
+/* A back end that the saved machine did not have begins anew. */
+static bool load_nets(struct machine *machine, GBytes *image, GError **error)
+{
+    for (unsigned i = 0; i < machine->config->net_count; i++) {
+        g_autofree char *name = g_strdup_printf("net.%u", i);
+        g_autoptr(GBytes) section = state_find(image, name, NULL);
+        struct saved_net net = {0};
+        if (section && (!state_load(section, name, 1, net_fields, &net, error) ||
+                        !net_link_load(machine->links[i], net.version, net.bytes,
+                                       MIN(net.length, NET_STATE_MAX), error)))
+            return false;
+    }
+    return true;
+}
 
 static char *section_name(const struct machine *machine, const struct device *device,
                           unsigned index)
@@ -36,6 +78,7 @@ GBytes *machine_save(struct machine *machine)
         g_autofree char *name = section_name(machine, device, i);
         state_save(out, name, device->ops->state_version, device->ops->state, device);
     }
+    save_nets(machine, out);
     for (unsigned i = 0; i < machine->vcpu_count; i++) {
         g_autofree char *name = g_strdup_printf("cpu.%u", i);
         state_save(out, name, CPU_STATE_VERSION, cpu_state_fields,
@@ -71,7 +114,7 @@ static bool check_devices(struct machine *machine, GBytes *image, GError **error
         if (!name)
             return true;
         if (g_hash_table_contains(known, name) || strcmp(name, "clock") == 0 ||
-            g_str_has_prefix(name, "cpu."))
+            g_str_has_prefix(name, "cpu.") || g_str_has_prefix(name, "net."))
             continue;
         g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
                     "the saved machine has a device %s, this one has not; start it with the same "
@@ -103,7 +146,7 @@ static bool load_all(struct machine *machine, GBytes *image, GError **error)
             return false;
         cpu_state_changed(machine->vcpus[i].cpu);
     }
-    return true;
+    return load_nets(machine, image, error);
 }
 
 bool machine_load(struct machine *machine, GBytes *image, GError **error)

@@ -240,3 +240,20 @@ void net_link_counters(struct net_link *link, struct net_counters *ret_counters)
     *ret_counters = link->counters;
     board_unlock(link->board);
 }
+
+/* ---- saved state ------------------------------------------------------------------------- */
+
+bool net_link_save(struct net_link *link, GByteArray *out, uint32_t *ret_version)
+{
+    if (!link->backend_ops || !link->backend_ops->save)
+        return false;
+    link->backend_ops->save(link->backend, out, ret_version);
+    return true;
+}
+
+bool net_link_load(struct net_link *link, uint32_t version, const uint8_t *bytes, size_t length,
+                   GError **error)
+{
+    return !link->backend_ops || !link->backend_ops->load ||
+           link->backend_ops->load(link->backend, version, bytes, length, error);
+}

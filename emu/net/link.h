@@ -47,6 +47,8 @@ struct net_counters {
     uint64_t sent_packets, sent_bytes, sent_dropped;
 };
 
+#define NET_STATE_MAX 4096u
+
 struct net_card_ops {
     /* False: no buffer for it now; the packet stays queued until net_link_card_ready(). */
     bool (*receive)(void *card, const struct net_header *header, const uint8_t *packet,
@@ -63,6 +65,10 @@ struct net_backend_ops {
     /* The card leaves these undone in what it is given (board lock held); may be NULL. */
     void (*set_receive_offloads)(void *backend, unsigned offloads);
     void (*readable)(void *backend); /* the incoming queue has room again; may be NULL */
+    /* What it remembers of the guest, and back; NULL: nothing. At most NET_STATE_MAX bytes. */
+    void (*save)(void *backend, GByteArray *out, uint32_t *ret_version);
+    bool (*load)(void *backend, uint32_t version, const uint8_t *bytes, size_t length,
+                 GError **error);
     void (*free)(void *backend);
 };
 
@@ -93,6 +99,12 @@ void net_link_card_ready(struct net_link *link); /* has buffers (again): gives i
 bool net_link_has_room(struct net_link *link);
 void net_link_deliver(struct net_link *link, const struct net_header *header, const uint8_t *packet,
                       size_t length);
+
+/* ---- saved state; device thread ---- */
+/* Appends what the back end remembers; false: it remembers nothing. */
+bool net_link_save(struct net_link *link, GByteArray *out, uint32_t *ret_version);
+bool net_link_load(struct net_link *link, uint32_t version, const uint8_t *bytes, size_t length,
+                   GError **error);
 
 /* ---- anyone, board lock not held ---- */
 void net_link_plug(struct net_link *link, bool up);

@@ -180,8 +180,52 @@ static void user_free(void *backend)
     g_free(user);
 }
 
+/* ---- saved state ------------------------------------------------------------------------- */
+
+/* The leases it gave, and what else libslirp keeps of the guest. The host's sockets end with the
+ * process that had them: when a guest goes on with one of those connections, it is told so. */
+
+static ssize_t write_state(const void *bytes, size_t length, void *opaque)
+{
+    g_byte_array_append(opaque, bytes, (guint)length);
+    return (ssize_t)length;
+}
+
+static void user_save(void *backend, GByteArray *out, uint32_t *ret_version)
+{
+    *ret_version = (uint32_t)slirp_state_version();
+    slirp_state_save(((struct user *)backend)->slirp, write_state, out);
+}
+
+struct reading {
+    const uint8_t *bytes;
+    size_t left;
+};
+
+static ssize_t read_state(void *bytes, size_t length, void *opaque)
+{
+    struct reading *reading = opaque;
+    size_t piece = MIN(length, reading->left);
+    memset(bytes, 0, length);
+    memcpy(bytes, reading->bytes, piece);
+    reading->bytes += piece;
+    reading->left -= piece;
+    return (ssize_t)length;
+}
+
+static bool user_load(void *backend, uint32_t version, const uint8_t *bytes, size_t length,
+                      GError **error)
+{
+    struct reading reading = {bytes, length};
+    if (slirp_state_load(((struct user *)backend)->slirp, (int)version, read_state, &reading) >= 0)
+        return true;
+    g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_DATA,
+                "the saved user network is not one that this libslirp knows");
+    return false;
+}
+
 static const struct net_backend_ops user_ops = {
-    .name = "user", .send = user_send, .free = user_free};
+    .name = "user", .send = user_send, .save = user_save, .load = user_load, .free = user_free};
 
 static struct in_addr address(uint32_t host_order)
 {
