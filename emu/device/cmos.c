@@ -57,7 +57,8 @@ static int64_t second_of(const struct cmos *cmos, int64_t time)
 
 static uint8_t encode(const struct cmos *cmos, int value)
 {
-    return (uint8_t)(cmos->bytes[RTC_B] & B_BINARY ? value : value / 10 << 4 | value % 10);
+    unsigned number = (unsigned)value; /* a saved state may have any clock */
+    return (uint8_t)(cmos->bytes[RTC_B] & B_BINARY ? number : number / 10 << 4 | number % 10);
 }
 
 static int decode(const struct cmos *cmos, uint8_t value)
