@@ -169,7 +169,7 @@ static void alu_registers(struct translator *t, const struct insn *insn, int ind
         emit_alu_imm(e, index, insn->size, op_reg(host), (int32_t)insn->imm);
     else
         emit_op(e, enc_sized(ENC(0, 0, index * 8 + 3), insn->size), host,
-                guest(t, guest_number(insn->reg)));
+                guest_value(t, guest_number(insn->reg)));
     flags_made(t);
     if (!IN_MEMORY(to) && (insn->shape == SHAPE_RI || !IN_MEMORY(guest_number(insn->reg))))
         flags_recipe(t, insn, host,
@@ -311,14 +311,14 @@ static bool mov_registers(struct translator *t, const struct insn *insn)
     unsigned from = guest_number(insn->reg);
     if (insn->size == SIZE_32) {
         unsigned host = IN_MEMORY(to) ? T0 : host_of(to);
-        emit_op(e, ENC(0, 0, 0x8b), host, guest(t, from));
+        emit_op(e, ENC(0, 0, 0x8b), host, guest_value(t, from));
         if (IN_MEMORY(to))
             emit_store(e, guest(t, to), T0);
     } else if (IN_MEMORY(to)) {
         unsigned host = guest_in(t, from, T0);
         emit_op(e, enc_sized(ENC(0, 0, 0x89), insn->size), host, guest(t, to));
     } else {
-        emit_op(e, enc_sized(ENC(0, 0, 0x8b), insn->size), host_of(to), guest(t, from));
+        emit_op(e, enc_sized(ENC(0, 0, 0x8b), insn->size), host_of(to), guest_value(t, from));
     }
     return true;
 }
@@ -398,7 +398,8 @@ static bool extend(struct translator *t, const struct insn *insn)
         byte_to_t0(t, insn->rm);
         from = op_reg(T0);
     } else {
-        from = guest(t, guest_number(insn->rm));
+        from = insn->size < SIZE_32 ? guest(t, guest_number(insn->rm))
+                                    : guest_value(t, guest_number(insn->rm));
     }
     load_result(t, insn, encoding | (bytes == 1 ? ENC_BYTE_RM : 0), from);
     return true;
@@ -458,7 +459,7 @@ static bool cmov(struct translator *t, const struct insn *insn)
     }
     flags_need(t);
     unsigned host = result_begin(t, to, insn->size, true);
-    emit_op(e, encoding, host, guest(t, guest_number(insn->rm)));
+    emit_op(e, encoding, host, guest_value(t, guest_number(insn->rm)));
     result_end(t, to, host, insn->size);
     return true;
 }

@@ -11,10 +11,24 @@ struct host_operand guest(const struct translator *t, unsigned number)
     return op_reg(host_of(number));
 }
 
+static bool t1_has(const struct translator *t, unsigned number)
+{
+    return t->in_t1 && t->in_t1 == number && !t->e.touched_r11;
+}
+
+struct host_operand guest_value(const struct translator *t, unsigned number)
+{
+    return t1_has(t, number) ? op_reg(T1) : guest(t, number);
+}
+
 unsigned guest_in(struct translator *t, unsigned number, unsigned temp)
 {
     if (!IN_MEMORY(number))
         return host_of(number);
+    if (t1_has(t, number)) {
+        emit_mov_rr(&t->e, temp, T1);
+        return temp;
+    }
     emit_load(&t->e, temp, guest(t, number));
     return temp;
 }
@@ -23,15 +37,21 @@ unsigned result_begin(struct translator *t, unsigned number, unsigned size, bool
 {
     if (!IN_MEMORY(number))
         return host_of(number);
-    if (read || size < SIZE_32)
+    if ((read || size < SIZE_32) && !t1_has(t, number))
         emit_load(&t->e, T1, guest(t, number));
     return T1;
 }
 
 void result_end(struct translator *t, unsigned number, unsigned host, unsigned size)
 {
-    if (IN_MEMORY(number))
-        emit_store(&t->e, guest(t, number), host);
+    if (!IN_MEMORY(number))
+        return;
+    emit_store(&t->e, guest(t, number), host);
+    if (host == T1) {
+        t->in_t1 = number;
+        t->fresh_t1 = true;
+        t->e.touched_r11 = false;
+    }
 }
 
 unsigned borrow(struct translator *t, unsigned number)
@@ -62,6 +82,7 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
         t->failed = true;
         t->cold_count = 0;
     }
+    t->e.touched_r11 = true; /* on its way back */
     struct cold *cold = &t->cold[t->cold_count++];
     *cold =
         (struct cold){.kind = kind, .hole = hole, .cell = -1, .x87 = t->x87_last, .part = t->part};

@@ -210,6 +210,7 @@ static void translate_part(struct translator *t, struct part *part)
     }
     t->inherit = false;
     t->x87_last = (struct x87_last){0};
+    t->in_t1 = 0;
     part->placed = true;
     part->start = t->e.at;
     if (part->loop_head)
@@ -224,10 +225,14 @@ static void translate_part(struct translator *t, struct part *part)
         t->live_after = live[i];
         flags_before_write(t, insn);
         t->jit->stats.insns++;
+        t->fresh_t1 = false;
         if (!translate_one(t, insn, last))
             call_handler(t, insn);
         else if (last && !block->open)
             branched = true;
+        if (t->e.touched_r11 || (!t->fresh_t1 && registers_written(insn) >> t->in_t1 & 1))
+            t->in_t1 = 0;
+        t->e.touched_r11 = false;
     }
     if (branched)
         return;

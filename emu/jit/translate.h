@@ -137,6 +137,9 @@ struct translator {
     unsigned cold_count;
     struct fixup fixups[MAX_FIXUPS];
     unsigned fixup_count;
+    /* The guest register of those in memory whose value T1 has, too; 0 for none. */
+    unsigned in_t1;
+    bool fresh_t1; /* since this instruction */
     int following; /* the part that comes next, or -1 */
     bool inherit;  /* and it takes the flags as they are */
     bool failed;
@@ -198,6 +201,8 @@ static inline unsigned guest_number(unsigned at)
 }
 /* Where a guest register is. */
 struct host_operand guest(const struct translator *t, unsigned number);
+/* The same to read only: T1 stands in for one in memory while it has its value. */
+struct host_operand guest_value(const struct translator *t, unsigned number);
 /* A host register with the guest's value: its own, or `temp`, loaded. */
 unsigned guest_in(struct translator *t, unsigned number, unsigned temp);
 /* The register to compute a new value in, which holds the old one if `read`; then put it back. T1
