@@ -91,7 +91,7 @@ static const struct machine_metric machine_metrics[] = {
      cpu_seconds},
     {{"drover_vm_uptime_seconds", METRIC_GAUGE, "Guest time since power-on."}, uptime},
     {{"drover_vm_memory_bytes", METRIC_GAUGE, "Memory of the machine."}, memory},
-    {{"drover_vm_instructions_total", METRIC_COUNTER, "Guest instructions executed."},
+    {{"drover_vm_instructions_total", METRIC_COUNTER, "Guest instructions interpreted; translated ones are not counted."},
      instructions},
     {{"drover_vm_disk_read_bytes_total", METRIC_COUNTER, "Bytes the guest has read from disks."},
      disk_read},

@@ -8,7 +8,8 @@
  *   run.c        the loop: attend to events, find or make code for RIP, run it, or interpret
  *     |
  *   translate.c  which blocks make a region, in which order; the loop over instructions
- *     |    integer.c stack.c wide.c sse.c x87.c flow.c   what each kind of instruction becomes
+ *     |    integer.c stack.c wide.c bmi.c
+ *     |    sse.c vex.c x87.c flow.c               what each kind of instruction becomes
  *     |    operands.c lookup.c windows.c         registers; memory by way of the TLB
  *     |    flags.c                               where the arithmetic flags are
  *   emit.c       bytes
@@ -22,9 +23,11 @@
  * Registers. Thirteen guest registers live in host registers throughout, eleven of them in their
  * own; RAX is in R14 and RSP in R15, so that the host's RAX and R11 are the translator's (T0, T1)
  * and the host keeps its stack. R11, R14 and R15 live in struct cpu, which lies below 2 GiB, so
- * that an instruction reaches it by a 32-bit address. XMM and x87 registers are the host's own
- * while a region that uses them runs; stubs bring them back to struct cpu before any C code sees
- * them.
+ * that an instruction reaches it by a 32-bit address; T1 serves for the one that was last written,
+ * until something else is put there. XMM, YMM and x87 registers are the host's own while a region
+ * that uses them runs; stubs bring them back to struct cpu before any C code sees them. Legacy SSE
+ * and VEX each run as themselves (sse.c, vex.c), so what becomes of upper halves is the host's
+ * matter.
  *
  * Memory. Each access is a look into the software TLB (emu/cpu/internal.h). The entry's tag is the
  * page's address, so one exclusive-or yields the offset in the page, or something large; one
@@ -68,11 +71,11 @@
  * may deliver a fault and never come back.
  *
  * Links. A region leaves by exits. One inside its page is a plain jump once its target is
- * translated; one to another page first compares a generation, which changes when the page's
- * address may mean something else. Indirect jumps look into a table of recent targets. A region
- * whose page is written is unlinked at once by the writing CPU, and by others when they next look
- * at `attention`, which every region does when it begins, and at each head of a loop: so an
- * interrupt waits for a bounded number of instructions.
+ * translated; one to another page first compares a generation, which changes when the address of
+ * a page that links rest on may mean something else. Indirect jumps look into a table of recent
+ * targets. A region whose page is written is unlinked at once by the writing CPU, and by others
+ * when they next look at `attention`, which every region does when it begins, and at each head of a
+ * loop: so an interrupt waits for a bounded number of instructions.
  *
  * Everything here belongs to one CPU and its thread, its code cache included; the only word from
  * outside is of pages written (jit->written) and the CPU's `attention`.
