@@ -9,7 +9,8 @@
  * again before it returns. What is then read of such a page is what lies there, or the page will be
  * in the next round.
  *
- * Threads: made and freed while no CPU runs; taken by one thread at a time, while they do.
+ * Threads: made and freed while no CPU runs; taken by one thread at a time, while they do, without
+ * the board lock.
  */
 #pragma once
 

@@ -53,9 +53,14 @@ static struct feature_set offered_features(const struct kvm_cpuid2 *cpuid)
     return set;
 }
 
-bool kvm_fit_model(struct cpu_model *model, const struct kvm_cpuid2 *offered, GError **error)
+bool kvm_fit_model(struct cpu_model *model, const struct kvm_host *host,
+                   const struct kvm_cpuid2 *offered, GError **error)
 {
     struct feature_set there = offered_features(offered), missing;
+    if (host->msr_filter)
+        features_add(&there, "tsc-deadline");
+    else
+        features_remove(&there, "tsc-deadline");
     if (model->of_host)
         cpu_model_limit(model, &there);
     /* The clock is KVM's own and knows nothing of this machine's pauses. */

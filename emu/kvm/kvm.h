@@ -38,12 +38,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define KVM_MSR_TSC_DEADLINE 0x6e0
+
 /* What the host's KVM can do; of /dev/kvm. */
 struct kvm_host {
     int fd;
     int run_size; /* bytes of struct kvm_run's mapping */
     unsigned slots;
-    bool sregs2, tsc_scaling;
+    bool sregs2, tsc_scaling, msr_filter;
 };
 
 /* Opens /dev/kvm and looks whether all that the engine needs is there. */
@@ -124,7 +126,8 @@ struct kvm_cpu {
 bool kvm_set_cpuid(struct kvm_cpu *kv, GError **error);
 /* Takes away from a model made for the host what KVM does not offer; false with the missing
  * features' names where a named model needs them. */
-bool kvm_fit_model(struct cpu_model *model, const struct kvm_cpuid2 *offered, GError **error);
+bool kvm_fit_model(struct cpu_model *model, const struct kvm_host *host,
+                   const struct kvm_cpuid2 *offered, GError **error);
 
 /* state.c */
 bool kvm_state_init(struct kvm_cpu *kv, GError **error);
@@ -132,6 +135,13 @@ void kvm_state_finish(struct kvm_cpu *kv);
 /* False when the kernel refuses: the CPU has been shut down, with the reason. */
 bool kvm_state_in(struct kvm_cpu *kv);
 bool kvm_state_out(struct kvm_cpu *kv);
+
+/* Brings cpu->s.tsc_offset up to date while the rest of the state is in the kernel. */
+bool kvm_tsc_out(struct kvm_cpu *kv);
+/* A time stamp of the kernel's counter as one of a counter of TSC_HZ would have it, and back; both
+ * agree now. */
+uint64_t kvm_tsc_to_board(const struct kvm_cpu *kv, uint64_t tsc);
+uint64_t kvm_tsc_from_board(const struct kvm_cpu *kv, uint64_t tsc);
 
 /* fpu.c */
 bool kvm_fpu_in(struct kvm_cpu *kv);

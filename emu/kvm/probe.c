@@ -93,7 +93,7 @@ bool kvm_recommended(const char *text, GError **error)
     if (!cpu_model_parse(text, &model, error) || !kvm_host_open(&host, error))
         return false;
     g_autofree struct kvm_cpuid2 *cpuid = kvm_host_cpuid(&host, error);
-    bool ok = cpuid && kvm_fit_model(&model, cpuid, error) && kvm_host_probe(&host, error);
+    bool ok = cpuid && kvm_fit_model(&model, &host, cpuid, error) && kvm_host_probe(&host, error);
     kvm_host_close(&host);
     return ok;
 }

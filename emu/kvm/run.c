@@ -99,13 +99,18 @@ static void msr_exit(struct kvm_cpu *kv)
 {
     struct kvm_run *run = kv->run;
     uint64_t value = run->msr.data;
+    bool deadline = run->msr.index == KVM_MSR_TSC_DEADLINE;
     kv->stats.msrs++;
     kv->unfinished = true;
+    if (deadline && !kvm_tsc_out(kv))
+        return;
     if (run->exit_reason == KVM_EXIT_X86_WRMSR) {
+        if (deadline && value)
+            value = MAX(kvm_tsc_to_board(kv, value), 1);
         run->msr.error = !system_write_msr(kv->cpu, run->msr.index, value);
     } else {
         run->msr.error = !system_read_msr(kv->cpu, run->msr.index, &value);
-        run->msr.data = value;
+        run->msr.data = deadline && value ? kvm_tsc_from_board(kv, value) : value;
     }
 }
 
@@ -326,7 +331,7 @@ static bool make_cpu(struct kvm_cpu *kv, GError **error)
 {
     struct kvm_vm *vm = kv->vm;
     g_autofree struct kvm_cpuid2 *offered = kvm_host_cpuid(&vm->host, error);
-    if (!offered || !kvm_fit_model(kv->cpu->model, offered, error))
+    if (!offered || !kvm_fit_model(kv->cpu->model, &vm->host, offered, error))
         return false;
     kv->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)kv->cpu->index);
     if (kv->fd >= 0) {

@@ -88,18 +88,39 @@ static void find_msrs(struct kvm_cpu *kv)
     kv->msrs->nmsrs = count;
 }
 
+bool kvm_tsc_out(struct kvm_cpu *kv)
+{
+    uint64_t tsc = 0;
+    if (!one_msr(kv, KVM_GET_MSRS, MSR_TSC, &tsc))
+        return kvm_fail(kv, "KVM_GET_MSRS of the time-stamp counter");
+    kv->cpu->s.tsc_offset = tsc - (uint64_t)guest_clock_now(kv->cpu->board->clock);
+    return true;
+}
+
+static uint64_t scale(const struct kvm_cpu *kv, uint64_t tsc, int64_t up, int64_t down)
+{
+    uint64_t now = (uint64_t)guest_clock_now(kv->cpu->board->clock) + kv->cpu->s.tsc_offset;
+    return now + (uint64_t)((__int128)(int64_t)(tsc - now) * up / down);
+}
+
+uint64_t kvm_tsc_to_board(const struct kvm_cpu *kv, uint64_t tsc)
+{
+    return scale(kv, tsc, TSC_HZ / 1000, kv->tsc_khz);
+}
+
+uint64_t kvm_tsc_from_board(const struct kvm_cpu *kv, uint64_t tsc)
+{
+    return scale(kv, tsc, kv->tsc_khz, TSC_HZ / 1000);
+}
+
 static bool msrs_out(struct kvm_cpu *kv)
 {
     struct cpu_state *s = &kv->cpu->s;
-    uint64_t tsc = 0;
     if (ioctl(kv->fd, KVM_GET_MSRS, kv->msrs) != (int)kv->msrs->nmsrs)
         return kvm_fail(kv, "KVM_GET_MSRS");
     for (unsigned i = 0; i < kv->msrs->nmsrs; i++)
         *msr_place(s, kv->msrs->entries[i].index) = kv->msrs->entries[i].data;
-    if (!one_msr(kv, KVM_GET_MSRS, MSR_TSC, &tsc))
-        return kvm_fail(kv, "KVM_GET_MSRS of the time-stamp counter");
-    s->tsc_offset = tsc - (uint64_t)guest_clock_now(kv->cpu->board->clock);
-    return true;
+    return kvm_tsc_out(kv);
 }
 
 static bool msrs_in(struct kvm_cpu *kv)

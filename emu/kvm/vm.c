@@ -49,6 +49,7 @@ static bool check_capabilities(struct kvm_host *host, GError **error)
     }
     host->slots = (unsigned)MAX(ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_NR_MEMSLOTS), 32);
     host->sregs2 = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_SREGS2) > 0;
+    host->msr_filter = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) > 0;
     host->tsc_scaling = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
     return true;
 }
@@ -102,12 +103,29 @@ struct kvm_cpuid2 *kvm_host_cpuid(const struct kvm_host *host, GError **error)
 
 /* ---- the VM ------------------------------------------------------------------------------ */
 
+/* The TSC deadline is the local APIC's, and that is the board's: else the kernel would take it and
+ * do nothing. */
+static bool set_filter(struct kvm_vm *vm, GError **error)
+{
+    uint8_t none = 0;
+    struct kvm_msr_filter filter = {.flags = KVM_MSR_FILTER_DEFAULT_ALLOW};
+    filter.ranges[0] =
+        (struct kvm_msr_filter_range){.flags = KVM_MSR_FILTER_READ | KVM_MSR_FILTER_WRITE,
+                                      .nmsrs = 1,
+                                      .base = KVM_MSR_TSC_DEADLINE,
+                                      .bitmap = &none};
+    if (!vm->host.msr_filter || ioctl(vm->fd, KVM_X86_SET_MSR_FILTER, &filter) == 0)
+        return true;
+    return fail(error, "cannot have the TSC deadline in user space");
+}
+
 static bool set_up(struct kvm_vm *vm, GError **error)
 {
     uint64_t identity = IDENTITY_MAP;
     struct kvm_enable_cap msrs = {.cap = KVM_CAP_X86_USER_SPACE_MSR,
                                   .args[0] =
-                                      KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN};
+                                      KVM_MSR_EXIT_REASON_INVAL | KVM_MSR_EXIT_REASON_UNKNOWN |
+                                      (vm->host.msr_filter ? KVM_MSR_EXIT_REASON_FILTER : 0)};
     struct kvm_enable_cap failures = {.cap = KVM_CAP_EXIT_ON_EMULATION_FAILURE, .args[0] = 1};
     vm->fd = ioctl(vm->host.fd, KVM_CREATE_VM, 0);
     if (vm->fd < 0)
@@ -118,6 +136,8 @@ static bool set_up(struct kvm_vm *vm, GError **error)
         return fail(error, "cannot set the kernel's helper pages");
     if (ioctl(vm->fd, KVM_ENABLE_CAP, &msrs) < 0)
         return fail(error, "cannot have model-specific registers in user space");
+    if (!set_filter(vm, error))
+        return false;
     ioctl(vm->fd, KVM_ENABLE_CAP, &failures); /* older kernels do so at level 0 only */
     return kvm_slots_sync(vm, error);
 }
