@@ -26,6 +26,7 @@ static const char *const allowed[] = {
     "close",
     "copy_file_range",
     "dup",
+    "dup2",
     "dup3",
     "faccessat",
     "faccessat2",
@@ -65,9 +66,11 @@ static const char *const allowed[] = {
     "statfs",
     "statx",
     "sync_file_range",
+    "truncate",
     "umask",
     "unlink",
     "unlinkat",
+    "utimensat",
     "write",
     "writev",
     /* memory */
@@ -104,6 +107,8 @@ static const char *const allowed[] = {
     "rt_sigreturn",
     "rt_sigtimedwait",
     "sched_getaffinity",
+    "sched_get_priority_max",
+    "sched_get_priority_min",
     "sched_getattr",
     "sched_setattr",
     "sched_getparam",
@@ -120,12 +125,15 @@ static const char *const allowed[] = {
     "timer_settime",
     "uname",
     /* waiting */
+    "epoll_create",
     "epoll_create1",
     "epoll_ctl",
     "epoll_pwait",
     "epoll_pwait2",
     "epoll_wait",
+    "eventfd",
     "eventfd2",
+    "pipe",
     "pipe2",
     "poll",
     "ppoll",
@@ -205,10 +213,10 @@ static bool add_thread_rules(scmp_filter_ctx filter)
     return allow_if(
                filter, "clone",
                SCMP_A0_64(SCMP_CMP_MASKED_EQ, CLONE_THREAD | CLONE_VM, CLONE_THREAD | CLONE_VM)) &&
-           allow_if(filter, "tgkill", SCMP_A0_64(SCMP_CMP_EQ, own)) &&
-           allow_if(filter, "kill", SCMP_A0_64(SCMP_CMP_EQ, own)) &&
-           allow_if(filter, "rt_sigaction", SCMP_A0_64(SCMP_CMP_NE, SIGSYS)) &&
-           allow_if(filter, "prctl", SCMP_A0_64(SCMP_CMP_EQ, PR_SET_NAME));
+           allow_if(filter, "tgkill", SCMP_A0_64(SCMP_CMP_EQ, own, 0)) &&
+           allow_if(filter, "kill", SCMP_A0_64(SCMP_CMP_EQ, own, 0)) &&
+           allow_if(filter, "rt_sigaction", SCMP_A0_64(SCMP_CMP_NE, SIGSYS, 0)) &&
+           allow_if(filter, "prctl", SCMP_A0_64(SCMP_CMP_EQ, PR_SET_NAME, 0));
 }
 
 static bool add_ioctl_rules(scmp_filter_ctx filter)
@@ -240,10 +248,10 @@ static bool add_network_rules(scmp_filter_ctx filter, bool network)
     if (!network)
         return ok;
     /* What the C library may try of itself is told no. */
-    return ok && allow_if(filter, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_INET)) &&
-           allow_if(filter, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_INET6)) &&
-           refuse_if(filter, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX)) &&
-           refuse_if(filter, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_NETLINK));
+    return ok && allow_if(filter, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_INET, 0)) &&
+           allow_if(filter, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_INET6, 0)) &&
+           refuse_if(filter, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_UNIX, 0)) &&
+           refuse_if(filter, "socket", SCMP_A0_64(SCMP_CMP_EQ, AF_NETLINK, 0));
 }
 
 static bool fill(scmp_filter_ctx filter, bool network)
