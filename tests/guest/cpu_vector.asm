@@ -456,6 +456,29 @@ main:
         cmp rbx, rcx
         je .none
         DONE
+        TEST "rdseed of 16 bits"
+        mov rax, 0x1234567800000000
+        mov ecx, 1000
+.again: rdseed ax
+        jc .seeded
+        loop .again
+        jmp .none
+.seeded: pushfq
+        pop rbx
+        and ebx, 0x8d5
+        shr rax, 16
+        call hex64
+        PRINT rbx
+        DONE
+        TEST "rdpid ~"
+        mov ecx, 0xc0000103
+        mov eax, 0x4d
+        xor edx, edx
+        wrmsr
+        mov rax, -1
+        rdpid rax
+        call hex64
+        DONE
 .none:
         POWER_OFF
 

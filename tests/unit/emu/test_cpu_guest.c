@@ -24,7 +24,7 @@
 #include <string.h>
 
 #define ROM_SIZE     0x10000
-#define VECTOR_MODEL "x86-64-v3,+xsavec,+xgetbv1,+rdrand"
+#define VECTOR_MODEL "x86-64-v3,+xsavec,+xgetbv1,+rdrand,+rdseed,+rdpid"
 
 struct guest {
     struct board board;
