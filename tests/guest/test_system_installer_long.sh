@@ -69,6 +69,16 @@ steady_picture() {
     done
 }
 
+# settle: waits until the screen has not changed for two seconds.
+settle() {
+    : >"$tmp/before.png"
+    for _ in $(seq 60); do
+        sleep 2
+        ctl screendump "$tmp/now.png" && cmp -s "$tmp/before.png" "$tmp/now.png" && return
+        mv "$tmp/now.png" "$tmp/before.png"
+    done
+}
+
 # wider_than PIXELS: waits until the screen is.
 wider_than() {
     for _ in $(seq 600); do
@@ -92,7 +102,9 @@ one() {
     done
     steady_picture
     if [ $kind = text ]; then
-        ctl key tab && sleep 1 && ctl type " console=ttyS0" || fail "the keyboard"
+        # In pieces: the BIOS keeps fifteen keys for a slow menu.
+        ctl key tab && settle && for piece in " con" "sole" "=tty" "S0"; do ctl type "$piece" && settle; done
+        settle
     fi
     ctl key enter
     # The kernel begins with a larger picture than the menu's. (What TFTP was at is not saved.)

@@ -87,7 +87,7 @@ check_offset "after save and restore"
 check_rtc "after save and restore"
 echo source >&8
 wait_for "^source [a-z]"
-say "clock source: $(tail -c "+$seen" "$log" | head -n 1)"
+say "clock $(tail -c "+$((seen - 1))" "$log" | head -n 1)"
 echo complaints >&8
 wait_for "^end of complaints"
 grep -a "^complaint .*\[" "$log" && fail "the kernel complains"
