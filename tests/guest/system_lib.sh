@@ -74,6 +74,9 @@ system_package() {
 # boot/vmlinuz-VERSION and lib/modules/VERSION.
 system_kernel() {
     local flavour=$1 arch=$2 link=$systems/kernel-$1 name tree version
+    if [ "$flavour" = amd64 ] && [ -e "$guest/kernel/complete" ] && [ ! -e "$link" ]; then
+        mkdir -p "$systems" && ln -s ../kernel "$link" # the build has it already
+    fi
     if [ ! -e "$link" ]; then
         [ "$arch" = amd64 ] || system_package busybox-static "$arch" >/dev/null || return 1
         tree=
