@@ -157,6 +157,8 @@ FUZZ_BIN    := $(patsubst tests/fuzz/%.c,$(FUZZ)/%,$(wildcard tests/fuzz/fuzz_*.
 FUZZ_OBJ    := $(patsubst %.c,$(FUZZ)/obj/%.o,$(filter-out storage/tool/% storage/fuse/%,$(call sources,storage)) tests/fuzz/fuzz.c)
 FUZZ_SECONDS ?= 600
 FUZZ_CASES  ?= 10000000
+FUZZ_ROUNDS ?= 5000000
+FUZZ_DEVICES := $(addprefix $(BUILD)/sanitize-address-undefined/tests/unit/emu/,test_device_fuzz test_device_cards_fuzz)
 $(FUZZ)/obj/%.o: %.c
 	@mkdir -p $(@D)
 	@echo "  FUZZCC  $<"; $(FUZZ_CC) $(filter-out -O2,$(CFLAGS_all)) -fsanitize=fuzzer-no-link $(FUZZ_FLAGS) -c -o $@ $<
@@ -166,12 +168,14 @@ $(FUZZ_BIN): $(FUZZ)/%: $(FUZZ)/obj/tests/fuzz/%.o $(FUZZ)/libstorage.a
 	@echo "  LINK    fuzz/$*"; $(FUZZ_CC) -fsanitize=fuzzer $(FUZZ_FLAGS) -pthread -o $@ $^ $(LIBS_storage) $(LIBS_base)
 fuzz-build: $(FUZZ_BIN)
 
-fuzz: deps ## fuzz every parser, the engines with programs, FUZZ_SECONDS=600 each, and the CPU beside the host's; what is found stays in build/fuzz/found
+fuzz: deps ## fuzz every parser, the engines with programs, FUZZ_SECONDS=600 each, every device, and the CPU beside the host's; what is found stays in build/fuzz/found
 	@$(MAKE) --no-print-directory -j2 fuzz-build all $(BUILD)/tests/unit/emu/test_cpu_native
 	@TEST_CASES=$(FUZZ_CASES) $(BUILD)/tests/unit/emu/test_cpu_native
 	@BUILD=$(BUILD) tests/fuzz/run.sh $(FUZZ_SECONDS)
 	@$(MAKE) --no-print-directory -j2 $(addprefix $(BUILD)/tests/unit/emu/,test_jit_fuzz test_jit_events)
 	@BUILD=$(BUILD) tests/fuzz/engines.sh $(FUZZ_SECONDS)
+	@$(MAKE) --no-print-directory -j2 SANITIZE=address,undefined $(FUZZ_DEVICES)
+	@for test in $(FUZZ_DEVICES); do DROVER_FUZZ_ROUNDS=$(FUZZ_ROUNDS) $$test || exit 1; done
 
 .PHONY: fuzz-build deps test test-build test-long bench bench-emu lint demo demo-down guest install clean fuzz
 deps: ## install the Debian packages that Drover builds and tests with
