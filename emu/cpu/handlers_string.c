@@ -95,12 +95,56 @@ static uint64_t elements_in_page(struct cpu *cpu, const struct insn *insn, uint6
     return length >> insn->size;
 }
 
+/* The same from there downwards; *ret_host is the first, and highest, element. */
+static uint64_t elements_below(struct cpu *cpu, const struct insn *insn, uint64_t at,
+                               uint64_t offset, unsigned segment, enum mmu_access access,
+                               uint64_t elements, uint8_t **ret_host)
+{
+    uint64_t length, unit = UINT64_C(1) << insn->size;
+    *ret_host = mmu_span(cpu, at, unit, access, &length);
+    uint16_t attributes = cpu->s.seg[segment].attributes;
+    bool expand_down = !(attributes & SEG_CODE) && attributes & SEG_EXPAND;
+    if (!*ret_host || length < unit || (!cpu_code64(cpu) && expand_down))
+        return 0;
+    uint64_t room = MIN(at & ~PAGE_MASK, offset);
+    return MIN(elements, (room >> insn->size) + 1);
+}
+
+static bool fast(const struct cpu *cpu, uint64_t count)
+{
+    return count > 1 && !(cpu->mode & MODE_SINGLE);
+}
 static bool forward_fast(const struct cpu *cpu, uint64_t count)
 {
-    return count > 1 && !(cpu->s.rflags & FLAG_DF) && !(cpu->mode & MODE_SINGLE);
+    return fast(cpu, count) && !(cpu->s.rflags & FLAG_DF);
 }
 
 /* ---- one chunk of each ----------------------------------------------------------------------- */
+
+/* With DF set, as memmove() of 32-bit systems does it: 0 when it must be one by one. */
+GUEST_MEMORY static uint64_t movs_down(struct cpu *cpu, const struct insn *insn, uint64_t from,
+                                       uint64_t to, uint64_t count)
+{
+    uint8_t *source, *target;
+    unsigned segment = insn->seg == SEG_NONE ? SEG_DS : insn->seg;
+    uint64_t n = elements_below(cpu, insn, from, mask_address(insn, cpu->s.gpr[RSI]), segment,
+                                MMU_READ, count, &source);
+    if (n > 1)
+        n = elements_below(cpu, insn, to, mask_address(insn, cpu->s.gpr[RDI]), SEG_ES, MMU_WRITE, n,
+                           &target);
+    if (n < 2)
+        return 0;
+    size_t unit = (size_t)1 << insn->size;
+    for (uint64_t i = 0; i < n; i++) {
+        uint64_t value = 0;
+        memcpy(&value, source - i * unit, unit);
+        memcpy(target - i * unit, &value, unit);
+    }
+    mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
+    advance(cpu, insn, RSI, -(int64_t)(n * unit));
+    advance(cpu, insn, RDI, -(int64_t)(n * unit));
+    return n;
+}
 
 GUEST_MEMORY static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
@@ -133,6 +177,11 @@ GUEST_MEMORY static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn
             advance(cpu, insn, RDI, (int64_t)bytes);
             return m;
         }
+    }
+    if (cpu->s.rflags & FLAG_DF && fast(cpu, count)) {
+        uint64_t n = movs_down(cpu, insn, from, to, count);
+        if (n)
+            return n;
     }
     store_sized(cpu, insn, to, load_sized(cpu, insn, from));
     advance(cpu, insn, RSI, step_of(cpu, insn));
