@@ -5,7 +5,7 @@
  *                                    ▼                        ▼
  *            HELLO, sequence, MAC, resend         MAC, session, replay window, unpack
  *                                    ▼                        ▼
- *                    nng req (contexts)  ── tls+tcp ──  nng rep (raw: replies in any order)
+ *                    nng req (contexts)  ── tls+tcp ──  nng rep (contexts: replies in any order)
  *
  * What is said stands in proto/cluster.proto. A message is at most MESSAGE_MAX bytes.
  *
