@@ -72,121 +72,85 @@ static void store_sized(struct cpu *cpu, const struct insn *insn, uint64_t at, u
     }
 }
 
-/* How many elements may be done at once from this linear address upwards: 0 for one by one. */
-static uint64_t elements_in_page(struct cpu *cpu, const struct insn *insn, uint64_t at,
-                                 uint64_t offset, unsigned segment, enum mmu_access access,
-                                 uint64_t elements, uint8_t **ret_host)
+/* ---- spans: elements that lie in one page of plain memory -------------------------------------
+ */
+
+static uint64_t elements_up(struct cpu *cpu, const struct insn *insn, uint64_t offset,
+                            const struct segment *s, uint64_t length)
 {
-    uint64_t length;
-    *ret_host = mmu_span(cpu, at, elements << insn->size, access, &length);
-    if (!*ret_host)
-        return 0;
     if (!cpu_code64(cpu)) { /* the offset must not wrap, nor the segment end */
-        const struct segment *s = &cpu->s.seg[segment];
         uint64_t top = insn->addr_size == SIZE_16 ? UINT16_MAX : UINT32_MAX;
-        if (!(s->attributes & SEG_CODE) && s->attributes & SEG_EXPAND)
-            return 0;
-        if (s->limit < top)
-            top = s->limit;
-        uint64_t room = top - offset + 1;
-        if (length > room)
-            length = room;
+        length = MIN(length, MIN(top, s->limit) - offset + 1);
     }
     return length >> insn->size;
 }
 
-/* The same from there downwards; *ret_host is the first, and highest, element. */
-static uint64_t elements_below(struct cpu *cpu, const struct insn *insn, uint64_t at,
-                               uint64_t offset, unsigned segment, enum mmu_access access,
-                               uint64_t elements, uint8_t **ret_host)
+/* How many may be done at once from a linear address on, in the direction of DF: 0 for one by one.
+ * *ret_host is the first. */
+static uint64_t elements(struct cpu *cpu, const struct insn *insn, uint64_t at, unsigned reg,
+                         enum mmu_access access, uint64_t most, uint8_t **ret_host)
 {
-    uint64_t length, unit = UINT64_C(1) << insn->size;
-    *ret_host = mmu_span(cpu, at, unit, access, &length);
-    uint16_t attributes = cpu->s.seg[segment].attributes;
-    bool expand_down = !(attributes & SEG_CODE) && attributes & SEG_EXPAND;
-    if (!*ret_host || length < unit || (!cpu_code64(cpu) && expand_down))
+    unsigned segment = reg == RDI ? SEG_ES : insn->seg == SEG_NONE ? SEG_DS : insn->seg;
+    const struct segment *s = &cpu->s.seg[segment];
+    uint64_t length, offset = mask_address(insn, cpu->s.gpr[reg]);
+    bool down = cpu->s.rflags & FLAG_DF;
+    *ret_host = mmu_span(cpu, at, (down ? 1 : most) << insn->size, access, &length);
+    if (!*ret_host || length >> insn->size == 0 ||
+        (!cpu_code64(cpu) && (s->attributes & (SEG_CODE | SEG_EXPAND)) == SEG_EXPAND))
         return 0;
-    uint64_t room = MIN(at & ~PAGE_MASK, offset);
-    return MIN(elements, (room >> insn->size) + 1);
+    if (!down)
+        return elements_up(cpu, insn, offset, s, length);
+    return MIN(most, (MIN(at & ~PAGE_MASK, offset) >> insn->size) + 1);
 }
 
 static bool fast(const struct cpu *cpu, uint64_t count)
 {
     return count > 1 && !(cpu->mode & MODE_SINGLE);
 }
-static bool forward_fast(const struct cpu *cpu, uint64_t count)
+
+static void advance_by(struct cpu *cpu, const struct insn *insn, unsigned reg, uint64_t count)
 {
-    return fast(cpu, count) && !(cpu->s.rflags & FLAG_DF);
+    advance(cpu, insn, reg, step_of(cpu, insn) * (int64_t)count);
 }
 
 /* ---- one chunk of each ----------------------------------------------------------------------- */
 
-/* With DF set, as memmove() of 32-bit systems does it: 0 when it must be one by one. */
-GUEST_MEMORY static uint64_t movs_down(struct cpu *cpu, const struct insn *insn, uint64_t from,
-                                       uint64_t to, uint64_t count)
+GUEST_MEMORY static void copy_elements(uint8_t *target, const uint8_t *source, int64_t step,
+                                       unsigned size, uint64_t n)
 {
-    uint8_t *source, *target;
-    unsigned segment = insn->seg == SEG_NONE ? SEG_DS : insn->seg;
-    uint64_t n = elements_below(cpu, insn, from, mask_address(insn, cpu->s.gpr[RSI]), segment,
-                                MMU_READ, count, &source);
-    if (n > 1)
-        n = elements_below(cpu, insn, to, mask_address(insn, cpu->s.gpr[RDI]), SEG_ES, MMU_WRITE, n,
-                           &target);
-    if (n < 2)
-        return 0;
-    size_t unit = (size_t)1 << insn->size;
-    for (uint64_t i = 0; i < n; i++) {
-        uint64_t value = 0;
-        memcpy(&value, source - i * unit, unit);
-        memcpy(target - i * unit, &value, unit);
+    size_t unit = (size_t)1 << size;
+    uint64_t distance = (uintptr_t)target - (uintptr_t)source;
+    /* A destination shortly above the source repeats a pattern; do that in order. */
+    if (step > 0 && (distance == 0 || distance >= n << size)) {
+        guest_copy(target, source, n << size);
+        return;
     }
-    mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
-    advance(cpu, insn, RSI, -(int64_t)(n * unit));
-    advance(cpu, insn, RDI, -(int64_t)(n * unit));
-    return n;
+    for (uint64_t i = 0; i < n; i++, target += step, source += step) {
+        uint64_t value = 0;
+        memcpy(&value, source, unit);
+        memcpy(target, &value, unit);
+    }
 }
 
-GUEST_MEMORY static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
+static uint64_t movs_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
-    uint64_t from = source_address(cpu, insn);
+    uint64_t from = source_address(cpu, insn), n = 0;
     uint64_t to = destination_address(cpu, insn, true);
-    if (forward_fast(cpu, count)) {
-        uint8_t *source, *target;
-        unsigned segment = insn->seg == SEG_NONE ? SEG_DS : insn->seg;
-        uint64_t n = elements_in_page(cpu, insn, from, mask_address(insn, cpu->s.gpr[RSI]), segment,
-                                      MMU_READ, count, &source);
-        uint64_t m = n ? elements_in_page(cpu, insn, to, mask_address(insn, cpu->s.gpr[RDI]),
-                                          SEG_ES, MMU_WRITE, n, &target)
-                       : 0;
-        if (m > 1) {
-            uint64_t bytes = m << insn->size;
-            /* A destination shortly above the source repeats a pattern; do that in order. */
-            uint64_t distance = (uintptr_t)target - (uintptr_t)source;
-            if (distance != 0 && distance < bytes) {
-                size_t unit = (size_t)1 << insn->size;
-                for (uint64_t i = 0; i < bytes; i += unit) {
-                    uint64_t value = 0;
-                    memcpy(&value, source + i, unit);
-                    memcpy(target + i, &value, unit);
-                }
-            } else {
-                guest_copy(target, source, bytes);
-            }
-            mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
-            advance(cpu, insn, RSI, (int64_t)bytes);
-            advance(cpu, insn, RDI, (int64_t)bytes);
-            return m;
-        }
+    uint8_t *source, *target;
+    if (fast(cpu, count))
+        n = elements(cpu, insn, from, RSI, MMU_READ, count, &source);
+    if (n > 1)
+        n = elements(cpu, insn, to, RDI, MMU_WRITE, n, &target);
+    if (n > 1) {
+        copy_elements(target, source, step_of(cpu, insn), insn->size, n);
+        mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
+    } else {
+        store_sized(cpu, insn, to, load_sized(cpu, insn, from));
+        n = 1;
     }
-    if (cpu->s.rflags & FLAG_DF && fast(cpu, count)) {
-        uint64_t n = movs_down(cpu, insn, from, to, count);
-        if (n)
-            return n;
-    }
-    store_sized(cpu, insn, to, load_sized(cpu, insn, from));
-    advance(cpu, insn, RSI, step_of(cpu, insn));
-    advance(cpu, insn, RDI, step_of(cpu, insn));
-    return 1;
+    advance_by(cpu, insn, RSI, n);
+    advance_by(cpu, insn, RDI, n);
+    return n;
 }
 
 GUEST_MEMORY static void fill_elements(uint8_t *target, uint64_t value, unsigned size, uint64_t n)
@@ -211,29 +175,34 @@ GUEST_MEMORY static void fill_elements(uint8_t *target, uint64_t value, unsigned
 
 static uint64_t stos_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
-    uint64_t to = destination_address(cpu, insn, true);
+    uint64_t to = destination_address(cpu, insn, true), n = 0;
     uint64_t value = get_reg_sized(cpu, RAX * 8, insn->size);
-    if (forward_fast(cpu, count)) {
-        uint8_t *target;
-        uint64_t n = elements_in_page(cpu, insn, to, mask_address(insn, cpu->s.gpr[RDI]), SEG_ES,
-                                      MMU_WRITE, count, &target);
-        if (n > 1) {
-            fill_elements(target, value, insn->size, n);
-            mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
-            advance(cpu, insn, RDI, (int64_t)(n << insn->size));
-            return n;
-        }
+    uint8_t *target;
+    if (fast(cpu, count))
+        n = elements(cpu, insn, to, RDI, MMU_WRITE, count, &target);
+    if (n > 1) { /* nobody sees in which order */
+        bool down = cpu->s.rflags & FLAG_DF;
+        fill_elements(target - (down ? (n - 1) << insn->size : 0), value, insn->size, n);
+        mmu_stored(cpu, insn, mmu_entry(cpu, to), to);
+    } else {
+        store_sized(cpu, insn, to, value);
+        n = 1;
     }
-    store_sized(cpu, insn, to, value);
-    advance(cpu, insn, RDI, step_of(cpu, insn));
-    return 1;
+    advance_by(cpu, insn, RDI, n);
+    return n;
 }
 
-static void lods_one(struct cpu *cpu, const struct insn *insn)
+static uint64_t lods_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
-    uint64_t value = load_sized(cpu, insn, source_address(cpu, insn));
-    set_reg_sized(cpu, RAX * 8, insn->size, value);
-    advance(cpu, insn, RSI, step_of(cpu, insn));
+    uint64_t from = source_address(cpu, insn), n = 0;
+    uint8_t *source;
+    if (fast(cpu, count))
+        n = elements(cpu, insn, from, RSI, MMU_READ, count, &source);
+    n = MAX(n, 1);
+    int64_t last = step_of(cpu, insn) * (int64_t)(n - 1); /* the only one that leaves a trace */
+    set_reg_sized(cpu, RAX * 8, insn->size, load_sized(cpu, insn, from + (uint64_t)last));
+    advance_by(cpu, insn, RSI, n);
+    return n;
 }
 
 /* Flags of left - right at the operand size: shifted to the top, they are the 64-bit ones but for
@@ -257,19 +226,73 @@ static void compare(struct cpu *cpu, unsigned size, uint64_t left, uint64_t righ
     cpu->flags = flags;
 }
 
-static void scas_one(struct cpu *cpu, const struct insn *insn)
+/* Which of n elements is the first that ends a comparison with `left`, which moves along by
+ * `left_step`; or the last of them. */
+#define FIND_END(bits)                                                                             \
+    GUEST_MEMORY static uint64_t find_end_##bits(const uint8_t *left, int64_t left_step,           \
+                                                 const uint8_t *right, int64_t step, bool equal,   \
+                                                 uint64_t n)                                       \
+    {                                                                                              \
+        uint64_t i = 0;                                                                            \
+        for (;; i++, left += left_step, right += step) {                                           \
+            uint##bits##_t a, b;                                                                   \
+            memcpy(&a, left, sizeof(a));                                                           \
+            memcpy(&b, right, sizeof(b));                                                          \
+            if ((a == b) != equal || i == n - 1)                                                   \
+                return i;                                                                          \
+        }                                                                                          \
+    }
+FIND_END(8)
+FIND_END(16)
+FIND_END(32)
+FIND_END(64)
+
+typedef uint64_t find_end_fn(const uint8_t *left, int64_t left_step, const uint8_t *right,
+                             int64_t step, bool equal, uint64_t n);
+static find_end_fn *const find_end[] = {find_end_8, find_end_16, find_end_32, find_end_64};
+
+static uint64_t scas_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
-    uint64_t right = load_sized(cpu, insn, destination_address(cpu, insn, false));
-    compare(cpu, insn->size, get_reg_sized(cpu, RAX * 8, insn->size), right);
-    advance(cpu, insn, RDI, step_of(cpu, insn));
+    uint64_t at = destination_address(cpu, insn, false), n = 0;
+    uint64_t left = get_reg_sized(cpu, RAX * 8, insn->size);
+    int64_t step = step_of(cpu, insn);
+    uint8_t *right;
+    if (fast(cpu, count))
+        n = elements(cpu, insn, at, RDI, MMU_READ, count, &right);
+    if (n > 1) {
+        uint64_t end =
+            find_end[insn->size]((uint8_t *)&left, 0, right, step, insn->prefix & PREFIX_REP, n);
+        at += (uint64_t)(step * (int64_t)end);
+        n = end + 1;
+    }
+    n = MAX(n, 1);
+    compare(cpu, insn->size, left, load_sized(cpu, insn, at));
+    advance_by(cpu, insn, RDI, n);
+    return n;
 }
-static void cmps_one(struct cpu *cpu, const struct insn *insn)
+
+static uint64_t cmps_chunk(struct cpu *cpu, const struct insn *insn, uint64_t count)
 {
-    uint64_t left = load_sized(cpu, insn, source_address(cpu, insn));
-    uint64_t right = load_sized(cpu, insn, destination_address(cpu, insn, false));
-    compare(cpu, insn->size, left, right);
-    advance(cpu, insn, RSI, step_of(cpu, insn));
-    advance(cpu, insn, RDI, step_of(cpu, insn));
+    uint64_t left_at = source_address(cpu, insn), n = 0;
+    uint64_t right_at = destination_address(cpu, insn, false);
+    int64_t step = step_of(cpu, insn);
+    uint8_t *left, *right;
+    if (fast(cpu, count))
+        n = elements(cpu, insn, left_at, RSI, MMU_READ, count, &left);
+    if (n > 1)
+        n = elements(cpu, insn, right_at, RDI, MMU_READ, n, &right);
+    if (n > 1) {
+        uint64_t end = find_end[insn->size](left, step, right, step, insn->prefix & PREFIX_REP, n);
+        left_at += (uint64_t)(step * (int64_t)end);
+        right_at += (uint64_t)(step * (int64_t)end);
+        n = end + 1;
+    }
+    n = MAX(n, 1);
+    uint64_t value = load_sized(cpu, insn, left_at);
+    compare(cpu, insn->size, value, load_sized(cpu, insn, right_at));
+    advance_by(cpu, insn, RSI, n);
+    advance_by(cpu, insn, RDI, n);
+    return n;
 }
 
 /* ---- the instructions ------------------------------------------------------------------------ */
@@ -310,38 +333,23 @@ static bool interrupted(struct cpu *cpu)
     }
 BLOCK_STRING(movs)
 BLOCK_STRING(stos)
-
-HANDLER(lods)
-{
-    if (!repeated(insn)) {
-        lods_one(cpu, insn);
-        NEXT();
-    }
-    uint64_t left;
-    while ((left = count_left(cpu, insn)) != 0) {
-        lods_one(cpu, insn);
-        set_reg_sized(cpu, RCX * 8, insn->addr_size, left - 1);
-        if (left > 1 && unlikely(interrupted(cpu)))
-            STAY();
-    }
-    NEXT();
-}
+BLOCK_STRING(lods)
 
 #define COMPARING_STRING(name)                                                                     \
     HANDLER(name)                                                                                  \
     {                                                                                              \
         if (!repeated(insn)) {                                                                     \
-            name##_one(cpu, insn);                                                                 \
+            name##_chunk(cpu, insn, 1);                                                            \
             NEXT();                                                                                \
         }                                                                                          \
         uint64_t left;                                                                             \
         uint16_t wanted = insn->prefix & PREFIX_REP ? 0x4000 : 0;                                  \
         while ((left = count_left(cpu, insn)) != 0) {                                              \
-            name##_one(cpu, insn);                                                                 \
-            set_reg_sized(cpu, RCX * 8, insn->addr_size, left - 1);                                \
+            left -= name##_chunk(cpu, insn, left < CHUNK_MAX ? left : CHUNK_MAX);                  \
+            set_reg_sized(cpu, RCX * 8, insn->addr_size, left);                                    \
             if ((cpu->flags & 0x4000) != wanted)                                                   \
                 break;                                                                             \
-            if (left > 1 && unlikely(interrupted(cpu)))                                            \
+            if (left && unlikely(interrupted(cpu)))                                                \
                 STAY();                                                                            \
         }                                                                                          \
         NEXT();                                                                                    \

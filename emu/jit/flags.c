@@ -204,6 +204,14 @@ uint16_t registers_written(const struct insn *insn)
         return operand_bit(insn->reg);
     case OP_BLSR ... OP_BLSI:
         return operand_bit(insn->vvvv);
+    case OP_MOVS:
+    case OP_CMPS:
+        return 1u << RCX | 1u << RSI | 1u << RDI;
+    case OP_STOS:
+    case OP_SCAS:
+        return 1u << RCX | 1u << RDI;
+    case OP_LODS:
+        return 1u << RAX | 1u << RCX | 1u << RSI;
     case OP_MULX:
         return operand_bit(insn->reg) | operand_bit(insn->vvvv);
     default:

@@ -8,12 +8,13 @@
  *   run.c        the loop: attend to events, find or make code for RIP, run it, or interpret
  *     |
  *   translate.c  which blocks make a region, in which order; the loop over instructions
- *     |    integer.c stack.c wide.c bmi.c
+ *     |    integer.c stack.c wide.c bmi.c strings.c
  *     |    sse.c vex.c x87.c flow.c               what each kind of instruction becomes
  *     |    operands.c lookup.c windows.c         registers; memory by way of the TLB
  *     |    flags.c                               where the arithmetic flags are
  *   emit.c       bytes
- *   stubs.c slow.c   the code all regions share, and the C functions it calls
+ *   stubs.c string_stubs.c slow.c
+ *                the code all regions share, and the C functions it calls
  *   cache.c link.c   where regions are kept, how they lead to each other, what ends that
  *
  * A block (emu/cpu/block.h) is interpreted first. One that has run often becomes the head of a
@@ -58,6 +59,10 @@
  *     jb   1f                   cmp   ecx, edx               made again
  *                               jb    ...
  *     add  eax, 5               add   r14d, 5                new ones
+ *
+ * Strings. A repeated MOVS, STOS, CMPS or SCAS calls a stub for as much as lies in one page: a look
+ * for each address, then the host's own instruction, or a loop where that is faster. Between pages
+ * comes a look at `attention`.
  *
  * 32-bit code is translated when all its segments but FS and GS are flat (MODE_FLAT), as every
  * 32-bit system since the 1990s has them: an address is then a 32-bit LEA away from being linear.
@@ -168,7 +173,7 @@ struct jit_region {
 #define JIT_SEGMENTS   8
 #define JIT_HASH       8192
 #define JIT_WRITTEN    64
-#define JIT_STUBS_SIZE (16u << 10)
+#define JIT_STUBS_SIZE (32u << 10)
 #define JIT_SAVED      64
 
 struct jit_jump {
@@ -183,6 +188,7 @@ enum jit_vectors { VECTORS_NONE, VECTORS_XMM, VECTORS_YMM };
 /* The links' generations: of targets in pages that are global, and in others. */
 enum jit_mapping { MAPPING_LOCAL, MAPPING_GLOBAL, MAPPING_COUNT };
 
+#define STUB_STRING_COUNT 48
 enum jit_stub {
     STUB_LOAD, /* by log2 of the size, 1 to 32; then 10 */
     STUB_STORE = STUB_LOAD + 7,
@@ -193,9 +199,10 @@ enum jit_stub {
     STUB_HANDLER,                                 /* T0: an instruction for the interpreter */
     STUB_LOAD_XMM,
     STUB_LOAD_YMM,
-    STUB_LOAD_X87,  /* T1: where to go on if it cannot be */
-    STUB_EXIT,      /* s.rip is set */
-    STUB_EXIT_LINK, /* T0: struct jit_exit */
+    STUB_LOAD_X87,                               /* T1: where to go on if it cannot be */
+    STUB_STRING,                                 /* strings.h */
+    STUB_EXIT = STUB_STRING + STUB_STRING_COUNT, /* s.rip is set */
+    STUB_EXIT_LINK,                              /* T0: struct jit_exit */
     STUB_COUNT,
 };
 

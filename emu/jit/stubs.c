@@ -1,5 +1,5 @@
 /* The pieces of host code that all regions share: the way in, the ways out, and the calls of C. */
-#include "emu/jit/jit.h"
+#include "emu/jit/strings.h"
 
 static const uint8_t pinned[] = {RAX, RCX, RDX, RBX, RSP, RBP, RSI, RDI, R8, R9, R10, R12, R13};
 static const uint8_t saved_by_callee[] = {H_RBX, H_RBP, H_R12, H_R13, H_R14, H_R15};
@@ -337,5 +337,6 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     emit_load_vectors(jit, e, &shared, VECTORS_XMM);
     jit->stub[STUB_LOAD_YMM] = e->at;
     emit_load_vectors(jit, e, &shared, VECTORS_YMM);
+    jit_make_string_stubs(jit, e);
     return !e->full;
 }

@@ -150,7 +150,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
         return true;
     if (translate_integer(t, insn) || translate_stack(t, insn) || translate_wide(t, insn) ||
         translate_sse(t, insn) || translate_x87(t, insn) || translate_vex(t, insn) ||
-        translate_bmi(t, insn))
+        translate_bmi(t, insn) || translate_string(t, insn))
         return true;
     /* What was begun is forgotten. */
     t->e.at = mark.at;
@@ -292,6 +292,9 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         flow_edge(t, cold);
         return;
     case COLD_LEAVE:
+        x87_tell(t, &cold->x87, T0);
+        if (cold->recipe.length)
+            flags_cold(t, &cold->recipe);
         leave_to(t, cold->site);
         return;
     case COLD_INTERPRET:

@@ -289,6 +289,7 @@ const struct insn *keep_insn(struct translator *t, const struct insn *insn);
 bool translate_integer(struct translator *t, const struct insn *insn);
 bool translate_stack(struct translator *t, const struct insn *insn);
 bool translate_wide(struct translator *t, const struct insn *insn); /* multiply, divide, shift… */
+bool translate_string(struct translator *t, const struct insn *insn);
 bool translate_sse(struct translator *t, const struct insn *insn);
 bool insn_uses_xmm(const struct insn *insn);
 bool sse_minds_mxcsr(const struct insn *insn);

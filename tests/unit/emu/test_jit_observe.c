@@ -93,10 +93,43 @@ static void test_no_names_through_a_link(void **state)
     unlink(path);
 }
 
+/* String instructions up and down: what lies in the TLB needs no help of the interpreter's. */
+static void test_strings(void **state)
+{
+    static const uint8_t code[] = {
+        0xbd, 0xe8, 3,    0,    0,          /*    mov ebp, 1000 */
+        0x48, 0x8d, 0xb7, 0x00, 1,    0, 0, /*    lea rsi, [rdi+0x100] */
+        0x48, 0x89, 0xfb,                   /*    mov rbx, rdi */
+        0x48, 0x89, 0xf2,                   /*    mov rdx, rsi */
+        0x48, 0x89, 0xdf,                   /* 1: mov rdi, rbx */
+        0x48, 0x89, 0xd6,                   /*    mov rsi, rdx */
+        0xb9, 0x07, 0,    0,    0,          /*    mov ecx, 7 */
+        0xf3, 0xa5,                         /*    rep movsd */
+        0xa4, 0xac, 0xaa,                   /*    movsb; lodsb; stosb */
+        0xb1, 0x07, 0xfd, 0xf3, 0xa5,       /*    mov cl, 7; std; rep movsd */
+        0xb1, 0x07, 0xf3, 0xaa, 0xfc,       /*    mov cl, 7; rep stosb; cld */
+        0xb1, 0x10, 0xf2, 0xae,             /*    mov cl, 16; repne scasb */
+        0xb1, 0x10, 0xf3, 0xa6,             /*    mov cl, 16; repe cmpsb */
+        0xae, 0xa6,                         /*    scasb; cmpsb */
+        0xff, 0xcd, 0x75, 0xd8,             /*    dec ebp; jnz 1b */
+        0xf4,                               /*    hlt */
+    };
+    struct board board;
+    bare_board(&board, RAM);
+    struct cpu *cpu = bare_cpu(&board, "jit");
+    jit_set_hot(cpu, 0);
+    assert_int_equal(bare_run(cpu, code, sizeof(code)), CPU_EXIT_HALTED);
+    assert_int_equal(cpu_state(cpu)->gpr[RBP], 0);
+    assert_true(cpu->jit->stats.handlers < 10);
+    cpu_free(cpu);
+    board_finish(&board);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_count),
+        cmocka_unit_test(test_strings),
         cmocka_unit_test(test_names),
         cmocka_unit_test(test_no_names_through_a_link),
     };
