@@ -1,5 +1,6 @@
 #include "emu/core/board.h"
 
+#include "emu/core/chips.h"
 #include "emu/core/clock.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
@@ -21,11 +22,13 @@ bool board_init(struct board *board, uint64_t ram_size, GError **error)
     }
     board->ports = port_map_new(board);
     board->clock = guest_clock_new(board);
+    board->chips = chips_new();
     return true;
 }
 
 void board_finish(struct board *board)
 {
+    chips_free(board->chips);
     guest_clock_free(board->clock);
     port_map_free(board->ports);
     memory_map_free(board->memory);

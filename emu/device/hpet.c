@@ -41,6 +41,7 @@ struct hpet {
     struct device device;
     struct irq *isa[HPET_LEGACY_COUNT], *ioapic[8];
     struct irq inputs[HPET_LEGACY_COUNT]; /* from the PIT and the RTC */
+    struct irq *replaces;
     uint8_t input_levels;
     uint64_t config, status;
     uint64_t base_count; /* what the counter was at base_time, and is while it is off */
@@ -194,6 +195,7 @@ static void write_config(struct hpet *hpet, uint64_t value)
     }
     hpet->config = value & (CONFIG_ENABLE | CONFIG_LEGACY);
     if (changed & CONFIG_LEGACY) {
+        irq_set(hpet->replaces, (value & CONFIG_LEGACY) != 0);
         for (unsigned i = 0; i < HPET_LEGACY_COUNT; i++) {
             bool through = !(value & CONFIG_LEGACY) && hpet->input_levels & 1u << i;
             irq_set(hpet->isa[i], through);
@@ -286,9 +288,10 @@ static const struct mmio_ops mmio = {hpet_read, hpet_write, 8};
 /* ---- the device -------------------------------------------------------------------------- */
 
 void hpet_connect(struct device *device, struct irq *const isa[HPET_LEGACY_COUNT],
-                  struct irq *const ioapic[8])
+                  struct irq *const ioapic[8], struct irq *replaces)
 {
     struct hpet *hpet = (struct hpet *)device;
+    hpet->replaces = replaces;
     memcpy(hpet->isa, isa, sizeof(hpet->isa));
     memcpy(hpet->ioapic, ioapic, sizeof(hpet->ioapic));
     for (int i = 0; i < HPET_LEGACY_COUNT; i++)
@@ -332,6 +335,7 @@ static bool loaded(struct device *device, GError **error)
     struct hpet *hpet = (struct hpet *)device;
     for (unsigned i = 0; i < TIMERS; i++)
         timer_arm(&hpet->timers[i].timer, hpet->timers[i].deadline);
+    irq_set(hpet->replaces, (hpet->config & CONFIG_LEGACY) != 0);
     return true;
 }
 

@@ -19,8 +19,9 @@ extern const struct device_ops hpet_ops;
 
 enum hpet_legacy { HPET_LEGACY_PIT, HPET_LEGACY_RTC, HPET_LEGACY_COUNT };
 
-/* Where interrupts go: the ISA interrupts 0 and 8, and the IOAPIC's inputs from 16 on. Borrowed. */
+/* Where interrupts go: the ISA interrupts 0 and 8, and the IOAPIC's inputs from 16 on; `replaces`
+ * is up while legacy replacement is on. Borrowed. */
 void hpet_connect(struct device *device, struct irq *const isa[HPET_LEGACY_COUNT],
-                  struct irq *const ioapic[8]);
+                  struct irq *const ioapic[8], struct irq *replaces);
 /* What the PIT and the RTC are to drive. */
 struct irq *hpet_legacy_input(struct device *device, enum hpet_legacy which);

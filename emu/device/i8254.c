@@ -1,5 +1,6 @@
 #include "emu/device/i8254.h"
 
+#include "emu/core/chips.h"
 #include "emu/core/clock.h"
 #include "emu/core/port.h"
 
@@ -28,6 +29,8 @@ struct pit {
     int64_t deadline; /* of the timer, INT64_MAX for none */
     struct timer timer;
     struct irq *output;
+    struct irq replaced_input; /* up while the HPET has counter 0's interrupt */
+    bool replaced;
 };
 
 static int64_t now(const struct pit *pit)
@@ -289,8 +292,116 @@ static void speaker_write(void *opaque, uint16_t offset, uint32_t value, unsigne
     counter->gate = gate;
 }
 
-static const struct port_ops pit_ops = {pit_read, pit_write, 1};
-static const struct port_ops speaker_ops = {speaker_read, speaker_write, 1};
+/* Of the interpreter, too, where an engine does the work. */
+#define BORROWED(name)                                                                             \
+    static uint32_t borrowed_##name##_read(void *opaque, uint16_t offset, unsigned size)           \
+    {                                                                                              \
+        struct chips *chips = ((struct pit *)opaque)->device.board->chips;                         \
+        bool borrowed = chips_borrow(chips);                                                       \
+        uint32_t value = name##_read(opaque, offset, size);                                        \
+        if (borrowed)                                                                              \
+            chips_give_back(chips);                                                                \
+        return value;                                                                              \
+    }                                                                                              \
+    static void borrowed_##name##_write(void *opaque, uint16_t offset, uint32_t value,             \
+                                        unsigned size)                                             \
+    {                                                                                              \
+        struct chips *chips = ((struct pit *)opaque)->device.board->chips;                         \
+        bool borrowed = chips_borrow(chips);                                                       \
+        name##_write(opaque, offset, value, size);                                                 \
+        if (borrowed)                                                                              \
+            chips_give_back(chips);                                                                \
+    }
+BORROWED(pit)
+BORROWED(speaker)
+
+static const struct port_ops pit_ops = {borrowed_pit_read, borrowed_pit_write, 1};
+static const struct port_ops speaker_ops = {borrowed_speaker_read, borrowed_speaker_write, 1};
+
+/* ---- while an engine does the work (emu/core/chips.h) ------------------------------------ */
+
+/* The line goes down as long as the model drives it: the engine's timer has one of its own. */
+static void tell_lines(void *device, struct chips *chips)
+{
+    struct pit *pit = device;
+    timer_cancel(&pit->timer);
+    irq_set(pit->output, 0);
+}
+
+static void leave(void *device, struct chips *chips)
+{
+    const struct pit *pit = device;
+    void *engine;
+    const struct chips_ops *ops = chips_ops(chips, &engine);
+    struct chip_pit image = {.speaker = pit->speaker & 2, .replaced = pit->replaced};
+    for (unsigned i = 0; i < 3; i++) {
+        const struct counter *c = &pit->counters[i];
+        image.counters[i] = (struct chip_pit_counter){.start = c->start,
+                                                      .count = c->reload,
+                                                      .latch = c->latch,
+                                                      .latch_left = c->latch_left,
+                                                      .status = c->status,
+                                                      .status_latched = c->status_latched,
+                                                      .mode = c->mode,
+                                                      .access = c->access,
+                                                      .bcd = c->bcd,
+                                                      .gate = c->gate,
+                                                      .read_high = c->read_high,
+                                                      .write_high = c->write_high,
+                                                      .write_low = c->write_low};
+    }
+    ops->set_pit(engine, &image);
+}
+
+static void counter_enter(struct counter *c, const struct chip_pit_counter *image)
+{
+    c->start = image->start;
+    c->reload = CLAMP(image->count, 2, 65536);
+    c->latch = image->latch;
+    c->latch_left = image->latch_left;
+    c->status = image->status;
+    c->status_latched = image->status_latched;
+    c->mode = MIN(image->mode, 5);
+    c->access = image->access;
+    c->bcd = image->bcd;
+    c->gate = image->gate;
+    c->written = true;
+    c->read_high = image->read_high;
+    c->write_high = image->write_high;
+    c->write_low = image->write_low;
+}
+
+/* Counter 0 begins its period anew, its line low: it ticks when that has passed. */
+static void enter(void *device, struct chips *chips)
+{
+    struct pit *pit = device;
+    void *engine;
+    struct chip_pit image = {.speaker = pit->speaker & 2};
+    chips_ops(chips, &engine)->get_pit(engine, &image);
+    for (unsigned i = 0; i < 3; i++)
+        counter_enter(&pit->counters[i], &image.counters[i]);
+    pit->speaker = (uint8_t)((image.speaker ? 2 : 0) | (image.counters[2].gate ? 1 : 0));
+    schedule(pit);
+}
+
+static const struct chip_model chip = {CHIP_PIT, tell_lines, leave, enter};
+
+static void set_replaced(void *receiver, int input, int level)
+{
+    struct pit *pit = receiver;
+    struct chips *chips = pit->device.board->chips;
+    void *engine;
+    pit->replaced = level;
+    if (chips_away(chips))
+        chips_ops(chips, &engine)->pit_replaced(engine, level);
+}
+
+struct irq *i8254_replaced(struct device *device)
+{
+    struct pit *pit = (struct pit *)device;
+    pit->replaced_input = (struct irq){set_replaced, pit, 0};
+    return &pit->replaced_input;
+}
 
 /* ---- the device -------------------------------------------------------------------------- */
 
@@ -305,6 +416,7 @@ static bool realize(struct device *device, GError **error)
     timer_init(&pit->timer, device->board->clock, timer_fired, pit);
     port_add(device->board->ports, "pit", 0x40, 4, &pit_ops, pit);
     port_add(device->board->ports, "speaker", 0x61, 1, &speaker_ops, pit);
+    chips_add(device->board->chips, &chip, pit);
     return true;
 }
 

@@ -9,3 +9,6 @@
 
 extern const struct device_ops i8254_ops;
 void i8254_connect(struct device *device, struct irq *output); /* counter 0; borrowed */
+/* Up while something else has counter 0's interrupt: an engine's timer must not drive it. Borrowed.
+ */
+struct irq *i8254_replaced(struct device *device);

@@ -1,5 +1,6 @@
 #include "emu/device/i8259.h"
 
+#include "emu/core/chips.h"
 #include "emu/core/port.h"
 
 #define CASCADE 2
@@ -85,6 +86,13 @@ static void update(struct pic_pair *pair)
 static void set_input(void *receiver, int input, int level)
 {
     struct pic_pair *pair = receiver;
+    struct chips *chips = pair->device.board->chips;
+    if (chips_away(chips)) {
+        uint8_t *lines = &pair->chips[input >> 3].lines, bit = (uint8_t)(1u << (input & 7));
+        *lines = level ? *lines | bit : *lines & (uint8_t)~bit;
+        chips_line(chips, (unsigned)input, level);
+        return;
+    }
     set_line(pair, (unsigned)input >> 3, (unsigned)input & 7, level);
     update(pair);
 }
@@ -233,29 +241,52 @@ static uint32_t chip_read(struct pic_pair *pair, unsigned index, uint16_t offset
     return chip->read_isr ? chip->isr : chip->irr;
 }
 
+/* The interpreter, where an engine does the work. */
+static uint32_t borrowed_read(struct pic_pair *pair, unsigned index, uint16_t offset)
+{
+    bool borrowed = chips_borrow(pair->device.board->chips);
+    uint32_t value = chip_read(pair, index, offset);
+    if (borrowed)
+        chips_give_back(pair->device.board->chips);
+    return value;
+}
+
+static void borrowed_write(struct pic_pair *pair, unsigned index, uint16_t offset, uint8_t value)
+{
+    bool borrowed = chips_borrow(pair->device.board->chips);
+    chip_write(pair, index, offset, value);
+    if (borrowed)
+        chips_give_back(pair->device.board->chips);
+}
+
 static uint32_t master_read(void *opaque, uint16_t offset, unsigned size)
 {
-    return chip_read(opaque, 0, offset);
+    return borrowed_read(opaque, 0, offset);
 }
 
 static void master_write(void *opaque, uint16_t offset, uint32_t value, unsigned size)
 {
-    chip_write(opaque, 0, offset, (uint8_t)value);
+    borrowed_write(opaque, 0, offset, (uint8_t)value);
 }
 
 static uint32_t slave_read(void *opaque, uint16_t offset, unsigned size)
 {
-    return chip_read(opaque, 1, offset);
+    return borrowed_read(opaque, 1, offset);
 }
 
 static void slave_write(void *opaque, uint16_t offset, uint32_t value, unsigned size)
 {
-    chip_write(opaque, 1, offset, (uint8_t)value);
+    borrowed_write(opaque, 1, offset, (uint8_t)value);
 }
 
 static uint32_t elcr_read(void *opaque, uint16_t offset, unsigned size)
 {
-    return ((struct pic_pair *)opaque)->chips[offset].level_mode;
+    struct pic_pair *pair = opaque;
+    bool borrowed = chips_borrow(pair->device.board->chips);
+    uint32_t value = pair->chips[offset].level_mode;
+    if (borrowed)
+        chips_give_back(pair->device.board->chips);
+    return value;
 }
 
 static void elcr_write(void *opaque, uint16_t offset, uint32_t value, unsigned size)
@@ -263,13 +294,84 @@ static void elcr_write(void *opaque, uint16_t offset, uint32_t value, unsigned s
     /* The timer, keyboard, cascade, RTC and FPU inputs are edge triggered for good. */
     static const uint8_t allowed[2] = {0xf8, 0xde};
     struct pic_pair *pair = opaque;
+    bool borrowed = chips_borrow(pair->device.board->chips);
     pair->chips[offset].level_mode = value & allowed[offset];
     update(pair);
+    if (borrowed)
+        chips_give_back(pair->device.board->chips);
 }
 
 static const struct port_ops master_ops = {master_read, master_write, 1};
 static const struct port_ops slave_ops = {slave_read, slave_write, 1};
 static const struct port_ops elcr_ops = {elcr_read, elcr_write, 1};
+
+/* ---- while an engine does the work (emu/core/chips.h) ------------------------------------ */
+
+static void tell_lines(void *device, struct chips *chips)
+{
+    const struct pic_pair *pair = device;
+    for (unsigned i = 0; i < 16; i++)
+        if (i != CASCADE)
+            chips_line(chips, i, pair->chips[i >> 3].lines >> (i & 7) & 1);
+}
+
+static void leave(void *device, struct chips *chips)
+{
+    const struct pic_pair *pair = device;
+    struct chip_pic images[2];
+    void *engine;
+    const struct chips_ops *ops = chips_ops(chips, &engine);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct chip *chip = &pair->chips[i];
+        images[i] = (struct chip_pic){.lines = chip->lines,
+                                      .irr = chip->irr,
+                                      .imr = chip->imr,
+                                      .isr = chip->isr,
+                                      .level_mode = chip->level_mode,
+                                      .vector_base = chip->vector_base,
+                                      .next_word = chip->init_step,
+                                      .lowest = chip->lowest,
+                                      .fourth_word = chip->icw1 & 0x01,
+                                      .auto_eoi = chip->icw4 & 0x02,
+                                      .special_nested = chip->icw4 & 0x10,
+                                      .special_mask = chip->special_mask,
+                                      .rotate_on_auto_eoi = chip->rotate_on_auto_eoi,
+                                      .read_isr = chip->read_isr,
+                                      .poll = chip->poll};
+    }
+    ops->set_pics(engine, images);
+}
+
+/* The lines' levels stay what the devices have told; the kernel may have pulsed the timer's. */
+static void enter(void *device, struct chips *chips)
+{
+    struct pic_pair *pair = device;
+    struct chip_pic images[2];
+    void *engine;
+    chips_ops(chips, &engine)->get_pics(engine, images);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct chip_pic *image = &images[i];
+        struct chip *chip = &pair->chips[i];
+        chip->irr = image->irr;
+        chip->imr = image->imr;
+        chip->isr = image->isr;
+        chip->level_mode = image->level_mode;
+        chip->vector_base = image->vector_base;
+        chip->init_step = image->next_word;
+        chip->lowest = image->lowest;
+        chip->icw1 = image->fourth_word ? 0x11 : 0x10;
+        chip->icw4 = (uint8_t)((image->special_nested ? 0x10 : 0) | (image->auto_eoi ? 0x02 : 0) |
+                               (image->fourth_word ? 0x01 : 0));
+        chip->special_mask = image->special_mask;
+        chip->rotate_on_auto_eoi = image->rotate_on_auto_eoi;
+        chip->read_isr = image->read_isr;
+        chip->poll = image->poll;
+    }
+    set_line(pair, 0, CASCADE, winner(pair, 1) >= 0);
+    pair->output_level = winner(pair, 0) >= 0; /* the local APICs look by themselves */
+}
+
+static const struct chip_model chip_model = {CHIP_PIC, tell_lines, leave, enter};
 
 /* ---- the device -------------------------------------------------------------------------- */
 
@@ -279,6 +381,7 @@ static bool realize(struct device *device, GError **error)
     port_add(ports, "pic-master", 0x20, 2, &master_ops, device);
     port_add(ports, "pic-slave", 0xa0, 2, &slave_ops, device);
     port_add(ports, "elcr", 0x4d0, 2, &elcr_ops, device);
+    chips_add(device->board->chips, &chip_model, device);
     return true;
 }
 

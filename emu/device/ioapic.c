@@ -1,11 +1,13 @@
 #include "emu/device/ioapic.h"
 
+#include "emu/core/chips.h"
 #include "emu/core/memory.h"
 
 #define ENTRY_LOGICAL    (UINT64_C(1) << 11)
 #define ENTRY_REMOTE_IRR (UINT64_C(1) << 14)
 #define ENTRY_LEVEL      (UINT64_C(1) << 15)
 #define ENTRY_MASKED     (UINT64_C(1) << 16)
+#define FIRST_OWN        16 /* inputs below are ISA interrupts */
 #define ENTRY_WRITABLE   UINT64_C(0xff0000000001afff)
 
 struct ioapic {
@@ -51,6 +53,13 @@ static void set_input(void *receiver, int input, int level)
 {
     struct ioapic *ioapic = receiver;
     uint32_t bit = UINT32_C(1) << input;
+    struct chips *chips = ioapic->device.board->chips;
+    if (chips_away(chips)) {
+        ioapic->lines = level ? ioapic->lines | bit : ioapic->lines & ~bit;
+        if (input >= FIRST_OWN) /* the others are the 8259s', too */
+            chips_line(chips, (unsigned)input, level);
+        return;
+    }
     /* A masked edge is lost, as on the real part. */
     if (level && !(ioapic->lines & bit) && !(ioapic->entries[input] & ENTRY_MASKED))
         ioapic->edges |= bit;
@@ -109,23 +118,77 @@ static void write_register(struct ioapic *ioapic, uint32_t value)
 static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
 {
     const struct ioapic *ioapic = opaque;
-    if (offset == 0x00)
-        return ioapic->select;
-    return offset == 0x10 ? read_register(ioapic) : 0;
+    struct chips *chips = ioapic->device.board->chips;
+    bool borrowed = chips_borrow(chips);
+    uint64_t value = offset == 0x00 ? ioapic->select : offset == 0x10 ? read_register(ioapic) : 0;
+    if (borrowed)
+        chips_give_back(chips);
+    return value;
 }
 
 static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct ioapic *ioapic = opaque;
+    struct chips *chips = ioapic->device.board->chips;
+    bool borrowed = chips_borrow(chips);
     if (offset == 0x00)
         ioapic->select = (uint8_t)value;
     else if (offset == 0x10 && size == 4)
         write_register(ioapic, (uint32_t)value);
     else if (offset == 0x40)
         ioapic_end_of_interrupt(&ioapic->device, (uint8_t)value);
+    if (borrowed)
+        chips_give_back(chips);
 }
 
 static const struct mmio_ops mmio = {mmio_read, mmio_write, 4};
+
+/* ---- while an engine does the work (emu/core/chips.h) ------------------------------------ */
+
+static uint32_t level_inputs(const struct ioapic *ioapic)
+{
+    uint32_t inputs = 0;
+    for (unsigned i = 0; i < IOAPIC_INPUTS; i++)
+        inputs |= (ioapic->entries[i] & ENTRY_LEVEL) ? UINT32_C(1) << i : 0;
+    return inputs;
+}
+
+static void tell_lines(void *device, struct chips *chips)
+{
+    const struct ioapic *ioapic = device;
+    for (unsigned i = FIRST_OWN; i < IOAPIC_INPUTS; i++)
+        chips_line(chips, i, ioapic->lines >> i & 1);
+}
+
+static void leave(void *device, struct chips *chips)
+{
+    const struct ioapic *ioapic = device;
+    void *engine;
+    const struct chips_ops *ops = chips_ops(chips, &engine);
+    struct chip_ioapic image = {.requests = (ioapic->lines & level_inputs(ioapic)) | ioapic->edges,
+                                .id = ioapic->id,
+                                .select = ioapic->select};
+    memcpy(image.entries, ioapic->entries, sizeof(image.entries));
+    ops->set_ioapic(engine, &image);
+}
+
+static void enter(void *device, struct chips *chips)
+{
+    struct ioapic *ioapic = device;
+    void *engine;
+    struct chip_ioapic image = {.id = ioapic->id, .select = ioapic->select};
+    memcpy(image.entries, ioapic->entries, sizeof(image.entries));
+    chips_ops(chips, &engine)->get_ioapic(engine, &image);
+    for (unsigned i = 0; i < IOAPIC_INPUTS; i++)
+        ioapic->entries[i] = image.entries[i] & (ENTRY_WRITABLE | ENTRY_REMOTE_IRR);
+    ioapic->edges = image.requests & ~level_inputs(ioapic);
+    ioapic->id = image.id;
+    ioapic->select = image.select;
+    for (unsigned i = 0; i < IOAPIC_INPUTS; i++)
+        service(ioapic, i);
+}
+
+static const struct chip_model chip = {CHIP_IOAPIC, tell_lines, leave, enter};
 
 /* ---- the device -------------------------------------------------------------------------- */
 
@@ -147,6 +210,7 @@ struct irq *ioapic_input(struct device *device, unsigned number)
 static bool realize(struct device *device, GError **error)
 {
     memory_add_mmio(device->board->memory, "ioapic", IOAPIC_BASE, 0x1000, 20, &mmio, device);
+    chips_add(device->board->chips, &chip, device);
     return true;
 }
 

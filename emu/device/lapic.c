@@ -102,7 +102,7 @@ void lapic_error(struct lapic *lapic, uint32_t bits)
 
 /* ---- receiving --------------------------------------------------------------------------- */
 
-static void accept_fixed(struct lapic *lapic, uint8_t vector, bool level)
+void lapic_accept(struct lapic *lapic, uint8_t vector, bool level)
 {
     if (!hardware_enabled(lapic) || !(lapic->svr & SVR_ENABLED))
         return;
@@ -122,7 +122,7 @@ static void accept(struct lapic *lapic, const struct lapic_message *message)
     switch (message->delivery) {
     case LAPIC_FIXED:
     case LAPIC_LOWEST:
-        accept_fixed(lapic, message->vector, message->level);
+        lapic_accept(lapic, message->vector, message->level);
         break;
     case LAPIC_SMI:
         lapic->cpu->smi(lapic->cpu_opaque);
@@ -175,6 +175,12 @@ void lapic_bus_deliver(struct lapic_bus *bus, const struct lapic_message *messag
 
 void lapic_bus_message(struct lapic_bus *bus, uint32_t address, uint32_t data)
 {
+    struct chips *chips = bus->lapics[0]->board->chips;
+    if (chips_away(chips)) {
+        void *engine;
+        chips_ops(chips, &engine)->message(engine, address, data);
+        return;
+    }
     struct lapic_message message = {.destination = lapic_destination((uint8_t)(address >> 12)),
                                     .logical = address & 4,
                                     .delivery = data >> 8 & 7,
@@ -216,99 +222,6 @@ void lapic_send(struct lapic *lapic)
     }
 }
 
-/* ---- the timer --------------------------------------------------------------------------- */
-
-static unsigned divide_shift(const struct lapic *lapic)
-{
-    unsigned code = (lapic->timer_divide & 3) | (lapic->timer_divide >> 1 & 4);
-    return (code + 1) & 7;
-}
-
-static int64_t period_ns(const struct lapic *lapic)
-{
-    return (int64_t)lapic->timer_initial << divide_shift(lapic);
-}
-
-static int64_t now(const struct lapic *lapic)
-{
-    return guest_clock_now(lapic->device.board->clock);
-}
-
-uint32_t lapic_timer_count(const struct lapic *lapic)
-{
-    int64_t period = period_ns(lapic), elapsed = now(lapic) - lapic->timer_start;
-    if (lapic->lvt[LVT_TIMER] & LVT_DEADLINE || period == 0 || lapic->timer_deadline == INT64_MAX ||
-        elapsed < 0)
-        return 0;
-    if (!(lapic->lvt[LVT_TIMER] & LVT_PERIODIC) && elapsed >= period)
-        return 0;
-    return (uint32_t)((period - elapsed % period) >> divide_shift(lapic));
-}
-
-static void set_deadline(struct lapic *lapic, int64_t deadline)
-{
-    lapic->timer_deadline = deadline;
-    timer_arm(&lapic->timer, deadline);
-}
-
-static void start_timer(struct lapic *lapic, int64_t start)
-{
-    lapic->timer_start = start;
-    int64_t period = period_ns(lapic);
-    set_deadline(lapic, period ? start + period : INT64_MAX);
-}
-
-void lapic_timer_stop(struct lapic *lapic)
-{
-    lapic->timer_initial = 0;
-    set_deadline(lapic, INT64_MAX);
-}
-
-void lapic_timer_deadline(struct lapic *lapic, uint64_t at)
-{
-    if (lapic->lvt[LVT_TIMER] & LVT_DEADLINE)
-        set_deadline(lapic, at == 0 || at > INT64_MAX ? INT64_MAX : (int64_t)at);
-}
-
-uint64_t lapic_timer_read_deadline(const struct lapic *lapic)
-{
-    bool armed = lapic->lvt[LVT_TIMER] & LVT_DEADLINE && lapic->timer_deadline != INT64_MAX;
-    return armed ? (uint64_t)lapic->timer_deadline : 0;
-}
-
-void lapic_timer_write(struct lapic *lapic, uint32_t initial)
-{
-    if (lapic->lvt[LVT_TIMER] & LVT_DEADLINE)
-        return;
-    lapic->timer_initial = initial;
-    start_timer(lapic, now(lapic));
-}
-
-void lapic_timer_changed(struct lapic *lapic)
-{
-    if (lapic->lvt[LVT_TIMER] & LVT_DEADLINE)
-        return;
-    if (lapic->timer_deadline != INT64_MAX)
-        start_timer(lapic, lapic->timer_start);
-}
-
-static void timer_fired(void *opaque)
-{
-    struct lapic *lapic = opaque;
-    uint32_t entry = lapic->lvt[LVT_TIMER];
-    if (!(entry & LVT_MASKED))
-        accept_fixed(lapic, (uint8_t)entry, false);
-    int64_t period = period_ns(lapic);
-    if (entry & LVT_DEADLINE || !(entry & LVT_PERIODIC) || period == 0) {
-        set_deadline(lapic, INT64_MAX);
-        return;
-    }
-    /* Ticks nobody could take are not made up for. A period no host keeps up with is stretched. */
-    int64_t passed = (now(lapic) - lapic->timer_start) / period;
-    lapic->timer_start += MAX(passed, 1) * period;
-    set_deadline(lapic, lapic->timer_start + MAX(period, 2000));
-}
-
 /* ---- the bus ----------------------------------------------------------------------------- */
 
 void lapic_bus_init(struct lapic_bus *bus)
@@ -336,7 +249,7 @@ static void set_lint0(void *receiver, int input, int level)
     bool rising = level && !lapic->lint0_level;
     lapic->lint0_level = level;
     if (rising && !(entry & LVT_MASKED) && (entry >> 8 & 7) == LAPIC_FIXED)
-        accept_fixed(lapic, (uint8_t)entry, false);
+        lapic_accept(lapic, (uint8_t)entry, false);
     if (rising && !(entry & LVT_MASKED) && (entry >> 8 & 7) == LAPIC_NMI)
         lapic->cpu->nmi(lapic->cpu_opaque);
     lapic_update(lapic);
@@ -353,6 +266,7 @@ void lapic_connect(struct device *device, struct lapic_bus *bus, unsigned index,
     lapic->lint0 = (struct irq){set_lint0, lapic, 0};
     bus->lapics[index] = device;
     bus->count = MAX(bus->count, index + 1);
+    chips_add(device->board->chips, &lapic_chip, lapic);
 }
 
 struct irq *lapic_lint0(struct device *device)
@@ -363,7 +277,7 @@ struct irq *lapic_lint0(struct device *device)
 static bool realize(struct device *device, GError **error)
 {
     struct lapic *lapic = (struct lapic *)device;
-    timer_init(&lapic->timer, device->board->clock, timer_fired, lapic);
+    timer_init(&lapic->timer, device->board->clock, lapic_timer_fired, lapic);
     if (lapic->index == 0)
         lapic->region = memory_add_mmio(device->board->memory, "lapic", LAPIC_BASE, 0x1000, 20,
                                         &lapic_mmio_ops, lapic->bus);
@@ -393,7 +307,7 @@ static void reset_registers(struct lapic *lapic)
         lapic->lvt[LVT_LINT0] = LAPIC_EXTINT << 8;
     lapic->timer_initial = lapic->timer_divide = 0;
     lapic->timer_start = 0;
-    set_deadline(lapic, INT64_MAX);
+    lapic_timer_stop(lapic);
     lapic_update(lapic);
 }
 

@@ -1,8 +1,10 @@
 /*
- * Between lapic.c (priorities, delivery, timer) and lapic_registers.c (what CPUs read and write).
+ * Between lapic.c (priorities, delivery), lapic_timer.c, lapic_registers.c (what CPUs read and
+ * write) and lapic_chip.c (an engine that does the work).
  */
 #pragma once
 
+#include "emu/core/chips.h"
 #include "emu/core/clock.h"
 #include "emu/device/lapic.h"
 
@@ -52,10 +54,12 @@ static inline uint32_t lapic_logical_id(const struct lapic *lapic)
 }
 
 void lapic_update(struct lapic *lapic);
-uint8_t lapic_priority(const struct lapic *lapic); /* PPR */
+void lapic_accept(struct lapic *lapic, uint8_t vector, bool level); /* a fixed interrupt */
+uint8_t lapic_priority(const struct lapic *lapic);                  /* PPR */
 void lapic_end_of_interrupt(struct lapic *lapic);
 void lapic_send(struct lapic *lapic); /* the interrupt command register */
 void lapic_error(struct lapic *lapic, uint32_t bits);
+void lapic_timer_fired(void *lapic);
 void lapic_timer_write(struct lapic *lapic, uint32_t initial);
 void lapic_timer_deadline(struct lapic *lapic, uint64_t at); /* guest ns, 0 stops it */
 uint64_t lapic_timer_read_deadline(const struct lapic *lapic);
@@ -63,4 +67,10 @@ void lapic_timer_stop(struct lapic *lapic);
 void lapic_timer_changed(struct lapic *lapic); /* divider or mode */
 uint32_t lapic_timer_count(const struct lapic *lapic);
 void lapic_disable(struct lapic *lapic); /* by software: every LVT entry masked */
+/* For an engine's chips: what is due fires now; the timer as it is with `deadline`, or with `count`
+ * left. */
+void lapic_timer_catch_up(struct lapic *lapic);
+void lapic_timer_resume(struct lapic *lapic, int64_t deadline);
+void lapic_timer_left(struct lapic *lapic, uint32_t count);
 extern const struct mmio_ops lapic_mmio_ops;
+extern const struct chip_model lapic_chip; /* lapic_chip.c */

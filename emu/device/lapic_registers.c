@@ -133,38 +133,59 @@ static void write_register(struct lapic *lapic, unsigned offset, uint32_t value)
 static uint64_t mmio_read(void *opaque, uint64_t offset, unsigned size)
 {
     struct lapic *lapic = current(opaque);
-    if (lapic_extended(lapic))
-        return UINT64_MAX;
-    uint32_t value = read_register(lapic, (unsigned)offset & 0xff0);
-    return offset & 12 ? 0 : value >> ((offset & 3) * 8);
+    bool borrowed = chips_borrow(lapic->device.board->chips);
+    uint64_t value = UINT64_MAX;
+    if (!lapic_extended(lapic))
+        value = read_register(lapic, (unsigned)offset & 0xff0) >> ((offset & 3) * 8);
+    if (!lapic_extended(lapic) && offset & 12)
+        value = 0;
+    if (borrowed)
+        chips_give_back(lapic->device.board->chips);
+    return value;
 }
 
 static void mmio_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct lapic *lapic = current(opaque);
+    bool borrowed = chips_borrow(lapic->device.board->chips);
     if (size == 4 && !(offset & 15) && !lapic_extended(lapic))
         write_register(lapic, (unsigned)offset, (uint32_t)value);
+    if (borrowed)
+        chips_give_back(lapic->device.board->chips);
 }
 
 const struct mmio_ops lapic_mmio_ops = {mmio_read, mmio_write, 4};
 
 /* ---- through the CPU --------------------------------------------------------------------- */
 
-unsigned lapic_read_tpr(struct device *device)
+static bool begin(struct device *device)
 {
     board_lock(device->board);
-    unsigned value = ((struct lapic *)device)->tpr >> 4;
+    return chips_borrow(device->board->chips);
+}
+
+static void end(struct device *device, bool borrowed)
+{
+    if (borrowed)
+        chips_give_back(device->board->chips);
     board_unlock(device->board);
+}
+
+unsigned lapic_read_tpr(struct device *device)
+{
+    bool borrowed = begin(device);
+    unsigned value = ((struct lapic *)device)->tpr >> 4;
+    end(device, borrowed);
     return value;
 }
 
 void lapic_write_tpr(struct device *device, unsigned value)
 {
     struct lapic *lapic = (struct lapic *)device;
-    board_lock(device->board);
+    bool borrowed = begin(device);
     lapic->tpr = (value & 15) << 4;
     lapic_update(lapic);
-    board_unlock(device->board);
+    end(device, borrowed);
 }
 
 /* What x2APIC mode lets be written: the bits that may be set, 0 for read-only or absent registers.
@@ -265,8 +286,7 @@ static bool write_base(struct lapic *lapic, uint64_t value)
 bool lapic_read_msr(struct device *device, uint32_t index, uint64_t *ret_value)
 {
     struct lapic *lapic = (struct lapic *)device;
-    bool known = true;
-    board_lock(device->board);
+    bool known = true, borrowed = begin(device);
     if (index == MSR_APIC_BASE)
         *ret_value = lapic->base;
     else if (index == MSR_TSC_DEADLINE)
@@ -274,15 +294,14 @@ bool lapic_read_msr(struct device *device, uint32_t index, uint64_t *ret_value)
     else
         known = index - MSR_EXTENDED < 0x100 &&
                 read_extended(lapic, (index - MSR_EXTENDED) << 4, ret_value);
-    board_unlock(device->board);
+    end(device, borrowed);
     return known;
 }
 
 bool lapic_write_msr(struct device *device, uint32_t index, uint64_t value)
 {
     struct lapic *lapic = (struct lapic *)device;
-    bool known = true;
-    board_lock(device->board);
+    bool known = true, borrowed = begin(device);
     if (index == MSR_APIC_BASE)
         known = write_base(lapic, value & ~(uint64_t)BASE_BSP);
     else if (index == MSR_TSC_DEADLINE)
@@ -290,6 +309,6 @@ bool lapic_write_msr(struct device *device, uint32_t index, uint64_t value)
     else
         known = index - MSR_EXTENDED < 0x100 &&
                 write_extended(lapic, (index - MSR_EXTENDED) << 4, value);
-    board_unlock(device->board);
+    end(device, borrowed);
     return known;
 }

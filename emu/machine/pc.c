@@ -81,7 +81,7 @@ static void wire_interrupts(struct machine *machine)
     struct irq *const legacy[] = {piix3_isa_irq(d[PC_PIIX3], 0), piix3_isa_irq(d[PC_PIIX3], 8)};
     for (unsigned i = 0; i < 8; i++)
         ioapic[i] = ioapic_input(d[PC_IOAPIC], 16 + i);
-    hpet_connect(d[PC_HPET], legacy, ioapic);
+    hpet_connect(d[PC_HPET], legacy, ioapic, i8254_replaced(d[PC_I8254]));
 }
 
 static void wire_pci(struct machine *machine)
