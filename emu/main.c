@@ -58,7 +58,7 @@
 struct options {
     char *memory, *cpus, *engine, *cpu_model, *kernel, *initrd, *append, *firmware;
     char *boot_order, *debugcon, *control, *name, *pidfile, *serial_log, *exit_file, *restore;
-    char *code_cache, *uuid, *sandbox, *user;
+    char *code_cache, *uuid, *sandbox, *user, *kernel_irqchip;
     char *parallel, *console;
     char **serials, **ports;
     char **disks, **cdroms, **floppies, **nets, **extras, **folders;
@@ -70,18 +70,11 @@ struct options {
 static void clear_options(struct options *o)
 {
     char **texts[] = {
-        &o->memory,     &o->cpus,
-        &o->engine,     &o->cpu_model,
-        &o->kernel,     &o->initrd,
-        &o->append,     &o->firmware,
-        &o->boot_order, &o->debugcon,
-        &o->control,    &o->name,
-        &o->pidfile,    &o->serial_log,
-        &o->exit_file,  &o->restore,
-        &o->code_cache, &o->uuid,
-        &o->parallel,   &o->console,
-        &o->on_panic,   &o->debug_exit_port,
-        &o->sandbox,    &o->vnc,
+        &o->memory,  &o->cpus,           &o->engine,          &o->cpu_model,  &o->kernel,
+        &o->initrd,  &o->append,         &o->firmware,        &o->boot_order, &o->debugcon,
+        &o->control, &o->name,           &o->pidfile,         &o->serial_log, &o->exit_file,
+        &o->restore, &o->kernel_irqchip, &o->code_cache,      &o->uuid,       &o->parallel,
+        &o->console, &o->on_panic,       &o->debug_exit_port, &o->sandbox,    &o->vnc,
         &o->user,
     };
     for (guint i = 0; i < G_N_ELEMENTS(texts); i++)
@@ -103,6 +96,8 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"cpus", 'c', 0, G_OPTION_ARG_STRING, &o->cpus, "virtual CPUs (1)", "N"},
         {"engine", 0, 0, G_OPTION_ARG_STRING, &o->engine,
          "what executes: auto, kvm, jit, interp, lockstep (auto)", "NAME"},
+        {"kernel-irqchip", 0, 0, G_OPTION_ARG_STRING, &o->kernel_irqchip,
+         "with kvm, the kernel's interrupt controllers and PIT: auto, on, off (auto)", "WHETHER"},
         {"code-cache", 0, 0, G_OPTION_ARG_STRING, &o->code_cache,
          "memory for translated code (20M a CPU)", "SIZE"},
         {"jit-stats", 0, 0, G_OPTION_ARG_NONE, &o->jit_stats, "tell at the end what the engine did",
@@ -344,6 +339,22 @@ static bool parse_lines(const struct options *o, struct machine_config *config, 
     return terminals <= 1 || usage_error(error, "only one port can have the terminal (stdio)");
 }
 
+static bool fill_irqchip(const char *name, struct machine_config *config, GError **error)
+{
+    static const char *const names[] = {
+        [CHIPS_AUTO] = "auto", [CHIPS_ON] = "on", [CHIPS_OFF] = "off", NULL};
+    if (!name)
+        return true;
+    if (!options_check_name("kernel-irqchip", name, names, error))
+        return false;
+    if (strcmp(name, "on") == 0 && strcmp(config->engine, "kvm") != 0)
+        return usage_error(error, "--kernel-irqchip on needs --engine kvm");
+    for (unsigned i = 0; i < CHIPS_WISH_COUNT; i++)
+        if (strcmp(name, names[i]) == 0)
+            config->kernel_irqchip = i;
+    return true;
+}
+
 static bool fill_config(const struct options *o, struct machine_config *config, GError **error)
 {
     *config = (struct machine_config){
@@ -387,7 +398,7 @@ static bool fill_config(const struct options *o, struct machine_config *config, 
             return usage_error(error, "--debug-exit-port: give a port from 1 to 0xffff");
         config->debug_exit = (unsigned)port;
     }
-    if (o->vnc && !vnc_check(o->vnc, error))
+    if (!fill_irqchip(o->kernel_irqchip, config, error) || (o->vnc && !vnc_check(o->vnc, error)))
         return false;
     if (o->on_panic) {
         if (!options_check_name("on-panic", o->on_panic, machine_on_panic_names, error))

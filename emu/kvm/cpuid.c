@@ -57,7 +57,7 @@ bool kvm_fit_model(struct cpu_model *model, const struct kvm_host *host,
                    const struct kvm_cpuid2 *offered, GError **error)
 {
     struct feature_set there = offered_features(offered), missing;
-    if (host->msr_filter)
+    if (host->deadline)
         features_add(&there, "tsc-deadline");
     else
         features_remove(&there, "tsc-deadline");

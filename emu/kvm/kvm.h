@@ -9,24 +9,35 @@
  *
  *      memory map -> slots.c -> the kernel's memory slots               one struct kvm_vm a board
  *      CPU model  -> cpuid.c -> the kernel's CPUID, or an error
+ *      APICs, 8259s, PIT <- irqchip.c, routing.c -> the kernel's
  *
  * The state of a CPU is in one of two places: here (cpu->s) or in the kernel. kvm_state_out() and
  * kvm_state_in() move it. It is here whenever cpu_run() is not running; some fields (halted,
- * wait_for_sipi, shutdown) always are.
+ * wait_for_sipi, shutdown) always are, but with the kernel's chips these move, too.
  *
- * The interrupt controllers and the timers are the board's own devices, as under every engine: the
- * kernel is told of one interrupt at a time, when the CPU can take it.
+ * Interrupt controllers and the interval timer are the kernel's where it has all of them
+ * (irqchip.c, routing.c): interrupts, IPIs, HLT and the start of other CPUs then need no exit.
+ * Their state is in the board's own devices whenever the CPUs are held, and handed over when they
+ * go (see emu/core/chips.h). Else (--kernel-irqchip off) the board's own devices do the work, as
+ * under every engine, and the kernel is told of one interrupt at a time, when the CPU can take it.
  *
  * Where KVM gives up (KVM_EXIT_INTERNAL_ERROR: an instruction that its emulator lacks), the state
- * is taken out, the interpreter does one instruction, and the state goes back.
+ * is taken out, the interpreter does one instruction, and the state goes back. If that instruction
+ * reaches a register of an interrupt controller or the timer (in memory, by port, CR8 or MSR), the
+ * device borrows the kernel's chips: every CPU leaves the guest (the gate), the devices take over
+ * the state of all chips, the access is done, with whatever it sets off at other CPUs, and all goes
+ * back. No interrupt can come in between and be overwritten: those of CPUs need KVM_RUN, those of
+ * devices the board lock, which is held; the kernel's timers are set anew from what was left.
  *
  * Threads: struct kvm_vm is guarded by its lock, which is taken before the board's. A struct
- * kvm_cpu belongs to its CPU's thread; `inside` and `thread` are guarded by cpu->wait_lock.
+ * kvm_cpu belongs to its CPU's thread; `inside` and `thread` are guarded by cpu->wait_lock. The
+ * gate's lock is taken after the board's; nobody takes the board's while in the guest.
  *
  * Source: Documentation/virt/kvm/api.rst of the kernel.
  */
 #pragma once
 
+#include "emu/core/chips.h"
 #include "emu/core/dirty.h"
 #include "emu/cpu/engine.h"
 #include "emu/cpu/internal.h"
@@ -38,7 +49,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#define KVM_MSR_TSC          0x10
 #define KVM_MSR_TSC_DEADLINE 0x6e0
+#define KVM_CPUS_MAX         64
 
 /* What the host's KVM can do; of /dev/kvm. */
 struct kvm_host {
@@ -46,6 +59,9 @@ struct kvm_host {
     int run_size; /* bytes of struct kvm_run's mapping */
     unsigned slots;
     bool sregs2, tsc_scaling, msr_filter;
+    bool chips;          /* interrupt controllers and PIT, with all that irqchip.c needs of them */
+    bool deadline_timer; /* those local APICs have it */
+    bool deadline;       /* a model may have it */
 };
 
 /* Opens /dev/kvm and looks whether all that the engine needs is there. */
@@ -76,13 +92,41 @@ struct kvm_vm {
     bool logging;           /* slots keep what is written to them */
     uint64_t *kept;         /* what slots that are gone had kept: a bit for each page of RAM */
     uint32_t slots_version; /* the map's, when the slots were made; read without the lock */
+
+    struct kvm_cpu *cpus[KVM_CPUS_MAX]; /* by index */
+    bool filtered;                      /* the MSR filter was set */
+    bool chips;                         /* the kernel's interrupt controllers and PIT are used */
+    /* Who is in KVM_RUN; closed: nobody may enter. */
+    struct {
+        pthread_mutex_t lock;
+        pthread_cond_t changed;
+        unsigned inside;
+        bool closed;
+    } gate;
+    GArray *routes;                     /* struct kvm_irq_routing_entry; board lock */
+    uint64_t lines, messages, borrowed; /* for the report */
 };
 
 /* The board's VM, made by its first CPU. */
 struct kvm_vm *kvm_vm_get(struct board *board, GError **error);
 void kvm_vm_put(struct kvm_vm *vm);
+/* Before the first CPU: which model-specific registers are not the kernel's. */
+bool kvm_vm_filter(struct kvm_vm *vm, const struct cpu_model *model, GError **error);
 /* Makes the slots as the memory map is. False when the kernel refuses. */
 bool kvm_slots_sync(struct kvm_vm *vm, GError **error);
+
+/* irqchip.c: makes the kernel's chips where they are wanted and offered, before any CPU. */
+bool kvm_chips_create(struct kvm_vm *vm, GError **error);
+void kvm_chips_finish(struct kvm_vm *vm);
+/* Around KVM_RUN. The board lock is not held; who has closed the gate holds it. */
+void kvm_gate_enter(struct kvm_vm *vm);
+void kvm_gate_leave(struct kvm_vm *vm);
+
+/* routing.c; board lock held. The routes' init is false with errno. */
+bool kvm_routes_init(struct kvm_vm *vm);
+void kvm_routes_finish(struct kvm_vm *vm);
+void kvm_message(struct kvm_vm *vm, uint32_t address, uint32_t data);
+
 extern const struct dirty_source kvm_dirty_source; /* slots.c; of a struct kvm_vm */
 static inline bool kvm_slots_stale(const struct kvm_vm *vm)
 {
@@ -114,8 +158,12 @@ struct kvm_cpu {
         uint8_t vector;
         uint32_t error;
     } event;
-    unsigned cr8;
-    uint64_t apic_base;
+    unsigned cr8; /* these two are the local APIC's; with the kernel's they come and go with */
+    uint64_t apic_base; /* the CPU's state and must be put back as they were */
+    /* With the kernel's APIC: what the state that was taken out had. */
+    uint32_t out_mp_state;
+    uint64_t out_rip;
+    bool was_there; /* the state that is here came out of the kernel */
     struct kvm_stats stats;
 
     bool inside; /* in cpu_run() */
@@ -143,6 +191,14 @@ bool kvm_tsc_out(struct kvm_cpu *kv);
 uint64_t kvm_tsc_to_board(const struct kvm_cpu *kv, uint64_t tsc);
 uint64_t kvm_tsc_from_board(const struct kvm_cpu *kv, uint64_t tsc);
 
+/* With the kernel's local APIC, of a CPU that has been stopped: what reached it from others after
+ * its state was taken out (INIT, SIPI, NMI) is taken out, too. */
+void kvm_state_late(struct kvm_cpu *kv);
+/* Sets the kernel's time-stamp counter, if that is due. */
+bool kvm_tsc_in(struct kvm_cpu *kv);
+bool kvm_get_msr(struct kvm_cpu *kv, uint32_t index, uint64_t *ret_value);
+bool kvm_set_msr(struct kvm_cpu *kv, uint32_t index, uint64_t value);
+
 /* fpu.c */
 bool kvm_fpu_in(struct kvm_cpu *kv);
 bool kvm_fpu_out(struct kvm_cpu *kv);
@@ -150,6 +206,7 @@ bool kvm_fpu_out(struct kvm_cpu *kv);
 /* run.c: an access to a port or a device is complete, and its value in a register, only after the
  * kernel has been entered again. */
 bool kvm_finish_instruction(struct kvm_cpu *kv);
+void kvm_kick(struct cpu *cpu); /* struct engine_ops.kick; cpu->wait_lock held */
 
 /* Stops the CPU for good: the kernel refused `what` with errno. Returns false. */
 bool kvm_fail(struct kvm_cpu *kv, const char *what);

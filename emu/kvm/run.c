@@ -161,13 +161,24 @@ static void handle_exit(struct kvm_cpu *kv)
     }
 }
 
+/* 0, or errno. */
+static int run_kernel(struct kvm_cpu *kv)
+{
+    kvm_gate_enter(kv->vm);
+    int failure = ioctl(kv->fd, KVM_RUN, 0) == 0 ? 0 : errno;
+    kvm_gate_leave(kv->vm);
+    errno = failure;
+    return failure;
+}
+
 bool kvm_finish_instruction(struct kvm_cpu *kv)
 {
     while (kv->unfinished) {
         kv->run->immediate_exit = 1;
-        if (ioctl(kv->fd, KVM_RUN, 0) == 0)
+        int failure = run_kernel(kv);
+        if (failure == 0)
             handle_exit(kv); /* it wants more */
-        else if (errno == EINTR)
+        else if (failure == EINTR)
             kv->unfinished = false;
         else
             return kvm_fail(kv, "KVM_RUN");
@@ -217,7 +228,7 @@ static bool attend(struct kvm_cpu *kv, enum cpu_exit *ret_exit)
     struct cpu *cpu = kv->cpu;
     kv->run->immediate_exit = 0;
     atomic_store(&cpu->attention, 0);
-    unsigned start = REQUEST_INIT | (cpu->s.wait_for_sipi ? REQUEST_SIPI : 0);
+    unsigned start = REQUEST_INIT | (cpu->s.wait_for_sipi || kv->vm->chips ? REQUEST_SIPI : 0);
     if (atomic_load(&cpu->requests) & start) {
         if (!kvm_state_out(kv))
             return true;
@@ -241,23 +252,29 @@ static bool attend(struct kvm_cpu *kv, enum cpu_exit *ret_exit)
     return true;
 }
 
-static void enter(struct kvm_cpu *kv)
+/* What the guest did to our own local APIC past its registers. */
+static void look_at_apic(struct kvm_cpu *kv)
 {
     struct cpu *cpu = kv->cpu;
-    struct kvm_run *run = kv->run;
-    unsigned cr8 = cpu->ops->read_tpr(cpu->opaque);
-    kv->cr8 = cr8;
-    run->cr8 = cr8;
-    int result = ioctl(kv->fd, KVM_RUN, 0), failure = errno;
-    kv->stats.runs++;
+    const struct kvm_run *run = kv->run;
     kv->accepts = run->ready_for_interrupt_injection;
-    if (run->cr8 != cr8)
+    if (run->cr8 != kv->cr8)
         cpu->ops->write_tpr(cpu->opaque, (unsigned)run->cr8);
     if (run->apic_base != kv->apic_base) {
         kv->apic_base = run->apic_base;
         cpu->ops->write_msr(cpu->opaque, MSR_APIC_BASE, run->apic_base);
     }
-    if (result == 0) {
+}
+
+static void enter(struct kvm_cpu *kv)
+{
+    if (!kv->vm->chips)
+        kv->run->cr8 = kv->cr8 = kv->cpu->ops->read_tpr(kv->cpu->opaque);
+    int failure = run_kernel(kv);
+    kv->stats.runs++;
+    if (!kv->vm->chips)
+        look_at_apic(kv);
+    if (failure == 0) {
         handle_exit(kv);
     } else if (failure == EINTR || failure == EAGAIN) {
         kv->unfinished = false;
@@ -285,13 +302,15 @@ static enum cpu_exit run(struct cpu *cpu)
         if (cpu->s.shutdown)
             continue;
         exit = CPU_EXIT_HALTED;
-        if (cpu->s.wait_for_sipi)
+        bool chips = kv->vm->chips; /* then the kernel waits */
+        if (cpu->s.wait_for_sipi && !chips)
             break;
         if (!kvm_state_in(kv))
             continue;
         inject_nmi(kv);
-        inject(kv);
-        if (cpu->s.halted)
+        if (!chips)
+            inject(kv);
+        if (cpu->s.halted && !chips)
             break;
         enter(kv);
     }
@@ -304,7 +323,7 @@ static enum cpu_exit run(struct cpu *cpu)
 }
 
 /* With cpu->wait_lock held. */
-static void kick(struct cpu *cpu)
+void kvm_kick(struct cpu *cpu)
 {
     struct kvm_cpu *kv = cpu->kvm;
     if (!kv || !kv->inside)
@@ -333,6 +352,8 @@ static bool make_cpu(struct kvm_cpu *kv, GError **error)
     g_autofree struct kvm_cpuid2 *offered = kvm_host_cpuid(&vm->host, error);
     if (!offered || !kvm_fit_model(kv->cpu->model, &vm->host, offered, error))
         return false;
+    if (!kvm_vm_filter(vm, kv->cpu->model, error))
+        return false;
     kv->fd = ioctl(vm->fd, KVM_CREATE_VCPU, (unsigned long)kv->cpu->index);
     if (kv->fd >= 0) {
         void *run =
@@ -344,12 +365,15 @@ static bool make_cpu(struct kvm_cpu *kv, GError **error)
                     kv->cpu->index, g_strerror(errno));
         return false;
     }
-    return kvm_state_init(kv, error) && kvm_set_cpuid(kv, error);
+    if (!kvm_state_init(kv, error) || !kvm_set_cpuid(kv, error))
+        return false;
+    vm->cpus[kv->cpu->index] = kv;
+    return true;
 }
 
 static bool create(struct cpu *cpu, GError **error)
 {
-    if (!interp_create(cpu, BLOCK_CACHE_SIZE, error))
+    if (cpu->index >= KVM_CPUS_MAX || !interp_create(cpu, BLOCK_CACHE_SIZE, error))
         return false;
     struct kvm_cpu *kv = g_new0(struct kvm_cpu, 1);
     cpu->kvm = kv;
@@ -370,6 +394,8 @@ static void destroy(struct cpu *cpu)
     if (!kv)
         return;
     cpu->kvm = NULL;
+    if (kv->vm && kv->vm->cpus[cpu->index] == kv)
+        kv->vm->cpus[cpu->index] = NULL;
     kvm_state_finish(kv);
     if (kv->run)
         munmap(kv->run, (size_t)kv->vm->host.run_size);
@@ -382,8 +408,25 @@ static void destroy(struct cpu *cpu)
 static void state_changed(struct cpu *cpu)
 {
     cpu->kvm->place = KVM_STATE_HERE;
+    cpu->kvm->was_there = false;
     cpu->kvm->event.is_there = false;
     cpu->kvm->set_tsc = true;
+}
+
+static void report_vm(const struct kvm_vm *vm, GString *text)
+{
+    const struct {
+        const char *what;
+        uint64_t count;
+    } lines[] = {
+        {"changes of interrupt lines told to the kernel", vm->lines},
+        {"messages told to the kernel", vm->messages},
+        {"times that the kernel's chips were borrowed", vm->borrowed},
+    };
+    if (!vm->chips)
+        return;
+    for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++)
+        g_string_append_printf(text, "all:   %-50s %14" PRIu64 "\n", lines[i].what, lines[i].count);
 }
 
 static void report(const struct cpu *cpu, GString *text)
@@ -406,6 +449,8 @@ static void report(const struct cpu *cpu, GString *text)
     for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++)
         g_string_append_printf(text, "cpu %u: %-50s %14" PRIu64 "\n", cpu->index, lines[i].what,
                                lines[i].count);
+    if (cpu->index == 0)
+        report_vm(cpu->kvm->vm, text);
 }
 
 const struct engine_ops engine_kvm = {
@@ -415,7 +460,7 @@ const struct engine_ops engine_kvm = {
     .create = create,
     .destroy = destroy,
     .run = run,
-    .kick = kick,
+    .kick = kvm_kick,
     .state_changed = state_changed,
     .report = report,
 };

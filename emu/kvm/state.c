@@ -8,7 +8,6 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
-#define MSR_TSC       0x10
 #define MSR_APIC_BASE 0x1b
 
 bool kvm_fail(struct kvm_cpu *kv, const char *what)
@@ -71,6 +70,17 @@ static bool one_msr(struct kvm_cpu *kv, unsigned long request, uint32_t index, u
     return true;
 }
 
+bool kvm_get_msr(struct kvm_cpu *kv, uint32_t index, uint64_t *ret_value)
+{
+    *ret_value = 0;
+    return one_msr(kv, KVM_GET_MSRS, index, ret_value);
+}
+
+bool kvm_set_msr(struct kvm_cpu *kv, uint32_t index, uint64_t value)
+{
+    return one_msr(kv, KVM_SET_MSRS, index, &value);
+}
+
 static void find_msrs(struct kvm_cpu *kv)
 {
     unsigned count = 0, room = 0;
@@ -91,9 +101,18 @@ static void find_msrs(struct kvm_cpu *kv)
 bool kvm_tsc_out(struct kvm_cpu *kv)
 {
     uint64_t tsc = 0;
-    if (!one_msr(kv, KVM_GET_MSRS, MSR_TSC, &tsc))
+    if (!one_msr(kv, KVM_GET_MSRS, KVM_MSR_TSC, &tsc))
         return kvm_fail(kv, "KVM_GET_MSRS of the time-stamp counter");
     kv->cpu->s.tsc_offset = tsc - (uint64_t)guest_clock_now(kv->cpu->board->clock);
+    return true;
+}
+
+bool kvm_tsc_in(struct kvm_cpu *kv)
+{
+    uint64_t tsc = (uint64_t)guest_clock_now(kv->cpu->board->clock) + kv->cpu->s.tsc_offset;
+    if (kv->set_tsc && !one_msr(kv, KVM_SET_MSRS, KVM_MSR_TSC, &tsc))
+        return kvm_fail(kv, "KVM_SET_MSRS of the time-stamp counter");
+    kv->set_tsc = false;
     return true;
 }
 
@@ -136,11 +155,7 @@ static bool msrs_in(struct kvm_cpu *kv)
         errno = EINVAL;
         return kvm_fail(kv, what);
     }
-    uint64_t tsc = (uint64_t)guest_clock_now(kv->cpu->board->clock) + s->tsc_offset;
-    if (kv->set_tsc && !one_msr(kv, KVM_SET_MSRS, MSR_TSC, &tsc))
-        return kvm_fail(kv, "KVM_SET_MSRS of the time-stamp counter");
-    kv->set_tsc = false;
-    return true;
+    return kvm_tsc_in(kv);
 }
 
 /* ---- general registers ------------------------------------------------------------------- */
@@ -154,7 +169,7 @@ static bool regs_out(struct kvm_cpu *kv)
     const uint64_t values[GPR_COUNT] = {r.rax, r.rcx, r.rdx, r.rbx, r.rsp, r.rbp, r.rsi, r.rdi,
                                         r.r8,  r.r9,  r.r10, r.r11, r.r12, r.r13, r.r14, r.r15};
     memcpy(s->gpr, values, sizeof(values));
-    s->rip = r.rip;
+    s->rip = kv->out_rip = r.rip;
     s->rflags = r.rflags;
     return true;
 }
@@ -269,6 +284,10 @@ static bool sregs_out(struct kvm_cpu *kv)
     s->cr4 = k.cr4;
     s->efer = k.efer;
     pointers_out(kv, &k);
+    if (kv->vm->chips) {
+        kv->cr8 = (unsigned)k.cr8;
+        kv->apic_base = k.apic_base;
+    }
     return true;
 }
 
@@ -292,7 +311,7 @@ static bool sregs_in(struct kvm_cpu *kv)
     k.gdt.limit = s->gdtr.limit;
     k.idt.base = s->idtr.base;
     k.idt.limit = s->idtr.limit;
-    if (!cpu->ops->read_msr(cpu->opaque, MSR_APIC_BASE, &kv->apic_base))
+    if (!kv->vm->chips && !cpu->ops->read_msr(cpu->opaque, MSR_APIC_BASE, &kv->apic_base))
         kv->apic_base = 0;
     k.apic_base = kv->apic_base;
     if (pae_paging(s)) {
@@ -384,6 +403,57 @@ static bool xcr0_in(struct kvm_cpu *kv)
     return ioctl(kv->fd, KVM_SET_XCRS, &x) == 0 || kvm_fail(kv, "KVM_SET_XCRS");
 }
 
+/* ---- what the kernel's local APIC decides -------------------------------------------------- */
+
+/* Acts on an INIT or SIPI that has come: before anything else is taken out. */
+static bool mp_state_out(struct kvm_cpu *kv)
+{
+    struct cpu_state *s = &kv->cpu->s;
+    struct kvm_mp_state mp;
+    if (!kv->vm->chips)
+        return true;
+    if (ioctl(kv->fd, KVM_GET_MP_STATE, &mp) < 0)
+        return kvm_fail(kv, "KVM_GET_MP_STATE");
+    kv->out_mp_state = mp.mp_state;
+    s->halted = mp.mp_state == KVM_MP_STATE_HALTED;
+    s->wait_for_sipi =
+        mp.mp_state == KVM_MP_STATE_UNINITIALIZED || mp.mp_state == KVM_MP_STATE_INIT_RECEIVED;
+    return true;
+}
+
+static bool mp_state_in(struct kvm_cpu *kv)
+{
+    const struct cpu_state *s = &kv->cpu->s;
+    struct kvm_mp_state mp = {.mp_state = s->wait_for_sipi ? KVM_MP_STATE_INIT_RECEIVED
+                                          : s->halted      ? KVM_MP_STATE_HALTED
+                                                           : KVM_MP_STATE_RUNNABLE};
+    if (!kv->vm->chips)
+        return true;
+    return ioctl(kv->fd, KVM_SET_MP_STATE, &mp) == 0 || kvm_fail(kv, "KVM_SET_MP_STATE");
+}
+
+void kvm_state_late(struct kvm_cpu *kv)
+{
+    struct kvm_mp_state mp;
+    struct kvm_regs regs;
+    struct kvm_vcpu_events events;
+    if (kv->place != KVM_STATE_HERE || kv->inside || !kv->was_there)
+        return;
+    if (ioctl(kv->fd, KVM_GET_MP_STATE, &mp) < 0 || ioctl(kv->fd, KVM_GET_REGS, &regs) < 0 ||
+        ioctl(kv->fd, KVM_GET_VCPU_EVENTS, &events) < 0) {
+        kvm_fail(kv, "KVM_GET_MP_STATE");
+        return;
+    }
+    if (mp.mp_state != kv->out_mp_state || regs.rip != kv->out_rip) {
+        kv->place = KVM_STATE_THERE;
+        kvm_state_out(kv);
+        kv->event.is_there = false;
+    } else if (events.nmi.pending) {
+        atomic_fetch_or(&kv->cpu->requests, REQUEST_NMI);
+    }
+    kv->cpu->s.nmi_pending = atomic_load(&kv->cpu->requests) & REQUEST_NMI;
+}
+
 /* ---- all of it --------------------------------------------------------------------------- */
 
 bool kvm_state_init(struct kvm_cpu *kv, GError **error)
@@ -414,8 +484,9 @@ bool kvm_state_out(struct kvm_cpu *kv)
     if (!kvm_finish_instruction(kv))
         return false;
     kv->place = KVM_STATE_HERE;
-    return regs_out(kv) && sregs_out(kv) && kvm_fpu_out(kv) && xcr0_out(kv) && msrs_out(kv) &&
-           debug_out(kv) && events_out(kv);
+    kv->was_there = true;
+    return mp_state_out(kv) && regs_out(kv) && sregs_out(kv) && kvm_fpu_out(kv) && xcr0_out(kv) &&
+           msrs_out(kv) && debug_out(kv) && events_out(kv);
 }
 
 bool kvm_state_in(struct kvm_cpu *kv)
@@ -427,5 +498,5 @@ bool kvm_state_in(struct kvm_cpu *kv)
     kv->unfinished = false;
     kv->accepts = s->rflags & FLAG_IF && !s->shadow;
     return sregs_in(kv) && regs_in(kv) && xcr0_in(kv) && kvm_fpu_in(kv) && msrs_in(kv) &&
-           debug_in(kv) && events_in(kv);
+           debug_in(kv) && events_in(kv) && mp_state_in(kv);
 }

@@ -23,6 +23,17 @@ static bool fail(GError **error, const char *what)
     return false;
 }
 
+static bool has_chips(const struct kvm_host *host)
+{
+    static const int needed[] = {KVM_CAP_IRQCHIP,     KVM_CAP_PIT2,       KVM_CAP_PIT_STATE2,
+                                 KVM_CAP_IRQ_ROUTING, KVM_CAP_SIGNAL_MSI, KVM_CAP_MP_STATE};
+    for (size_t i = 0; i < G_N_ELEMENTS(needed); i++) {
+        if (ioctl(host->fd, KVM_CHECK_EXTENSION, needed[i]) <= 0)
+            return false;
+    }
+    return true;
+}
+
 static bool check_capabilities(struct kvm_host *host, GError **error)
 {
     static const struct {
@@ -51,6 +62,9 @@ static bool check_capabilities(struct kvm_host *host, GError **error)
     host->sregs2 = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_SREGS2) > 0;
     host->msr_filter = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_X86_MSR_FILTER) > 0;
     host->tsc_scaling = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
+    host->chips = has_chips(host);
+    host->deadline_timer = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+    host->deadline = host->chips ? host->deadline_timer : host->msr_filter;
     return true;
 }
 
@@ -103,9 +117,9 @@ struct kvm_cpuid2 *kvm_host_cpuid(const struct kvm_host *host, GError **error)
 
 /* ---- the VM ------------------------------------------------------------------------------ */
 
-/* The TSC deadline is the local APIC's, and that is the board's: else the kernel would take it and
- * do nothing. */
-static bool set_filter(struct kvm_vm *vm, GError **error)
+/* The TSC deadline is the local APIC's. Where that is the board's, or the model has no deadline,
+ * the kernel would take it and do nothing. */
+bool kvm_vm_filter(struct kvm_vm *vm, const struct cpu_model *model, GError **error)
 {
     uint8_t none = 0;
     struct kvm_msr_filter filter = {.flags = KVM_MSR_FILTER_DEFAULT_ALLOW};
@@ -114,7 +128,11 @@ static bool set_filter(struct kvm_vm *vm, GError **error)
                                       .nmsrs = 1,
                                       .base = KVM_MSR_TSC_DEADLINE,
                                       .bitmap = &none};
-    if (!vm->host.msr_filter || ioctl(vm->fd, KVM_X86_SET_MSR_FILTER, &filter) == 0)
+    bool needed = !vm->chips || !has_feature(&model->features, FEATURE_TSC_DEADLINE);
+    if (vm->filtered || !vm->host.msr_filter || !needed)
+        return true;
+    vm->filtered = true;
+    if (ioctl(vm->fd, KVM_X86_SET_MSR_FILTER, &filter) == 0)
         return true;
     return fail(error, "cannot have the TSC deadline in user space");
 }
@@ -136,7 +154,7 @@ static bool set_up(struct kvm_vm *vm, GError **error)
         return fail(error, "cannot set the kernel's helper pages");
     if (ioctl(vm->fd, KVM_ENABLE_CAP, &msrs) < 0)
         return fail(error, "cannot have model-specific registers in user space");
-    if (!set_filter(vm, error))
+    if (!kvm_chips_create(vm, error))
         return false;
     ioctl(vm->fd, KVM_ENABLE_CAP, &failures); /* older kernels do so at level 0 only */
     return kvm_slots_sync(vm, error);
@@ -144,11 +162,14 @@ static bool set_up(struct kvm_vm *vm, GError **error)
 
 static void free_vm(struct kvm_vm *vm)
 {
+    kvm_chips_finish(vm);
     if (vm->fd >= 0)
         close(vm->fd);
     kvm_host_close(&vm->host);
     g_array_unref(vm->slots);
     g_free(vm->kept);
+    pthread_mutex_destroy(&vm->gate.lock);
+    pthread_cond_destroy(&vm->gate.changed);
     pthread_mutex_destroy(&vm->lock);
     g_free(vm);
 }
@@ -166,6 +187,8 @@ struct kvm_vm *kvm_vm_get(struct board *board, GError **error)
         vm->fd = -1;
         vm->slots = g_array_new(FALSE, TRUE, sizeof(struct kvm_slot));
         pthread_mutex_init(&vm->lock, NULL);
+        pthread_mutex_init(&vm->gate.lock, NULL);
+        pthread_cond_init(&vm->gate.changed, NULL);
         if (!set_up(vm, error)) {
             free_vm(vm);
             return NULL;

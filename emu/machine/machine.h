@@ -11,6 +11,7 @@
  */
 #pragma once
 
+#include "emu/core/chips.h"
 #include "emu/device/disk_worker.h"
 #include "emu/net/backend.h"
 #include "storage/operations.h"
@@ -82,6 +83,7 @@ struct machine_config {
     uint64_t memory;  /* bytes, whole MiB */
     unsigned cpus;    /* 1 to MACHINE_MAX_CPUS */
     const char *engine, *cpu_model;
+    enum chips_wish kernel_irqchip; /* interrupt controllers and PIT of the engine's own */
     uint64_t
         code_cache; /* bytes that translated code may take, all CPUs together; 0: 20 MiB each */
     struct machine_disk disks[MACHINE_MAX_DISKS];

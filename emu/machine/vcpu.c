@@ -1,3 +1,4 @@
+#include "emu/core/chips.h"
 #include "emu/cpu/cpu.h"
 #include "emu/machine/machine_internal.h"
 
@@ -109,6 +110,7 @@ bool vcpus_new(struct machine *machine, GError **error)
 {
     const struct machine_config *config = machine->config;
     machine->board.cpus = config->cpus;
+    chips_set_wish(machine->board.chips, config->kernel_irqchip);
     for (unsigned i = 0; i < config->cpus; i++) {
         struct vcpu *vcpu = &machine->vcpus[i];
         vcpu->machine = machine;
@@ -170,10 +172,16 @@ void vcpus_hold(struct machine *machine)
         pthread_cond_timedwait(&machine->changed, &machine->lock, &soon);
     }
     pthread_mutex_unlock(&machine->lock);
+    board_lock(&machine->board);
+    chips_take_back(machine->board.chips);
+    board_unlock(&machine->board);
 }
 
 void vcpus_release(struct machine *machine)
 {
+    board_lock(&machine->board);
+    chips_hand_over(machine->board.chips);
+    board_unlock(&machine->board);
     pthread_mutex_lock(&machine->lock);
     machine->hold = false;
     pthread_cond_broadcast(&machine->changed);

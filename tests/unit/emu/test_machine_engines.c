@@ -19,6 +19,9 @@
 #define SAVE_HERE (2 * 0x10 + 1) /* as the debug exit makes a status of a byte */
 #define AT_END    1
 
+#define IOAPIC_VERSION        "00170020"
+#define KERNEL_IOAPIC_VERSION "00170011"
+
 static const char before[] = "ports: 000000A5 12378086 strings QEMU\n"
                              "mmio: 00170020 05000000 \n"
                              "pam: 12345678 12345679 000000EA \n"
@@ -33,20 +36,36 @@ static const char before[] = "ports: 000000A5 12378086 strings QEMU\n"
 /* RBX, DR0, an MSR, XMM7, 1.0, pi */
 static const char after[] = "600DF00D 12345678 0000CAFE 00000002 3FF00000 54442D18 400921FB \n";
 
+/* KVM with the board's own interrupt controllers, and with the kernel's. */
+static const struct how {
+    const char *name, *engine;
+    enum chips_wish chips;
+} hows[] = {
+    {"interp", "interp", CHIPS_AUTO},
+    {"jit", "jit", CHIPS_AUTO},
+    {"kvm", "kvm", CHIPS_OFF},
+    {"kvm with the kernel's chips", "kvm", CHIPS_ON},
+};
+
 struct run {
     char *folder, *console, *firmware;
-    bool has_kvm;
+    bool has[G_N_ELEMENTS(hows)];
     GBytes *state; /* of the saved machine, and its memory */
     uint8_t *ram;
 };
 
-static bool kvm_is_there(char **ret_why)
+static bool is_there(const struct how *how)
 {
     g_autoptr(GError) error = NULL;
-    struct machine_config config = {
-        .memory = 1 << 20, .cpus = 1, .engine = "kvm", .cpu_model = "x86-64-v1", .serial = "none"};
+    struct machine_config config = {.memory = 1 << 20,
+                                    .cpus = 1,
+                                    .engine = how->engine,
+                                    .kernel_irqchip = how->chips,
+                                    .cpu_model = "x86-64-v1",
+                                    .serial = "none"};
     struct machine *machine = machine_new(&config, &error);
-    *ret_why = error ? g_strdup(error->message) : NULL;
+    if (error)
+        print_message("%s is left out: %s\n", how->name, error->message);
     if (machine)
         machine_free(machine, NULL);
     return machine != NULL;
@@ -56,13 +75,11 @@ static int setup(void **state)
 {
     struct run *run = g_new0(struct run, 1);
     const char *build = getenv("BUILD");
-    g_autofree char *why = NULL;
     run->folder = g_dir_make_tmp("drover-engines-XXXXXX", NULL);
     run->console = g_build_filename(run->folder, "console", NULL);
     run->firmware = g_strdup_printf("%s/tests/guest/board.bin", build ? build : "build");
-    run->has_kvm = kvm_is_there(&why);
-    if (!run->has_kvm)
-        print_message("kvm is left out: %s\n", why);
+    for (size_t i = 0; i < G_N_ELEMENTS(hows); i++)
+        run->has[i] = is_there(&hows[i]);
     *state = run;
     return 0;
 }
@@ -82,12 +99,13 @@ static int teardown(void **state)
 }
 
 /* Runs until the guest writes to the debug exit; what it has printed. */
-static char *run_on(struct run *run, const char *engine, bool restored, int end)
+static char *run_on(struct run *run, const struct how *how, bool restored, int end)
 {
     g_autoptr(GError) error = NULL;
     struct machine_config config = {.memory = 16 << 20,
                                     .cpus = 1,
-                                    .engine = engine,
+                                    .engine = how->engine,
+                                    .kernel_irqchip = how->chips,
                                     .cpu_model = "x86-64-v1",
                                     .serial = "none",
                                     .firmware = run->firmware,
@@ -113,27 +131,36 @@ static char *run_on(struct run *run, const char *engine, bool restored, int end)
         run->state = machine_save(machine);
         run->ram = g_memdup2(memory_ram_host(memory), config.memory);
     }
-    if (strcmp(engine, "kvm") == 0) {
-        g_autofree char *report = machine_engine_report(machine);
+    g_autofree char *report = machine_engine_report(machine);
+    if (strcmp(how->engine, "kvm") == 0)
         assert_non_null(strstr(report, "KVM gave up"));
-    }
+    if (how->chips == CHIPS_ON)
+        assert_non_null(strstr(report, "kernel's chips"));
     assert_true(machine_free(machine, NULL));
     assert_true(g_file_get_contents(run->console, &text, NULL, NULL));
     return text;
 }
 
+static char *expected_of(const struct how *how)
+{
+    char *text = g_strdup(before);
+    if (how->chips == CHIPS_ON)
+        memcpy(strstr(text, IOAPIC_VERSION), KERNEL_IOAPIC_VERSION, strlen(IOAPIC_VERSION));
+    return text;
+}
+
 static void test_engines(void **state)
 {
-    static const char *const engines[] = {"interp", "jit", "kvm"};
     struct run *run = *state;
-    for (size_t i = 0; i < G_N_ELEMENTS(engines); i++) {
-        for (size_t j = 0; j < G_N_ELEMENTS(engines); j++) {
-            if (!run->has_kvm && (!strcmp(engines[i], "kvm") || !strcmp(engines[j], "kvm")))
+    for (size_t i = 0; i < G_N_ELEMENTS(hows); i++) {
+        for (size_t j = 0; j < G_N_ELEMENTS(hows); j++) {
+            if (!run->has[i] || !run->has[j])
                 continue;
-            print_message("%s, then %s\n", engines[i], engines[j]);
-            g_autofree char *first = run_on(run, engines[i], false, SAVE_HERE);
-            assert_string_equal(first, before);
-            g_autofree char *second = run_on(run, engines[j], true, AT_END);
+            print_message("%s, then %s\n", hows[i].name, hows[j].name);
+            g_autofree char *expected = expected_of(&hows[i]);
+            g_autofree char *first = run_on(run, &hows[i], false, SAVE_HERE);
+            assert_string_equal(first, expected);
+            g_autofree char *second = run_on(run, &hows[j], true, AT_END);
             assert_string_equal(second, after);
         }
     }
