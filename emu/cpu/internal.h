@@ -73,13 +73,14 @@ enum cpu_request {
 /*
  * The software TLB: one direct-mapped table per kind of access rights. An entry's tag is the page's
  * address when the fast path may use it. Two other kinds of tags belong to no page of their slot,
- * by the bits that chose the slot, so that the fast path needs one comparison only: a page that
- * must be accessed the slow way has TLB_SLOW flipped, an empty tag is tlb_empty(). After a store
- * through `write` comes a look at *mark (emu/core/memory.h).
+ * nor to the page after one, by the bits that chose the slot, so that the fast path needs one
+ * comparison only, with the page of the last byte: a page that must be accessed the slow way has
+ * TLB_SLOW flipped, an empty tag is tlb_empty(). After a store through `write` comes a look at
+ * *mark (emu/core/memory.h).
  */
 #define TLB_BITS  12
 #define TLB_SIZE  (1u << TLB_BITS)
-#define TLB_SLOW  (UINT64_C(1) << 12) /* no plain host memory: memory_load() and memory_store() */
+#define TLB_SLOW  (UINT64_C(4) << 12) /* no plain host memory: memory_load() and memory_store() */
 #define PAGE_MASK (~UINT64_C(0xfff))
 
 static inline uint64_t tlb_empty(unsigned slot)

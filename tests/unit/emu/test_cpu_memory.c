@@ -1,0 +1,106 @@
+/* Operands over the ends of pages that are no plain memory, on each engine. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "tests/unit/emu/bare_cpu.h"
+
+#define NOWHERE 0x40000000u /* physically: all ones */
+#define WINDOW  0x100000u   /* linear pages above what is mapped one to one; an even number */
+
+static void map(uint8_t *ram, uint32_t linear, uint32_t physical)
+{
+    uint64_t entry = physical | 3;
+    memcpy(ram + TABLES + 0x3000 + (linear >> 12) * 8, &entry, 8);
+}
+
+/* Reads the pages' first bytes, so that the TLB knows both, and then over the end between them. */
+static const uint8_t code[] = {
+    0x8a, 0x04, 0x25, 0x00, 0x00, 0x10, 0x00,             /* mov al, [WINDOW] */
+    0x8a, 0x04, 0x25, 0x00, 0x10, 0x10, 0x00,             /* mov al, [WINDOW + 0x1000] */
+    0x8a, 0x04, 0x25, 0x00, 0x20, 0x10, 0x00,             /* mov al, [WINDOW + 0x2000] */
+    0x66, 0x8b, 0x04, 0x25, 0xff, 0x0f, 0x10, 0x00,       /* mov ax, [WINDOW + 0xfff] */
+    0x48, 0x8b, 0x1c, 0x25, 0xfc, 0x0f, 0x10, 0x00,       /* mov rbx, [WINDOW + 0xffc] */
+    0x8b, 0x0c, 0x25, 0xfd, 0x1f, 0x10, 0x00,             /* mov ecx, [WINDOW + 0x1ffd] */
+    0x48, 0x89, 0x1c, 0x25, 0xfb, 0x0f, 0x10, 0x00, 0xf4, /* mov [WINDOW + 0xffb], rbx; hlt */
+};
+
+struct fixture {
+    struct board board;
+    uint8_t *ram;
+    struct cpu *cpu;
+};
+
+static void with_each(void (*check)(struct fixture *f))
+{
+    static const char *const engines[] = {"interp", "jit", "lockstep"};
+    for (unsigned i = 0; i < G_N_ELEMENTS(engines); i++) {
+        struct fixture f = {0};
+        bare_board(&f.board, RAM);
+        f.ram = memory_ram_host(f.board.memory);
+        f.cpu = bare_cpu(&f.board, engines[i]);
+        for (unsigned at = 0; at < 0x10; at++) {
+            f.ram[DATA + 0x3000 + at] = (uint8_t)(0x30 + at);
+            f.ram[DATA + 0x5ff0 + at] = (uint8_t)(0x50 + at);
+            f.ram[DATA + 0x6000 + at] = 0xbb; /* what must not be taken for the next page */
+        }
+        check(&f);
+        cpu_free(f.cpu);
+        board_finish(&f.board);
+    }
+}
+
+static void check_nowhere(struct fixture *f)
+{
+    map(f->ram, WINDOW, NOWHERE);
+    map(f->ram, WINDOW + 0x1000, DATA + 0x3000);
+    map(f->ram, WINDOW + 0x2000, NOWHERE);
+    for (unsigned again = 0; again < 4; again++) {
+        assert_int_equal(bare_run(f->cpu, again ? NULL : code, sizeof(code)), CPU_EXIT_HALTED);
+        const struct cpu_state *s = cpu_state(f->cpu);
+        assert_int_equal(s->gpr[RAX], 0x30ff);
+        assert_int_equal(s->gpr[RBX], 0x33323130ffffffff);
+        assert_int_equal(s->gpr[RCX], 0xff000000);
+        assert_memory_equal(f->ram + DATA + 0x3000, "\x31\x32\x33\x33", 4);
+        f->ram[DATA + 0x3000] = 0x30;
+        f->ram[DATA + 0x3001] = 0x31;
+        f->ram[DATA + 0x3002] = 0x32;
+    }
+}
+
+static void check_watched(struct fixture *f)
+{
+    map(f->ram, WINDOW, DATA + 0x5000);
+    map(f->ram, WINDOW + 0x1000, DATA + 0x3000);
+    map(f->ram, WINDOW + 0x2000, DATA + 0x1000);
+    bare_begin(f->cpu, code, sizeof(code));
+    struct cpu_state *s = cpu_state(f->cpu);
+    s->dr[0] = WINDOW + 0x800; /* a breakpoint that nothing meets */
+    s->dr[7] = 0x000f0402;
+    cpu_state_changed(f->cpu);
+    assert_int_equal(cpu_run(f->cpu), CPU_EXIT_HALTED);
+    assert_int_equal(s->gpr[RAX], 0x305f);
+    assert_int_equal(s->gpr[RBX], 0x333231305f5e5d5c);
+    assert_int_equal(s->gpr[RCX], 0);
+    assert_memory_equal(f->ram + DATA + 0x5ffb, "\x5c\x5d\x5e\x5f\x30", 5);
+    assert_memory_equal(f->ram + DATA + 0x3000, "\x31\x32\x33\x33", 4);
+    assert_int_equal(f->ram[DATA + 0x6000], 0xbb);
+}
+
+static void test_no_memory(void **state)
+{
+    with_each(check_nowhere);
+}
+static void test_watched_page(void **state)
+{
+    with_each(check_watched);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory),
+                                       cmocka_unit_test(test_watched_page)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
