@@ -49,12 +49,34 @@
 
 /* ---- bytes ----------------------------------------------------------------------------------- */
 
+struct program;
+struct operand {
+    bool memory, narrow; /* narrow: `rm` is that of 16-bit addresses, ADDRESS16 one without base */
+    uint8_t override;    /* a segment's prefix, or 0 */
+    unsigned rm;         /* or base */
+    int32_t disp;
+};
+#define ADDRESS16 0x10
+
+/* What differs by what a program runs in. */
+struct program_kind {
+    const char *name;
+    void (*begin_stretch)(struct program *p); /* says where a fault goes on: holes[0] */
+    void (*event)(struct program *p, bool exact);
+    void (*stack)(struct program *p); /* and what else there is */
+    void (*shape)(struct program *p, struct operand *o);
+    /* MOV dword [here], value: here as a linear address within the program's code. */
+    void (*patch)(struct program *p, uint32_t address, uint32_t value);
+};
+
 struct program {
+    const struct program_kind *kind;
     uint8_t bytes[CODE_SIZE];
     unsigned at, bits, level;
-    bool has_avx;
+    uint32_t code_base, data_base;    /* what CS, and DS and ES, add to offsets */
+    bool has_avx, segmented, vexless; /* vexless: #UD is all that comes of VEX */
     uint64_t seed;
-    unsigned holes[64], hole_count; /* 32-bit places for the address of the next stretch */
+    unsigned hole; /* a 32-bit place for the address of the next stretch */
 };
 
 static inline uint32_t any(struct program *p, uint32_t limit)
@@ -78,11 +100,6 @@ static inline void bytes(struct program *p, const char *hex)
     for (; *hex; hex += hex[2] ? 3 : 2)
         byte(p, (unsigned)(g_ascii_xdigit_value(hex[0]) << 4 | g_ascii_xdigit_value(hex[1])));
 }
-/* What the CS base adds to offsets, as linear addresses. */
-static inline uint32_t code_base(const struct program *p)
-{
-    return p->bits == 64 ? 0 : CODE;
-}
 
 /* ---- one instruction with a ModRM byte ------------------------------------------------------- */
 
@@ -99,12 +116,6 @@ static inline unsigned a_base(struct program *p)
     return any_bases[any(p, 3)];
 }
 
-struct operand {
-    bool memory;
-    unsigned rm; /* or base */
-    int32_t disp;
-};
-
 static inline struct operand an_operand(struct program *p, unsigned memory_in_4)
 {
     struct operand o = {.memory = any(p, 4) < memory_in_4};
@@ -118,11 +129,29 @@ static inline struct operand an_operand(struct program *p, unsigned memory_in_4)
         o.disp = INT32_MAX - (int32_t)any(p, 4096); /* where nothing is */
     if (any(p, 60) == 0 && o.memory && p->bits == 64)
         o.rm = a_register(p); /* mostly not canonical */
+    if (any(p, 24) == 0)
+        o.override = any(p, 2) ? 0x64 : 0x65;
+    if (p->kind->shape)
+        p->kind->shape(p, &o);
     return o;
+}
+
+/* The prefixes that a memory operand wants. */
+static inline void operand_prefixes(struct program *p, struct operand o)
+{
+    if (o.memory && o.narrow != (p->bits == 16))
+        byte(p, 0x67);
+    if (o.memory && o.override)
+        byte(p, o.override);
 }
 
 static inline void operand_bytes(struct program *p, unsigned reg, struct operand o)
 {
+    if (o.memory && o.narrow) {
+        byte(p, o.rm == ADDRESS16 ? reg << 3 | 6 : 0x80u | reg << 3 | o.rm);
+        put(p, (uint32_t)o.disp, 2);
+        return;
+    }
     byte(p, (o.memory ? 0x80u : 0xc0u) | (reg & 7) << 3 | (o.rm & 7));
     if (o.memory && (o.rm & 7) == 4)
         byte(p, 0x24);
@@ -136,10 +165,7 @@ static inline void modrm(struct program *p, unsigned prefix, unsigned map, unsig
                          unsigned reg, struct operand o, unsigned size)
 {
     unsigned usual = p->bits == 16 ? 2 : 4;
-    if (o.memory && p->bits == 16)
-        byte(p, 0x67);
-    if (o.memory && any(p, 24) == 0)
-        byte(p, any(p, 2) ? 0x64 : 0x65);
+    operand_prefixes(p, o);
     if (size != usual && (size == 2 || (size == 4 && p->bits == 16)))
         byte(p, 0x66);
     if (prefix)
@@ -190,7 +216,8 @@ static inline void near_offset(struct program *p, unsigned target)
 
 static inline uint32_t a_place(struct program *p, unsigned which)
 {
-    return DATA + 0x4000 + which * 0x1000 + any(p, 8) * 16 + (any(p, 4) == 0 ? 0xf80 : 0);
+    return DATA - p->data_base + 0x4000 + which * 0x1000 + any(p, 8) * 16 +
+           (any(p, 4) == 0 ? 0xf80 : 0);
 }
 static inline void load_bases(struct program *p)
 {
@@ -243,7 +270,7 @@ static inline void integer(struct program *p)
         break;
     default:
         if (!o.memory)
-            o = (struct operand){true, a_base(p), 64};
+            o = (struct operand){.memory = true, .rm = a_base(p), .disp = 64};
         modrm(p, lock, 1, 0xc7, 1, o, p->bits == 64 && any(p, 2) ? 8 : 4); /* CMPXCHG8B, 16B */
     }
 }
@@ -258,15 +285,18 @@ static inline void string(struct program *p)
 {
     static const uint8_t opcodes[] = {0xa4, 0xaa, 0xac, 0xae, 0xa6};
     unsigned size = a_size(p), opcode = opcodes[any(p, 5)];
+    bool narrow = p->segmented && any(p, 4) < (p->bits == 16 ? 3 : 1);
     load(p, 1, any(p, 4) ? any(p, 40) : any(p, 3000));
     if (any(p, 3) == 0)
         byte(p, 0xfd); /* STD */
     if (any(p, 2)) {   /* from or to shortly before a page's end or begin */
-        load(p, 6, DATA + 0x4000 + any(p, 6) * 0x1000 - 24 + any(p, 48));
-        load(p, 7, DATA + 0x4000 + any(p, 6) * 0x1000 - 24 + any(p, 48));
+        load(p, 6, DATA - p->data_base + 0x4000 + any(p, 6) * 0x1000 - 24 + any(p, 48));
+        load(p, 7, DATA - p->data_base + 0x4000 + any(p, 6) * 0x1000 - 24 + any(p, 48));
     }
-    if (p->bits == 16)
+    if (narrow != (p->bits == 16))
         byte(p, 0x67);
+    if (p->segmented && any(p, 6) == 0)
+        byte(p, any(p, 2) ? 0x26 : 0x64);
     if (size == 2 ? p->bits != 16 : size == 4 && p->bits == 16)
         byte(p, 0x66);
     if (any(p, 4))
@@ -318,8 +348,7 @@ static inline void vex(struct program *p)
         o.rm = any(p, registers);
     unsigned reg = general ? a_register(p) : any(p, registers);
     unsigned other = how & TWO ? 0 : general ? a_register(p) : any(p, registers);
-    if (o.memory && p->bits == 16)
-        byte(p, 0x67);
+    operand_prefixes(p, o);
     byte(p, 0xc4);
     byte(p, (reg & 8 ? 0 : 0x80u) | 0x40u | (o.rm & 8 ? 0 : 0x20u) | ops[i].map);
     byte(p, (general && wide ? 0x80u : 0) | (~other & 15) << 3 | (!general && wide ? 4 : 0) |
@@ -451,7 +480,7 @@ static inline void instruction(struct program *p, bool exact)
         break;
     case 10:
     case 11:
-        stack(p);
+        p->kind->stack(p);
         break;
     case 12:
         string(p);
@@ -460,7 +489,7 @@ static inline void instruction(struct program *p, bool exact)
         vector(p);
         break;
     case 14:
-        if (p->has_avx)
+        if (p->has_avx && (!p->vexless || any(p, 16) == 0))
             vex(p);
         else
             vector(p);
@@ -471,7 +500,7 @@ static inline void instruction(struct program *p, bool exact)
         break;
     default:
         if (any(p, 3) == 0)
-            event(p, exact);
+            p->kind->event(p, exact);
         else
             integer(p);
     }
@@ -479,15 +508,28 @@ static inline void instruction(struct program *p, bool exact)
 
 /* ---- programs -------------------------------------------------------------------------------- */
 
+static inline void say_where_to_go_on(struct program *p)
+{
+    p->hole = store_at(p, VARS, 0);
+}
+static inline void patch(struct program *p, uint32_t address, uint32_t value)
+{
+    store_at(p, address, value);
+}
+static const struct program_kind flat_kind = {"flat", say_where_to_go_on, event, stack, NULL,
+                                              patch};
+
 /* Where a fault that cannot be mended goes on: the next stretch. */
+static inline void fill_hole(struct program *p)
+{
+    uint32_t here = CODE + p->at - p->code_base;
+    memcpy(p->bytes + p->hole, &here, 4);
+}
 static inline void begin_stretch(struct program *p)
 {
-    for (unsigned i = 0; i < p->hole_count; i++) {
-        uint32_t here = CODE + p->at - code_base(p);
-        memcpy(p->bytes + p->holes[i], &here, 4);
-    }
-    p->hole_count = 0;
-    p->holes[p->hole_count++] = store_at(p, VARS, 0);
+    if (p->hole)
+        fill_hole(p);
+    p->kind->begin_stretch(p);
     load_bases(p);
 }
 
@@ -516,20 +558,17 @@ static inline void jump_over(struct program *p, bool exact)
 static inline void function(struct program *p, unsigned at)
 {
     if (any(p, 2))
-        store_at(p, CODE + at + (p->bits == 16 ? 2 : 1), any(p, UINT32_MAX));
+        p->kind->patch(p, CODE + at + (p->bits == 16 ? 2 : 1), any(p, UINT32_MAX));
     byte(p, 0xe8);
     near_offset(p, at);
 }
 
-/* `exact`: after a change of page tables what they said before is flushed. */
-static inline void build(struct program *p, uint64_t seed, unsigned bits, unsigned level,
-                         bool exact)
+/* The program itself, of p->kind; what else there is of it is set.
+ * `exact`: after a change of page tables what they said before is flushed. */
+static inline void build_code(struct program *p, bool exact)
 {
     memset(p->bytes, 0x90, sizeof(p->bytes));
-    p->seed = seed;
-    p->bits = bits;
-    p->level = level;
-    p->hole_count = 0;
+    p->hole = 0;
     p->at = CODE_SIZE - 200;
     unsigned at = p->at;
     load(p, 2, 0x12345678);
@@ -563,11 +602,21 @@ static inline void build(struct program *p, uint64_t seed, unsigned bits, unsign
     }
     begin_stretch(p);
     define_flags(p);
-    for (unsigned i = 0; i < p->hole_count; i++) { /* the last one's is the end */
-        uint32_t here = CODE + p->at - code_base(p);
-        memcpy(p->bytes + p->holes[i], &here, 4);
-    }
+    fill_hole(p); /* the last one's is the end */
     bytes(p, "cd 83");
+}
+
+static inline void build(struct program *p, uint64_t seed, unsigned bits, unsigned level,
+                         bool exact)
+{
+    p->kind = &flat_kind;
+    p->seed = seed;
+    p->bits = bits;
+    p->level = level;
+    p->code_base = bits == 64 ? 0 : CODE;
+    p->data_base = 0;
+    p->segmented = p->vexless = false;
+    build_code(p, exact);
 }
 
 /* ---- what stands around them ----------------------------------------------------------------- */

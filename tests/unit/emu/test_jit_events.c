@@ -1,8 +1,8 @@
 /*
- * Programs in which things happen (event_programs.h), three times: interpreted, translated, and
- * both in lockstep. Lockstep must find nothing. Where a program's course does not depend on when a
- * TLB forgets, all three must end alike, the sum over all events included: so each came at the same
- * instruction.
+ * Programs in which things happen (event_programs.h, legacy_programs.h), three times: interpreted,
+ * translated, and both in lockstep. Lockstep must find nothing. Where a program's course does not
+ * depend on when a TLB forgets, all three must end alike, the sum over all events included: so each
+ * came at the same instruction.
  *
  * TEST_CASES and TEST_SEED say how many, and from which seed; a difference names its seed.
  */
@@ -17,7 +17,7 @@
 #include "emu/core/port.h"
 #include "emu/cpu/cpu.h"
 #include "emu/jit/jit.h"
-#include "tests/unit/emu/event_programs.h"
+#include "tests/unit/emu/legacy_programs.h"
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -31,14 +31,17 @@ struct result {
     uint8_t x87[8][16];
     uint16_t x87_status;
     uint8_t x87_valid;
-    uint8_t vars[0x500], data[DATA_SIZE], code[CODE_SIZE];
+    struct segment segments[SEG_GS + 1];
+    uint8_t vars[0x500], ram[MAPPED];
 };
 
 struct fixture {
     struct board board;
     struct cpu *cpu[ENGINES];
     struct cpu *running;
-    struct program program;
+    struct legacy legacy;
+    struct program *program; /* legacy's own; what else there is in it counts for those alone */
+    uint8_t *handlers;
     struct result results[ENGINES];
     uint64_t events[128], ended, total;
 };
@@ -77,10 +80,11 @@ static int set_up(void **state)
     static const struct cpu_ops ops = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
     static const struct port_ops port = {.write = interrupt, .max_size = 1};
     struct fixture *f = g_new0(struct fixture, 1);
-    f->program.has_avx = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
-                         __builtin_cpu_supports("bmi2");
-    const char *model = f->program.has_avx ? "x86-64-v3" : "x86-64-v2";
-    if (!f->program.has_avx)
+    f->program = &f->legacy.p;
+    f->program->has_avx = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                          __builtin_cpu_supports("bmi2");
+    const char *model = f->program->has_avx ? "x86-64-v3" : "x86-64-v2";
+    if (!f->program->has_avx)
         print_message("without AVX, which this processor has not\n");
     assert_true(board_init(&f->board, RAM, NULL));
     port_add(f->board.ports, "interrupt", EVENTS_PORT, 1, &port, f);
@@ -88,6 +92,14 @@ static int set_up(void **state)
         f->cpu[i] = cpu_new(&f->board, 0, engine_names[i], model, &ops, f, NULL);
         assert_non_null(f->cpu[i]);
     }
+    const char *build = getenv("BUILD");
+    g_autofree char *name =
+        g_strdup_printf("%s/tests/guest/event_handlers.bin", build ? build : "build");
+    gsize size = 0;
+    f->handlers = g_malloc0(HANDLERS_SIZE);
+    g_autofree char *handlers = NULL;
+    assert_true(g_file_get_contents(name, &handlers, &size, NULL) && size <= HANDLERS_SIZE);
+    memcpy(f->handlers, handlers, size);
     *state = f;
     return 0;
 }
@@ -98,6 +110,7 @@ static int tear_down(void **state)
     for (unsigned i = 0; i < ENGINES; i++)
         cpu_free(f->cpu[i]);
     board_finish(&f->board);
+    g_free(f->handlers);
     g_free(f);
     return 0;
 }
@@ -116,12 +129,12 @@ static struct segment segment_of(const struct program *p, bool code)
     if (!code)
         return s;
     s.selector = selectors[p->level == 3][which];
-    s.base = code_base(p);
+    s.base = p->code_base;
     s.attributes = base | dpl | SEG_CODE | SEG_G | (which == 0 ? SEG_L : which == 1 ? SEG_DB : 0);
     return s;
 }
 
-static void set_state(struct cpu_state *s, struct program *p)
+static void set_flat_state(struct cpu_state *s, struct program *p)
 {
     s->cr0 = CR0_PE | CR0_PG | CR0_MP | CR0_NE | CR0_ET | CR0_WP;
     s->cr3 = TABLES;
@@ -139,6 +152,12 @@ static void set_state(struct cpu_state *s, struct program *p)
                     : i < 8       ? any(p, UINT32_MAX)
                                   : 0;
     s->gpr[RSP] = STACK - any(p, 2) * 0xffc;
+    s->rip = CODE - p->code_base;
+    s->rflags = FLAG_IOPL | FLAG_IF | 2;
+}
+
+static void set_units(struct cpu_state *s, struct program *p)
+{
     for (unsigned i = 0; i < 16; i++)
         for (unsigned k = 0; k < 2; k++) {
             double value = (double)any(p, 1000) / 8;
@@ -146,8 +165,6 @@ static void set_state(struct cpu_state *s, struct program *p)
         }
     s->fpu.control = 0x37f;
     s->fpu.valid = 0;
-    s->rip = CODE - code_base(p);
-    s->rflags = FLAG_IOPL | FLAG_IF | 2;
 }
 
 static void run(struct fixture *f, unsigned engine)
@@ -155,17 +172,24 @@ static void run(struct fixture *f, unsigned engine)
     struct cpu *cpu = f->running = f->cpu[engine];
     struct cpu_state *s = cpu_state(cpu);
     struct result *r = &f->results[engine];
-    struct program p = f->program;
+    struct program p = *f->program;
     uint8_t *ram = memory_ram_host(f->board.memory);
     cpu_reset(cpu);
     cpu_set_interrupt(cpu, false);
-    set_stage(ram);
+    if (p.segmented)
+        legacy_stage(ram, &f->legacy, f->handlers);
+    else
+        set_stage(ram);
     memcpy(ram + CODE, p.bytes, CODE_SIZE);
     for (unsigned i = 0; i < DATA_SIZE; i += 4) {
         uint32_t value = any(&p, 4) ? any(&p, UINT32_MAX) : any(&p, 256);
         memcpy(ram + DATA + i, &value, 4);
     }
-    set_state(s, &p);
+    if (p.segmented)
+        legacy_state(s, &f->legacy, &p);
+    else
+        set_flat_state(s, &p);
+    set_units(s, &p);
     cpu_state_changed(cpu);
     memset(r, 0, sizeof(*r));
     r->exit = cpu_run(cpu);
@@ -179,8 +203,8 @@ static void run(struct fixture *f, unsigned engine)
     r->x87_status = s->fpu.status;
     r->x87_valid = s->fpu.valid;
     memcpy(r->vars, ram + VARS, sizeof(r->vars));
-    memcpy(r->data, ram + DATA, DATA_SIZE);
-    memcpy(r->code, ram + CODE, CODE_SIZE);
+    memcpy(r->segments, s->seg, sizeof(r->segments));
+    memcpy(r->ram, ram, MAPPED);
 }
 
 /* ---- many ------------------------------------------------------------------------------------ */
@@ -202,7 +226,9 @@ static const char *difference(const struct result *a, const struct result *b)
     if (memcmp(a->x87, b->x87, sizeof(a->x87)) || a->x87_status != b->x87_status ||
         a->x87_valid != b->x87_valid)
         return "the x87 unit";
-    if (memcmp(a->data, b->data, sizeof(a->data)) || memcmp(a->code, b->code, sizeof(a->code)))
+    if (memcmp(a->segments, b->segments, sizeof(a->segments)))
+        return "a segment register";
+    if (memcmp(a->ram, b->ram, sizeof(a->ram)))
         return "memory";
     return NULL;
 }
@@ -216,22 +242,19 @@ static void tell(const struct fixture *f)
             if (r->gpr[i] != interp->gpr[i])
                 print_message("  %s: register %u is %" PRIx64 ", interpreted %" PRIx64 "\n",
                               engine_names[engine], i, r->gpr[i], interp->gpr[i]);
-        for (unsigned i = 0; i < DATA_SIZE; i++)
-            if (r->data[i] != interp->data[i])
-                print_message("  %s: data at %x is %02x, interpreted %02x\n", engine_names[engine],
-                              DATA + i, r->data[i], interp->data[i]);
+        for (unsigned i = 0, told = 0; i < MAPPED && told < 64; i++)
+            if (r->ram[i] != interp->ram[i] && ++told)
+                print_message("  %s: memory at %x is %02x, interpreted %02x\n",
+                              engine_names[engine], i, r->ram[i], interp->ram[i]);
     }
 }
 
-/* False when the engines differ. */
-static bool check(struct fixture *f, uint64_t seed)
+/* Runs the program that is built; false when the engines differ. */
+static bool check(struct fixture *f, uint64_t seed, const char *name, bool exact)
 {
-    static const uint8_t bits[] = {64, 64, 64, 32, 32, 16};
-    uint64_t how = seed * UINT64_C(0x2545f4914f6cdd1d) >> 32;
-    bool exact = how % 4 != 0;
-    build(&f->program, seed, bits[how / 4 % 6], how / 24 % 3 ? 3 : 0, exact);
-    jit_set_hot(f->cpu[JIT], how / 72 % 4);
-    jit_set_hot(f->cpu[LOCKSTEP], how / 288 % 4);
+    uint64_t how = seed * UINT64_C(0x9fb21c651e98df25) >> 32;
+    jit_set_hot(f->cpu[JIT], how % 4);
+    jit_set_hot(f->cpu[LOCKSTEP], how / 4 % 4);
     run(f, LOCKSTEP);
     const struct result *r = &f->results[LOCKSTEP];
     const char *what = r->exit == CPU_EXIT_DIVERGED ? cpu_shutdown_reason(f->cpu[LOCKSTEP]) : NULL;
@@ -247,43 +270,83 @@ static bool check(struct fixture *f, uint64_t seed)
             what = difference(&f->results[INTERP], r);
     }
     if (what)
-        print_message("seed 0x%" PRIx64 " (%u bits, level %u): %s\n", seed, f->program.bits,
-                      f->program.level, what);
+        print_message("seed 0x%" PRIx64 " (%s, %u bits, level %u): %s\n", seed, name,
+                      f->program->bits, f->program->level, what);
     if (what && exact)
         tell(f);
     if (what && getenv("TEST_DUMP"))
-        g_file_set_contents(getenv("TEST_DUMP"), (const char *)f->program.bytes, CODE_SIZE, NULL);
+        g_file_set_contents(getenv("TEST_DUMP"), (const char *)f->program->bytes, CODE_SIZE, NULL);
     return !what;
+}
+
+static bool check_flat(struct fixture *f, uint64_t seed)
+{
+    static const uint8_t bits[] = {64, 64, 64, 32, 32, 16};
+    uint64_t how = seed * UINT64_C(0x2545f4914f6cdd1d) >> 32;
+    bool exact = how % 4 != 0;
+    build(f->program, seed, bits[how / 4 % 6], how / 24 % 3 ? 3 : 0, exact);
+    return check(f, seed, "flat", exact);
+}
+
+static bool check_legacy(struct fixture *f, uint64_t seed)
+{
+    static const uint8_t modes[] = {REAL,        REAL,        VIRTUAL,    PROTECTED16,
+                                    PROTECTED32, PROTECTED32, PROTECTED32};
+    uint64_t how = seed * UINT64_C(0x2545f4914f6cdd1d) >> 32;
+    bool exact = how % 4 != 0;
+    build_legacy(&f->legacy, seed, modes[how / 4 % 7], exact);
+    return check(f, seed, legacy_names[f->legacy.mode], exact);
+}
+
+static void many(struct fixture *f, bool (*one)(struct fixture *f, uint64_t seed), unsigned count,
+                 const uint8_t *expected, unsigned expected_count)
+{
+    static const char *const names[32] = {"#DE", "#DB", NULL, "#BP", "#OF", "#BR", "#UD", NULL,
+                                          NULL,  NULL,  NULL, "#NP", "#SS", "#GP", "#PF"};
+    const char *wish = getenv("TEST_SEED"), *cases = getenv("TEST_CASES");
+    uint64_t first = wish ? strtoull(wish, NULL, 0) : 0x71c3a5e2d94b6f08;
+    unsigned bad = 0;
+    if (cases)
+        count = (unsigned)strtoul(cases, NULL, 0);
+    memset(f->events, 0, sizeof(f->events));
+    f->ended = f->total = 0;
+    for (unsigned i = 0; i < count && bad < 5; i++) {
+        uint64_t seed = first + i * UINT64_C(0x9e3779b97f4a7c15);
+        if (seed)
+            bad += !one(f, seed);
+    }
+    print_message("%u programs, %" PRIu64 " to their end;", count, f->ended);
+    for (unsigned i = 0; i < 32; i++)
+        if (names[i])
+            print_message(" %s %" PRIu64 ",", names[i], f->events[i]);
+    print_message(" interrupts %" PRIu64 "; %u differences\n", f->events[EVENTS_IRQ], bad);
+    assert_int_equal(bad, 0);
+    if (count < 100)
+        return;
+    for (unsigned i = 0; i < expected_count; i++) /* or it is not the test that it says it is */
+        assert_true(f->events[expected[i]] > count / 100);
 }
 
 static void test_events(void **state)
 {
+    static const uint8_t expected[] = {0, 1, 3, 6, 11, 13, 14, EVENTS_IRQ};
     struct fixture *f = *state;
-    const char *wish = getenv("TEST_SEED"), *cases = getenv("TEST_CASES");
-    uint64_t first = wish ? strtoull(wish, NULL, 0) : 0x71c3a5e2d94b6f08;
-    unsigned count = cases ? (unsigned)strtoul(cases, NULL, 0) : 2000, bad = 0;
-    for (unsigned i = 0; i < count && bad < 5; i++) {
-        uint64_t seed = first + i * UINT64_C(0x9e3779b97f4a7c15);
-        if (seed)
-            bad += !check(f, seed);
-    }
-    print_message("%u programs, %" PRIu64 " to their end; #DE %" PRIu64 ", #DB %" PRIu64
-                  ", #BP %" PRIu64 ", #UD %" PRIu64 ", #NP %" PRIu64 ", #GP %" PRIu64
-                  ", #PF %" PRIu64 ", interrupts %" PRIu64 "; %u differences\n",
-                  count, f->ended, f->events[0], f->events[1], f->events[3], f->events[6],
-                  f->events[11], f->events[13], f->events[14], f->events[EVENTS_IRQ], bad);
-    assert_int_equal(bad, 0);
-    if (count < 100)
-        return;
+    many(f, check_flat, 2000, expected, sizeof(expected));
     assert_int_equal(f->ended, f->total);
-    static const uint8_t all[] = {0, 1, 3, 6, 11, 13, 14, EVENTS_IRQ};
-    for (unsigned i = 0; i < sizeof(all); i++) /* or it is not the test that it says it is */
-        assert_true(f->events[all[i]] > count / 100);
+}
+
+static void test_legacy_events(void **state)
+{
+    static const uint8_t expected[] = {0, 1, 3, 4, 5, 6, 11, 12, 13, 14, EVENTS_IRQ};
+    struct fixture *f = *state;
+    many(f, check_legacy, 2000, expected, sizeof(expected));
+    assert_true(f->ended > f->total * 95 / 100); /* others lose their stack, and shut down */
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_events, set_up, tear_down)};
+        cmocka_unit_test_setup_teardown(test_events, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_legacy_events, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
