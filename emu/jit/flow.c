@@ -71,44 +71,41 @@ static void leave_by(struct translator *t, uint64_t rip)
         exit->hole = emit_jmp(&t->e, NULL);
 }
 
-static void add_fixup(struct translator *t, uint8_t *hole, int part)
+static void add_fixup(struct translator *t, uint8_t *hole, int version)
 {
     if (t->fixup_count == MAX_FIXUPS) {
         t->failed = true;
         return;
     }
-    t->fixups[t->fixup_count++] = (struct fixup){hole, part};
+    t->fixups[t->fixup_count++] = (struct fixup){hole, version};
 }
 
 void go_on(struct translator *t, unsigned way)
 {
     struct part *part = t->part;
-    int next = part->next[way];
-    if (next < 0) {
+    bool store;
+    if (part->next[way] < 0) {
         leave_by(t, part->target[way]);
         return;
     }
-    struct part *to = &t->parts[next];
-    if (next == t->following && to->predecessors == 1 && !to->loop_head) {
-        t->inherit = true; /* it takes the flags as they are */
-        return;
-    }
-    if (to->live_in)
+    int next = version_on(t, way, &store);
+    if (store)
         flags_to_memory(t);
-    if (to->placed)
-        emit_jmp(&t->e, to->start);
-    else if (next != t->following)
-        add_fixup(t, emit_jmp(&t->e, NULL), next);
+    if (t->versions[next].placed)
+        emit_jmp(&t->e, t->versions[next].start);
+    else
+        t->falls = next;
 }
 
-/* A jump, its displacement at `hole`, to where the part goes on when its branch is taken. */
+/* A jump, its displacement at `hole`, to where the part goes on when its branch is taken: a
+ * version, or out of the region. */
 static void take_branch(struct translator *t, uint8_t *hole, uint64_t target, int next)
 {
     if (next < 0) {
         new_exit(t, target)->hole = hole; /* to code that is not yet there: see flow_exits() */
         return;
     }
-    struct part *to = &t->parts[next];
+    const struct version *to = &t->versions[next];
     if (to->placed && !t->e.full)
         emit_patch(hole, to->start);
     else
@@ -124,8 +121,8 @@ static void branch_to(struct translator *t, unsigned condition)
 {
     struct part *part = t->part;
     uint64_t target = part->target[0];
-    int next = part->next[0];
-    bool needs = (next < 0 || t->parts[next].live_in) && !t->flags_memory;
+    bool needs = !t->flags_memory;
+    int next = part->next[0] < 0 ? -1 : version_on(t, 0, &needs);
     if (needs && target <= part->rip) {
         flags_to_memory(t);
         needs = false;

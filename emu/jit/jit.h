@@ -7,11 +7,11 @@
  *
  *   run.c        the loop: attend to events, find or make code for RIP, run it, or interpret
  *     |
- *   translate.c  which blocks make a region, in which order; the loop over instructions
+ *   translate.c  which blocks make a region; the loop over instructions
  *     |    integer.c stack.c wide.c bmi.c strings.c
  *     |    sse.c vex.c x87.c flow.c               what each kind of instruction becomes
  *     |    operands.c lookup.c windows.c         registers; memory by way of the TLB
- *     |    flags.c                               where the arithmetic flags are
+ *     |    flags.c versions.c                    where the arithmetic flags are; loops
  *   emit.c       bytes
  *   stubs.c string_stubs.c slow.c
  *                the code all regions share, and the C functions it calls
@@ -59,6 +59,11 @@
  *     jb   1f                   cmp   ecx, edx               made again
  *                               jb    ...
  *     add  eax, 5               add   r14d, 5                new ones
+ *
+ * What is known where a block begins depends on the way there, so a block may have versions
+ * (versions.c): one that builds on nothing, and one that takes over what is known at the end of the
+ * only way to it, or of a loop's turn. A loop whose last comparison rests on registers so never
+ * stores its flags: its first turn runs the plain version, and jumps into the other at its end.
  *
  * Strings. A repeated MOVS, STOS, CMPS or SCAS calls a stub for as much as lies in one page: a look
  * for each address, then the host's own instruction, or a loop where that is faster. Between pages

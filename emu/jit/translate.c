@@ -61,22 +61,6 @@ static int follow(struct translator *t, const struct part *from, unsigned way)
     return block && !block->crossing ? add_part(t, block, rip) : -1;
 }
 
-/* Depth first: a way to a part that is still being walked from closes a loop. */
-static void find_loops(struct translator *t, int at)
-{
-    struct part *part = &t->parts[at];
-    part->walked = part->walking = true;
-    for (unsigned way = 0; way < 2; way++) {
-        int next = part->next[way];
-        if (next < 0)
-            continue;
-        t->parts[next].loop_head |= t->parts[next].walking;
-        if (!t->parts[next].walked)
-            find_loops(t, next);
-    }
-    part->walking = false;
-}
-
 static void discover(struct translator *t, struct block *block, uint64_t rip)
 {
     add_part(t, block, rip);
@@ -93,29 +77,13 @@ static void discover(struct translator *t, struct block *block, uint64_t rip)
             t->parts[next].predecessors++;
         }
     }
-    find_loops(t, 0);
+    versions_find_loops(t);
     for (unsigned i = 0; i < t->part_count; i++) {
         const struct block *b = t->parts[i].block;
         for (unsigned n = 0; n < b->count; n++) {
             unsigned off = b->insns[n].prefix & PREFIX_VEX ? MODE_NO_AVX : MODE_NO_SSE;
             t->uses_xmm |= insn_uses_xmm(&b->insns[n]) && !(t->mode & off);
             t->uses_x87 |= insn_uses_x87(&b->insns[n]) && !(t->mode & MODE_NO_FPU);
-        }
-    }
-}
-
-/* Parts in the order they are written: what follows without a jump comes next if it can. */
-static void arrange(const struct translator *t, int *order)
-{
-    bool taken[REGION_MAX_BLOCKS] = {false};
-    unsigned count = 0;
-    for (unsigned i = 0; i < t->part_count; i++) {
-        int at = (int)i;
-        while (at >= 0 && !taken[at]) {
-            taken[at] = true;
-            order[count++] = at;
-            const struct part *part = &t->parts[at];
-            at = part->goes[1] ? part->next[1] : part->goes[0] ? part->next[0] : -1;
         }
     }
 }
@@ -191,8 +159,9 @@ static void count_instructions(struct translator *t, unsigned count)
     emit_store(&t->e, op_abs(executed), T0);
 }
 
-static void translate_part(struct translator *t, struct part *part)
+static void translate_part(struct translator *t, struct version *version)
 {
+    struct part *part = &t->parts[version->part];
     const struct block *block = part->block;
     uint16_t live[64];
 
@@ -202,17 +171,11 @@ static void translate_part(struct translator *t, struct part *part)
         live[i] = after;
         after = flags_before_insn(t, &block->insns[i], after);
     }
-    if (!t->inherit) {
-        t->flags_host = false;
-        t->flags_memory = true;
-        t->recipe.length = 0;
-        t->saved_count = 0;
-    }
-    t->inherit = false;
+    version_begin(t, version);
     t->x87_last = (struct x87_last){0};
     t->in_t1 = 0;
-    part->placed = true;
-    part->start = t->e.at;
+    version->placed = true;
+    version->start = t->e.at;
     if (part->loop_head)
         check_attention(t, part);
     if (t->jit->counts)
@@ -341,24 +304,44 @@ static void emit_entry(struct translator *t)
         load_unless(t, &t->jit->x87_loaded, COLD_X87);
 }
 
+/* The version to be written next: the one that is run into, or the first that is jumped to. */
+static struct version *next_version(struct translator *t)
+{
+    int at = t->falls;
+    t->falls = -1;
+    for (unsigned i = 0; at < 0 && i < t->version_count; i++)
+        if (!t->versions[i].placed)
+            at = (int)i;
+    return at < 0 ? NULL : &t->versions[at];
+}
+
 static void emit_region(struct translator *t)
 {
-    int order[REGION_MAX_BLOCKS];
-    arrange(t, order);
+    struct version *version;
     emit_entry(t);
-    for (unsigned i = 0; i < t->part_count; i++) {
-        t->following = i + 1 < t->part_count ? order[i + 1] : -1;
-        translate_part(t, &t->parts[order[i]]);
+    t->falls = version_plain(t, &t->parts[0]);
+    while ((version = next_version(t)) != NULL) {
+        translate_part(t, version);
+        if (t->e.full || t->failed)
+            return;
     }
-    if (t->e.full || t->failed)
-        return;
     for (unsigned i = 0; i < t->cold_count; i++)
         emit_cold(t, &t->cold[i]);
     if (t->e.full)
         return;
     for (unsigned i = 0; i < t->fixup_count; i++)
-        emit_patch(t->fixups[i].hole, t->parts[t->fixups[i].part].start);
+        emit_patch(t->fixups[i].hole, t->versions[t->fixups[i].version].start);
     flow_exits(t);
+}
+
+/* Ways out of all versions of the parts, at most. */
+static size_t count_exits(const struct translator *t)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < t->part_count; i++)
+        for (unsigned way = 0; way < 2; way++)
+            count += t->parts[i].goes[way] && t->parts[i].next[way] < 0;
+    return count * VERSIONS_OF_PART;
 }
 
 /* ---- the region ------------------------------------------------------------------------------ */
@@ -423,7 +406,8 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     jit_cache_reserve(jit);
     memset(t, 0, offsetof(struct translator, parts));
     t->part_count = t->insn_count = t->cold_count = t->fixup_count = 0;
-    t->inherit = t->failed = t->uses_xmm = t->uses_x87 = false;
+    t->version_count = t->extra_insns = 0;
+    t->failed = t->uses_xmm = t->uses_x87 = false;
     t->jit = jit;
     t->cpu = cpu;
     t->mode = cpu->mode;
@@ -437,7 +421,7 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
         .rip = rip, .phys = block->phys, .mode = cpu->mode, .crossing = block->crossing};
     discover(t, block, rip);
     flags_analyse(t);
-    t->region->exits = jit_cache_data(jit, 2 * t->part_count * sizeof(struct jit_exit));
+    t->region->exits = jit_cache_data(jit, count_exits(t) * sizeof(struct jit_exit));
     keep_source(t);
     add_page(t, block->phys);
     if (block->crossing)

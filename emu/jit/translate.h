@@ -17,8 +17,9 @@ struct part {
     bool goes[2];
     unsigned predecessors;
     uint16_t live_in, live_out; /* arithmetic flags that somebody looks at (FL_ bits) */
-    bool loop_head, placed, walked, walking;
-    uint8_t *start;
+    bool loop_head, walked, walking;
+    bool back[2]; /* that way closes a loop */
+    unsigned version_count;
 };
 
 /*
@@ -29,6 +30,21 @@ struct recipe {
     uint8_t bytes[24];
     uint8_t length;  /* 0: there is none */
     uint16_t guests; /* bits of the guest registers it rests on */
+};
+
+/* What is known where a part begins: where the flags are, as in struct translator. */
+struct state {
+    bool flags_host, flags_memory;
+    struct recipe recipe;
+    unsigned saved_count;
+};
+
+/* A part's code, given what is known: see versions.c. */
+struct version {
+    int part;
+    bool placed;
+    uint8_t *start;
+    struct state state;
 };
 
 /* A memory operand's address in terms of guest registers. */
@@ -91,16 +107,18 @@ struct cold {
     struct x87_last x87;
     struct part *part;
     uint64_t target; /* COLD_EDGE */
-    int next;
+    int next;        /* a version, or -1 */
 };
 
 struct fixup {
     uint8_t *hole;
-    int part;
+    int version;
 };
 
-#define MAX_COLD   (REGION_MAX_INSNS * 3)
-#define MAX_FIXUPS (REGION_MAX_BLOCKS * 3)
+#define VERSIONS_OF_PART 3
+#define MAX_VERSIONS     (REGION_MAX_BLOCKS * VERSIONS_OF_PART)
+#define MAX_COLD         (REGION_MAX_INSNS * 5)
+#define MAX_FIXUPS       (MAX_VERSIONS * 2)
 
 struct translator {
     struct jit *jit;
@@ -116,6 +134,8 @@ struct translator {
 
     struct part parts[REGION_MAX_BLOCKS];
     unsigned part_count, insn_count;
+    struct version versions[MAX_VERSIONS];
+    unsigned version_count, extra_insns;
     struct part *part;   /* being translated */
     uint16_t live_after; /* of the current instruction */
 
@@ -140,8 +160,7 @@ struct translator {
     /* The guest register of those in memory whose value T1 has, too; 0 for none. */
     unsigned in_t1;
     bool fresh_t1; /* since this instruction */
-    int following; /* the part that comes next, or -1 */
-    bool inherit;  /* and it takes the flags as they are */
+    int falls;     /* the version that is run into, or -1 */
     bool failed;
 };
 
@@ -188,6 +207,18 @@ void flags_store(struct translator *t);
 void flags_cold(struct translator *t, const struct recipe *recipe);
 /* Bits of the guest registers an instruction may write. */
 uint16_t registers_written(const struct insn *insn);
+
+/* ---- versions.c ------------------------------------------------------------------------------ */
+
+/* Which parts are heads of loops, and which ways close them. */
+void versions_find_loops(struct translator *t);
+/* The version of a part that builds on nothing. */
+int version_plain(struct translator *t, struct part *part);
+/* The one that the part goes on to from where it is now, one of its ways inside the region;
+ * *ret_store: the flags have to be put into memory before. */
+int version_on(struct translator *t, unsigned way, bool *ret_store);
+/* What is known where it begins is so now. */
+void version_begin(struct translator *t, const struct version *version);
 
 /* ---- operands.c ------------------------------------------------------------------------------ */
 

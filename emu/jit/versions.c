@@ -1,0 +1,159 @@
+/*
+ * Versions of parts. What is known where a part begins depends on where it is come from, so one
+ * part may be translated more than once:
+ *
+ * - any part with nothing known but that its flags are in memory;
+ * - a part that one way alone leads to with what is known at the end of that way;
+ * - a loop's head with what is known at the end of a turn. So the first turn of a loop is the plain
+ *   version's, and the others take from each other what does not change from turn to turn.
+ *
+ * Parts that several ways lead to, but for loops' heads, have the plain version only, which keeps
+ * what a region grows by to its loops.
+ */
+#include "emu/jit/translate.h"
+#include <string.h>
+
+#define EXTRA_INSNS 160 /* in versions besides the first of their parts */
+
+/* ---- loops ----------------------------------------------------------------------------------- */
+
+/* Depth first: a way to a part that is still being walked from closes a loop. */
+static void walk(struct translator *t, int at)
+{
+    struct part *part = &t->parts[at];
+    part->walked = part->walking = true;
+    for (unsigned way = 0; way < 2; way++) {
+        int next = part->next[way];
+        if (next < 0)
+            continue;
+        part->back[way] = t->parts[next].walking;
+        t->parts[next].loop_head |= part->back[way];
+        if (!t->parts[next].walked)
+            walk(t, next);
+    }
+    part->walking = false;
+}
+
+void versions_find_loops(struct translator *t)
+{
+    walk(t, 0);
+}
+
+/* ---- what is known --------------------------------------------------------------------------- */
+
+static struct state state_now(const struct translator *t)
+{
+    return (struct state){.flags_host = t->flags_host,
+                          .flags_memory = t->flags_memory,
+                          .recipe = t->recipe,
+                          .saved_count = t->saved_count};
+}
+
+void version_begin(struct translator *t, const struct version *version)
+{
+    const struct state *state = &version->state;
+    t->flags_host = state->flags_host;
+    t->flags_memory = state->flags_memory;
+    t->recipe = state->recipe;
+    t->saved_count = state->saved_count;
+}
+
+static const struct state plain = {.flags_memory = true};
+
+/* What a part can begin with, come to from here; *ret_store: if the flags are stored first. */
+static struct state passed_on(const struct translator *t, const struct part *to, bool *ret_store)
+{
+    struct state state = state_now(t);
+    bool somewhere = state.flags_memory || state.recipe.length;
+    *ret_store = false;
+    if (!to->live_in) {
+        state.flags_memory = true;
+        state.flags_host = false;
+        state.recipe.length = 0;
+    } else if (to->loop_head) { /* whose look at `attention` takes the host's flags */
+        *ret_store = !somewhere && state.flags_host;
+        state.flags_memory |= *ret_store;
+        state.flags_host = false;
+    }
+    return state;
+}
+
+static bool same_recipe(const struct recipe *a, const struct recipe *b)
+{
+    return a->length == b->length && a->guests == b->guests &&
+           memcmp(a->bytes, b->bytes, a->length) == 0;
+}
+
+/* Is all that `wanted` builds on so in `state`? */
+static bool suffices(const struct state *state, const struct state *wanted)
+{
+    return (state->flags_host || !wanted->flags_host) &&
+           (state->flags_memory || !wanted->flags_memory) &&
+           (!wanted->recipe.length || same_recipe(&state->recipe, &wanted->recipe));
+}
+
+static bool is_plain(const struct state *state)
+{
+    return suffices(&plain, state);
+}
+
+/* ---- versions -------------------------------------------------------------------------------- */
+
+static int add_version(struct translator *t, struct part *part, const struct state *state)
+{
+    if (t->version_count == MAX_VERSIONS) {
+        t->failed = true;
+        return 0;
+    }
+    if (part->version_count++)
+        t->extra_insns += part->block->count;
+    t->versions[t->version_count] =
+        (struct version){.part = (int)(part - t->parts), .state = *state};
+    return (int)t->version_count++;
+}
+
+static int find_version(const struct translator *t, const struct part *part,
+                        const struct state *state)
+{
+    for (unsigned i = 0; i < t->version_count; i++) {
+        const struct version *v = &t->versions[i];
+        if (&t->parts[v->part] == part && !is_plain(&v->state) && suffices(state, &v->state))
+            return (int)i;
+    }
+    return -1;
+}
+
+int version_plain(struct translator *t, struct part *part)
+{
+    for (unsigned i = 0; i < t->version_count; i++)
+        if (&t->parts[t->versions[i].part] == part && is_plain(&t->versions[i].state))
+            return (int)i;
+    return add_version(t, part, &plain);
+}
+
+/* May there be one more that is not the plain one? */
+static bool has_room(const struct translator *t, const struct part *part)
+{
+    if (part->version_count == 0)
+        return true;
+    return part->version_count < VERSIONS_OF_PART - 1 &&
+           t->extra_insns + part->block->count <= EXTRA_INSNS;
+}
+
+int version_on(struct translator *t, unsigned way, bool *ret_store)
+{
+    struct part *to = &t->parts[t->part->next[way]];
+    bool alone = to->predecessors == 1 && !to->loop_head;
+    if (alone || t->part->back[way]) {
+        struct state state = passed_on(t, to, ret_store);
+        if (!is_plain(&state)) {
+            int known = find_version(t, to, &state);
+            if (known >= 0)
+                return known;
+            if (has_room(t, to))
+                return add_version(t, to, &state);
+        }
+    }
+    *ret_store = to->live_in && !t->flags_memory;
+    return version_plain(t, to);
+}
