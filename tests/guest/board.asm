@@ -6,88 +6,10 @@
 ; 32-bit code without paging and without level 3, which every KVM runs. At 0x10 written to port 0xf4
 ; the machine is saved, and goes on behind it somewhere else; NO_SAVE leaves that out.
 
-BASE    equ 0x20000
 STACK   equ 0x90000
-LAPIC   equ 0xfee00000
-IOAPIC  equ 0xfec00000
 
-        org BASE
-        bits 16
-%define REAL(x) ((x) - BASE)
-start16:
-        push cs
-        pop ds
-        mov ax, BASE >> 4
-        mov es, ax
-        xor si, si
-        xor di, di
-        mov cx, 0x8000
-        cld
-        rep movsw
-        jmp (BASE >> 4):REAL(in_ram)
-in_ram: push cs
-        pop ds
-        cli
-        lgdt [REAL(gdt_pointer)]
-        mov eax, cr0
-        or al, 1
-        mov cr0, eax
-        jmp dword 8:start32
-        bits 32
+%include "start32.inc"
 
-puts:   lodsb
-        test al, al
-        jz .end
-        out 0xe9, al
-        jmp puts
-.end:   ret
-hex32:  mov ecx, 8
-.next:  rol eax, 4
-        push eax
-        and al, 15
-        cmp al, 10
-        sbb al, 0x69
-        das
-        out 0xe9, al
-        pop eax
-        loop .next
-        mov al, ' '
-        out 0xe9, al
-        ret
-%macro SAY 1
-        mov esi, %%text
-        call puts
-        jmp %%over
-%%text: db %1, 0
-%%over:
-%endmacro
-%macro SHOW 1
-        mov eax, %1
-        call hex32
-%endmacro
-; Waits with HLT until a handler has counted so often.
-%macro WAIT_FOR 2 ; counter, how often
-%%more: cli
-        cmp dword [%1], %2
-        jae %%done
-        sti
-        hlt
-        jmp %%more
-%%done: cli
-%endmacro
-%macro GATE 2
-        mov eax, %2
-        mov edi, idt + 8 * %1
-        mov [edi], ax
-        mov word [edi + 2], 8
-        mov word [edi + 4], 0x8e00
-        shr eax, 16
-        mov [edi + 6], ax
-%endmacro
-%macro OUTB 2
-        mov al, %2
-        out %1, al
-%endmacro
 %macro PCI 2 ; register of the host bridge, byte
         mov dx, 0xcf8
         mov eax, 0x80000000 | (%1 & 0xfc)
@@ -98,12 +20,7 @@ hex32:  mov ecx, 8
 %endmacro
 
 start32:
-        mov ax, 0x10
-        mov ds, ax
-        mov es, ax
-        mov ss, ax
-        mov esp, STACK
-        lidt [idt_pointer]
+        START32
         GATE 2, on_nmi
         GATE 0x20, on_pic
         GATE 0x40, on_lapic
@@ -331,19 +248,4 @@ lapic_ticks: dd 0
 ioapic_ticks: dd 0
 ipis:   dd 0
 nmis:   dd 0
-        align 8
-gdt:    dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
-gdt_end:
-gdt_pointer:
-        dw gdt_end - gdt - 1
-        dd gdt
-idt_pointer:
-        dw 256 * 8 - 1
-        dd idt
-        align 8
-idt:    times 256 * 8 db 0
-
-        times 0xfff0 - ($ - $$) db 0
-        bits 16
-        jmp 0xf000:REAL(start16)
-        times 0x10000 - ($ - $$) db 0
+        END

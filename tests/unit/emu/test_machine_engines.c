@@ -1,6 +1,7 @@
 /*
- * One guest on a whole PC under every engine, saved half-way and gone on with under every other:
- * tests/guest/board.asm. That QEMU prints the same is checked by tests/guest/test_board.sh.
+ * Guests on a whole PC under every engine, saved half-way and gone on with under every other:
+ * tests/guest/board.asm, and chips.asm for interrupt controllers, timers and two CPUs. That QEMU
+ * prints the same is checked by tests/guest/test_board.sh.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -22,19 +23,41 @@
 #define IOAPIC_VERSION        "00170020"
 #define KERNEL_IOAPIC_VERSION "00170011"
 
-static const char before[] = "ports: 000000A5 12378086 strings QEMU\n"
-                             "mmio: 00170020 05000000 \n"
-                             "pam: 12345678 12345679 000000EA \n"
-                             "a20: 00000001 00000003 00000002 00000003 \n"
-                             "vector: 0000002C 00000021 00000016 0000000B \n"
-                             "pic: ticks\n"
-                             "lapic timer: ticks\n"
-                             "ioapic: ticks\n"
-                             "ipi: 00000000 00000001 \n"
-                             "nmi: 00000001 \n"
-                             "saved: ";
+static const char board_before[] = "ports: 000000A5 12378086 strings QEMU\n"
+                                   "mmio: 00170020 05000000 \n"
+                                   "pam: 12345678 12345679 000000EA \n"
+                                   "a20: 00000001 00000003 00000002 00000003 \n"
+                                   "vector: 0000002C 00000021 00000016 0000000B \n"
+                                   "pic: ticks\n"
+                                   "lapic timer: ticks\n"
+                                   "ioapic: ticks\n"
+                                   "ipi: 00000000 00000001 \n"
+                                   "nmi: 00000001 \n"
+                                   "saved: ";
 /* RBX, DR0, an MSR, XMM7, 1.0, pi */
-static const char after[] = "600DF00D 12345678 0000CAFE 00000002 3FF00000 54442D18 400921FB \n";
+static const char board_after[] =
+    "600DF00D 12345678 0000CAFE 00000002 3FF00000 54442D18 400921FB \n";
+
+/* The number of CPUs that have come up, of messages; level interrupts; messages of a device. */
+static const char chips_before[] = "smp: 00000001 00000001 \n"
+                                   "level: 00000002 \n"
+                                   "msi: 00000001 00000002 \n"
+                                   "timers: tick\n"
+                                   "saved: ";
+/* Interrupts taken before they are let in (messages of the device: two were before), and all. */
+static const char chips_after[] =
+    "00000000 00000000 00000002 "
+    "00000001 00000002 00000003 00000001 00000004 00000001 00000002 \n"
+    "again: 00000002 00000003 \n";
+
+static const struct guest {
+    const char *firmware, *before, *after, *model;
+    unsigned cpus;
+    bool has_devices;
+} guests[] = {
+    {"board", board_before, board_after, "x86-64-v1", 1, false},
+    {"chips", chips_before, chips_after, "x86-64-v1,+tsc-deadline", 2, true},
+};
 
 /* KVM with the board's own interrupt controllers, and with the kernel's. */
 static const struct how {
@@ -48,7 +71,7 @@ static const struct how {
 };
 
 struct run {
-    char *folder, *console, *firmware;
+    char *folder, *console;
     bool has[G_N_ELEMENTS(hows)];
     GBytes *state; /* of the saved machine, and its memory */
     uint8_t *ram;
@@ -74,10 +97,8 @@ static bool is_there(const struct how *how)
 static int setup(void **state)
 {
     struct run *run = g_new0(struct run, 1);
-    const char *build = getenv("BUILD");
     run->folder = g_dir_make_tmp("drover-engines-XXXXXX", NULL);
     run->console = g_build_filename(run->folder, "console", NULL);
-    run->firmware = g_strdup_printf("%s/tests/guest/board.bin", build ? build : "build");
     for (size_t i = 0; i < G_N_ELEMENTS(hows); i++)
         run->has[i] = is_there(&hows[i]);
     *state = run;
@@ -93,25 +114,29 @@ static int teardown(void **state)
     g_clear_pointer(&run->state, g_bytes_unref);
     g_free(run->ram);
     g_free(run->console);
-    g_free(run->firmware);
     g_free(run);
     return 0;
 }
 
 /* Runs until the guest writes to the debug exit; what it has printed. */
-static char *run_on(struct run *run, const struct how *how, bool restored, int end)
+static char *run_on(struct run *run, const struct guest *guest, const struct how *how,
+                    bool restored, int end)
 {
+    const char *build = getenv("BUILD");
+    g_autofree char *firmware =
+        g_strdup_printf("%s/tests/guest/%s.bin", build ? build : "build", guest->firmware);
     g_autoptr(GError) error = NULL;
     struct machine_config config = {.memory = 16 << 20,
-                                    .cpus = 1,
+                                    .cpus = guest->cpus,
                                     .engine = how->engine,
                                     .kernel_irqchip = how->chips,
-                                    .cpu_model = "x86-64-v1",
+                                    .cpu_model = guest->model,
                                     .serial = "none",
-                                    .firmware = run->firmware,
+                                    .firmware = firmware,
                                     .debug_console = run->console,
                                     .debug_exit = 0xf4,
                                     .no_reboot = true};
+    config.extras[MACHINE_EXTRA_RNG] = config.extras[MACHINE_EXTRA_TESTDEV] = guest->has_devices;
     char *text = NULL;
     struct machine *machine = machine_new(&config, &error);
     if (!machine)
@@ -141,35 +166,45 @@ static char *run_on(struct run *run, const struct how *how, bool restored, int e
     return text;
 }
 
-static char *expected_of(const struct how *how)
+static char *expected_of(const struct guest *guest, const struct how *how)
 {
-    char *text = g_strdup(before);
-    if (how->chips == CHIPS_ON)
-        memcpy(strstr(text, IOAPIC_VERSION), KERNEL_IOAPIC_VERSION, strlen(IOAPIC_VERSION));
+    char *text = g_strdup(guest->before), *version = strstr(text, IOAPIC_VERSION);
+    if (how->chips == CHIPS_ON && version)
+        memcpy(version, KERNEL_IOAPIC_VERSION, strlen(IOAPIC_VERSION));
     return text;
 }
 
-static void test_engines(void **state)
+static void test_guest(struct run *run, const struct guest *guest)
 {
-    struct run *run = *state;
     for (size_t i = 0; i < G_N_ELEMENTS(hows); i++) {
         for (size_t j = 0; j < G_N_ELEMENTS(hows); j++) {
             if (!run->has[i] || !run->has[j])
                 continue;
             print_message("%s, then %s\n", hows[i].name, hows[j].name);
-            g_autofree char *expected = expected_of(&hows[i]);
-            g_autofree char *first = run_on(run, &hows[i], false, SAVE_HERE);
+            g_autofree char *expected = expected_of(guest, &hows[i]);
+            g_autofree char *first = run_on(run, guest, &hows[i], false, SAVE_HERE);
             assert_string_equal(first, expected);
-            g_autofree char *second = run_on(run, &hows[j], true, AT_END);
-            assert_string_equal(second, after);
+            g_autofree char *second = run_on(run, guest, &hows[j], true, AT_END);
+            assert_string_equal(second, guest->after);
         }
     }
+}
+
+static void test_board(void **state)
+{
+    test_guest(*state, &guests[0]);
+}
+
+static void test_chips(void **state)
+{
+    test_guest(*state, &guests[1]);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_engines, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_board, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_chips, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
