@@ -8,11 +8,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define HOT        24          /* runs of a block before it is translated, unless told otherwise */
-#define CACHE_SIZE (20u << 20) /* bytes, unless told otherwise */
-/* Of decoded blocks: fewer than the interpreter alone has use for, since what is hot is translated.
- */
-#define BLOCK_CACHE_SIZE (10u << 20)
+#define HOT 24 /* runs of a block before it is translated, unless told otherwise */
+/* Bytes, for all CPUs together, unless told otherwise; and at least for each. Of decoded blocks
+ * fewer than the interpreter alone has use for, since what is hot is translated. */
+#define CACHE_SIZE           (20u << 20)
+#define CACHE_SIZE_MIN       (5u << 20)
+#define BLOCK_CACHE_SIZE     (10u << 20)
+#define BLOCK_CACHE_SIZE_MIN (5u << 19)
 
 /* ---- pages that were written ----------------------------------------------------------------- */
 
@@ -246,7 +248,8 @@ static void destroy(struct cpu *cpu)
 
 static bool create(struct cpu *cpu, GError **error)
 {
-    if (!interp_create(cpu, BLOCK_CACHE_SIZE, error))
+    unsigned cpus = MAX(cpu->board->cpus, 1);
+    if (!interp_create(cpu, MAX(BLOCK_CACHE_SIZE / cpus, BLOCK_CACHE_SIZE_MIN), error))
         return false;
     struct jit *jit = low_memory_new(sizeof(*jit), error);
     if (!jit)
@@ -265,7 +268,7 @@ static bool create(struct cpu *cpu, GError **error)
     jit->dummy.version_at = &jit->dummy.version;
     g_mutex_init(&jit->written_lock);
     memory_watch_code(cpu->board->memory, page_written, jit);
-    return jit_cache_init(jit, CACHE_SIZE, error);
+    return jit_cache_init(jit, MAX(CACHE_SIZE / cpus, CACHE_SIZE_MIN), error);
 }
 
 static bool set_code_cache(struct cpu *cpu, size_t bytes, GError **error)
