@@ -439,7 +439,7 @@ static inline void legacy_stage(uint8_t *ram, const struct legacy *l, const uint
         {.limit = UINT32_MAX, .attributes = SEG_P | SEG_S | SEG_G | SEG_DB | SEG_CODE | 3},
         {.limit = UINT32_MAX, .attributes = SEG_P | SEG_S | SEG_G | SEG_DB | 3},
         {.base = TSS, .limit = 0x68 + 32, .attributes = SEG_P | 11}};
-    memset(ram, 0, MAPPED);
+    memset(ram, 0, RAM); /* with what no page table maps */
     memcpy(ram + HANDLERS, handlers, HANDLERS_SIZE);
     put32(ram, RESUME_CS, l->segments[HOME].selector);
     if (l->mode == REAL) {
