@@ -42,7 +42,8 @@ static void fail(GError **error, const char *format, ...)
 static void on_changed(void *opaque)
 {
     struct controller *self = opaque;
-    int64_t wait = MAX(self->reconcile_after - g_get_monotonic_time(), 0);
+    int64_t wait = self->reconcile_after - g_get_monotonic_time();
+    wait = MAX(wait, 0);
     const struct timeval delay = {.tv_sec = wait / G_USEC_PER_SEC,
                                   .tv_usec = wait % G_USEC_PER_SEC};
     if (self->reconcile_soon)

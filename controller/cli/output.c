@@ -32,7 +32,8 @@ char *output_age(const char *time_text)
 
     if (!then)
         return NULL;
-    seconds = MAX(g_get_real_time() / G_USEC_PER_SEC - g_date_time_to_unix(then), 0);
+    seconds = g_get_real_time() / G_USEC_PER_SEC - g_date_time_to_unix(then);
+    seconds = MAX(seconds, 0);
     if (seconds < 120)
         return g_strdup_printf("%ds", (int)seconds);
     if (seconds < 7200)

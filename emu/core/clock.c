@@ -193,6 +193,15 @@ int64_t guest_clock_next_deadline(struct guest_clock *clock)
     return next;
 }
 
+int64_t guest_clock_wait(struct guest_clock *clock)
+{
+    int64_t next = guest_clock_next_deadline(clock);
+    if (next == INT64_MAX)
+        return -1;
+    int64_t left = next - guest_clock_now(clock);
+    return MAX(left, 0);
+}
+
 void guest_clock_set_wake(struct guest_clock *clock, void (*wake_function)(void *opaque),
                           void *opaque)
 {

@@ -42,5 +42,6 @@ bool timer_armed(const struct timer *timer);
 /* The device thread's side: fires what is due (lock held), and says when the next one is. */
 void guest_clock_fire_due(struct guest_clock *clock);
 int64_t guest_clock_next_deadline(struct guest_clock *clock); /* guest ns, INT64_MAX for none */
+int64_t guest_clock_wait(struct guest_clock *clock); /* ns until then, 0 when past; -1 for none */
 /* Called (any thread) whenever the next deadline has become earlier: wakes the device thread. */
 void guest_clock_set_wake(struct guest_clock *clock, void (*wake)(void *opaque), void *opaque);

@@ -33,7 +33,8 @@ static void timer_image(const struct lapic *lapic, struct chip_lapic *image)
     if (by_deadline || !runs)
         return;
     image->registers[AT_INITIAL] = lapic->timer_initial;
-    image->registers[AT_CURRENT] = MAX(lapic_timer_count(lapic), 1u);
+    uint32_t left = lapic_timer_count(lapic);
+    image->registers[AT_CURRENT] = MAX(left, 1u);
 }
 
 static void leave(void *device, struct chips *chips)

@@ -257,9 +257,7 @@ enum machine_end machine_run(struct machine *machine)
     while (!serve_requests(machine, &end)) {
         guest_clock_fire_due(machine->board.clock);
         int64_t behind = machine_catch_up(machine);
-        int64_t next = guest_clock_next_deadline(machine->board.clock), timeout = -1;
-        if (next != INT64_MAX && !machine->paused)
-            timeout = MAX(next - guest_clock_now(machine->board.clock), 0);
+        int64_t timeout = machine->paused ? -1 : guest_clock_wait(machine->board.clock);
         if (behind >= 0)
             timeout = timeout < 0 ? behind : MIN(timeout, behind);
         loop_step(machine->loop, timeout);

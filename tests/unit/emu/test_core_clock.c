@@ -28,6 +28,33 @@ static void test_paused_time(void **state)
     board_finish(&board);
 }
 
+/* The moment may come while one looks: no wait is ever negative, which would be taken for none. */
+static void test_wait(void **state)
+{
+    struct board board;
+    assert_true(board_init(&board, 1 << 20, NULL));
+    int fired = 0;
+    struct timer timer;
+    assert_int_equal(guest_clock_wait(board.clock), -1);
+    timer_init(&timer, board.clock, count_fire, &fired);
+    timer_arm(&timer, 1000);
+    assert_int_equal(guest_clock_wait(board.clock), 1000);
+    guest_clock_set(board.clock, 1001);
+    assert_int_equal(guest_clock_wait(board.clock), 0);
+    guest_clock_resume(board.clock);
+    for (unsigned i = 0; i < 20000; i++) {
+        timer_arm(&timer, guest_clock_now(board.clock) + 50 + i % 1000);
+        int64_t wait;
+        do {
+            wait = guest_clock_wait(board.clock);
+            assert_true(wait >= 0);
+        } while (wait > 0);
+        guest_clock_fire_due(board.clock);
+        assert_int_equal(fired, i + 1);
+    }
+    board_finish(&board);
+}
+
 static void test_timers(void **state)
 {
     struct board board;
@@ -61,6 +88,6 @@ static void test_timers(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_paused_time),
-                                       cmocka_unit_test(test_timers)};
+                                       cmocka_unit_test(test_wait), cmocka_unit_test(test_timers)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
