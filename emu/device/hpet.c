@@ -73,7 +73,15 @@ static bool is_periodic(const struct hpet_timer *timer)
     return timer->config & TIMER_PERIODIC && timer->period & timer_mask(timer);
 }
 
-/* Arms the host's timer for the moment at which the counter has the comparator's value. */
+/* Where nobody would learn of the moment, it is caught up with when somebody looks (settle()):
+ * Linux leaves a periodic timer behind with its interrupt off. */
+static void arm(struct hpet_timer *timer)
+{
+    bool quiet = !(timer->config & (TIMER_ENABLE | TIMER_LEVEL));
+    timer_arm(&timer->timer, quiet ? INT64_MAX : timer->deadline);
+}
+
+/* Finds the moment at which the counter has the comparator's value. */
 static void schedule(struct hpet_timer *timer)
 {
     struct hpet *hpet = timer->hpet;
@@ -86,7 +94,24 @@ static void schedule(struct hpet_timer *timer)
     if (counts)
         timer->deadline =
             time + MAX((int64_t)ticks * TICK_NS, is_periodic(timer) ? MIN_INTERVAL : TICK_NS);
-    timer_arm(&timer->timer, timer->deadline);
+    arm(timer);
+}
+
+/* Periods that nobody had time for are left out. */
+static void advance(struct hpet_timer *timer)
+{
+    uint64_t mask = timer_mask(timer), period = timer->period & mask;
+    uint64_t late = (counter_at(timer->hpet, now(timer->hpet)) - timer->comparator) & mask;
+    if (is_periodic(timer))
+        timer->comparator = (timer->comparator + (late / period + 1) * period) & mask;
+}
+
+static void settle(struct hpet_timer *timer)
+{
+    if (timer->config & (TIMER_ENABLE | TIMER_LEVEL) || timer->deadline > now(timer->hpet))
+        return;
+    advance(timer);
+    schedule(timer);
 }
 
 /* ---- interrupts -------------------------------------------------------------------------- */
@@ -128,12 +153,7 @@ static void update_level(struct hpet_timer *timer)
 static void fired(void *opaque)
 {
     struct hpet_timer *timer = opaque;
-    uint64_t count = counter_at(timer->hpet, now(timer->hpet));
-    if (is_periodic(timer)) { /* periods that nobody had time for are left out */
-        uint64_t mask = timer_mask(timer), period = timer->period & mask;
-        uint64_t late = (count - timer->comparator) & mask;
-        timer->comparator = (timer->comparator + (late / period + 1) * period) & mask;
-    }
+    advance(timer);
     if (timer->config & TIMER_LEVEL) {
         timer->hpet->status |= 1u << timer->index;
         update_level(timer);
@@ -154,10 +174,11 @@ static void set_input(void *receiver, int input, int level)
 
 /* ---- registers --------------------------------------------------------------------------- */
 
-static uint64_t read_register(const struct hpet *hpet, uint64_t offset)
+static uint64_t read_register(struct hpet *hpet, uint64_t offset)
 {
     if (offset >= REG_TIMERS && offset < REG_TIMERS + TIMERS * TIMER_STRIDE) {
-        const struct hpet_timer *timer = &hpet->timers[(offset - REG_TIMERS) / TIMER_STRIDE];
+        struct hpet_timer *timer = &hpet->timers[(offset - REG_TIMERS) / TIMER_STRIDE];
+        settle(timer);
         switch (offset % TIMER_STRIDE) {
         case REG_TIMER_CONFIG:
             return timer->config | TIMER_CONSTANT;
@@ -185,6 +206,8 @@ static void write_config(struct hpet *hpet, uint64_t value)
 {
     uint64_t changed = (hpet->config ^ value) & (CONFIG_ENABLE | CONFIG_LEGACY);
     int64_t time = now(hpet);
+    for (unsigned i = 0; i < TIMERS; i++)
+        settle(&hpet->timers[i]);
     if (changed & CONFIG_LEGACY) {
         for (unsigned i = 0; i < HPET_LEGACY_COUNT; i++)
             lower(&hpet->timers[i]);
@@ -244,6 +267,7 @@ static void write_register(struct hpet *hpet, uint64_t offset, uint64_t value)
 {
     if (offset >= REG_TIMERS && offset < REG_TIMERS + TIMERS * TIMER_STRIDE) {
         struct hpet_timer *timer = &hpet->timers[(offset - REG_TIMERS) / TIMER_STRIDE];
+        settle(timer);
         if (offset % TIMER_STRIDE == REG_TIMER_CONFIG)
             write_timer_config(timer, value);
         else if (offset % TIMER_STRIDE == REG_COMPARATOR)
@@ -334,7 +358,7 @@ static bool loaded(struct device *device, GError **error)
 {
     struct hpet *hpet = (struct hpet *)device;
     for (unsigned i = 0; i < TIMERS; i++)
-        timer_arm(&hpet->timers[i].timer, hpet->timers[i].deadline);
+        arm(&hpet->timers[i]);
     irq_set(hpet->replaces, (hpet->config & CONFIG_LEGACY) != 0);
     return true;
 }

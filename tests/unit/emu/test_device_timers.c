@@ -194,6 +194,28 @@ static void test_hpet_legacy(void **state)
     assert_true(pending(f, 0));
 }
 
+/* With its interrupt off a timer goes on, but wakes nobody. */
+static void test_hpet_quiet(void **state)
+{
+    struct fixture *f = *state;
+    guest_clock_fire_due(f->board->clock);
+    int64_t others = guest_clock_next_deadline(f->board->clock);
+    hpet_write(f, 0x100, 0x48);
+    hpet_write(f, 0x108, 100000);
+    hpet_write(f, 0x108, 50000);
+    hpet_write(f, 0x10, 1);
+    assert_int_equal(guest_clock_next_deadline(f->board->clock), others);
+    int64_t start = guest_clock_now(f->board->clock);
+    guest_clock_set(f->board->clock, start + INT64_C(999990));
+    assert_int_equal(hpet_read(f, 0x108), 100000);
+    guest_clock_set(f->board->clock, start + INT64_C(1600000)); /* count 160000 */
+    assert_int_equal(hpet_read(f, 0x108), 200000);
+    guest_clock_set(f->board->clock, start + INT64_C(3100000));
+    hpet_write(f, 0x100, 0x0c); /* on again: the next period, not all those before */
+    assert_int_equal(hpet_read(f, 0x108), 350000);
+    assert_int_equal(guest_clock_next_deadline(f->board->clock), start + INT64_C(3500000));
+}
+
 static void test_hpet_level(void **state)
 {
     struct fixture *f = *state;
@@ -218,9 +240,9 @@ static void test_hpet_level(void **state)
 int main(void)
 {
 #define PC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-    const struct CMUnitTest tests[] = {PC_TEST(test_hpet_counter), PC_TEST(test_hpet_legacy),
-                                       PC_TEST(test_hpet_level),   PC_TEST(test_pit_counts),
-                                       PC_TEST(test_pit_one_shot), PC_TEST(test_speaker_gate),
-                                       PC_TEST(test_rtc_time),     PC_TEST(test_rtc_interrupts)};
+    const struct CMUnitTest tests[] = {
+        PC_TEST(test_hpet_counter), PC_TEST(test_hpet_legacy), PC_TEST(test_hpet_level),
+        PC_TEST(test_hpet_quiet),   PC_TEST(test_pit_counts),  PC_TEST(test_pit_one_shot),
+        PC_TEST(test_speaker_gate), PC_TEST(test_rtc_time),    PC_TEST(test_rtc_interrupts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
