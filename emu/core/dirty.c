@@ -4,13 +4,15 @@
 
 struct dirty_log {
     struct memory_map *map;
-    uint64_t pages; /* of RAM */
+    uint64_t first, pages; /* by number */
     uint64_t *bits;
 };
 
 static void written(void *opaque, uint64_t page)
 {
-    dirty_set(((struct dirty_log *)opaque)->bits, page);
+    struct dirty_log *log = opaque;
+    if (page - log->first < log->pages)
+        dirty_set(log->bits, page - log->first);
 }
 
 size_t dirty_log_words(const struct dirty_log *log)
@@ -20,15 +22,22 @@ size_t dirty_log_words(const struct dirty_log *log)
 
 struct dirty_log *dirty_log_new(struct memory_map *map)
 {
+    return dirty_log_new_of(map, memory_ram_host(map), memory_ram_size(map));
+}
+
+struct dirty_log *dirty_log_new_of(struct memory_map *map, const uint8_t *host, uint64_t length)
+{
     struct dirty_log *log = g_new0(struct dirty_log, 1);
+    bool numbered = memory_page_number(map, host, &log->first);
+    g_assert(numbered);
     log->map = map;
-    log->pages = memory_ram_size(map) / MEMORY_PAGE_SIZE;
+    log->pages = length / MEMORY_PAGE_SIZE;
     log->bits = g_new0(uint64_t, dirty_log_words(log));
     for (uint64_t page = 0; page < log->pages; page++)
         dirty_set(log->bits, page);
     memory_watch_code(map, written, log);
     if (map->dirty_source)
-        map->dirty_source->watch(map->dirty_opaque, true);
+        map->dirty_source->watch(map->dirty_opaque, log->first, log->pages, true);
     return log;
 }
 
@@ -37,7 +46,7 @@ void dirty_log_free(struct dirty_log *log)
     if (!log)
         return;
     if (log->map->dirty_source)
-        log->map->dirty_source->watch(log->map->dirty_opaque, false);
+        log->map->dirty_source->watch(log->map->dirty_opaque, log->first, log->pages, false);
     memory_unwatch_code(log->map, log);
     g_free(log->bits);
     g_free(log);
@@ -49,12 +58,12 @@ uint64_t dirty_log_take(struct dirty_log *log, uint64_t *ret_pages)
     size_t words = dirty_log_words(log);
     uint64_t count = 0;
     if (map->dirty_source)
-        map->dirty_source->collect(map->dirty_opaque, log->bits);
+        map->dirty_source->collect(map->dirty_opaque, log->first, log->pages, log->bits);
     for (size_t i = 0; i < words; i++) {
         ret_pages[i] = __atomic_exchange_n(&log->bits[i], 0, __ATOMIC_ACQ_REL);
         count += (uint64_t)__builtin_popcountll(ret_pages[i]);
     }
-    memory_mark_pages(map, ret_pages, words);
+    memory_mark_pages(map, log->first, ret_pages, words);
     return count;
 }
 

@@ -8,7 +8,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define FOUR_GIB UINT64_C(0x100000000)
+#define FOUR_GIB         UINT64_C(0x100000000)
+#define MARKED_PAGES_MAX 16384 /* of writable host memory that is not RAM: 64 MiB */
 
 /* ---- the flat view ----------------------------------------------------------------------- */
 
@@ -203,9 +204,22 @@ struct memory_region *memory_add_mmio(struct memory_map *map, const char *name, 
     return add_region(map, region);
 }
 
+/* Gives the pages numbers. Memory for which there are none left is not watched. */
+static void number_pages(struct memory_map *map, const uint8_t *host, uint64_t size)
+{
+    uint64_t page, pages = (size + MEMORY_PAGE_SIZE - 1) / MEMORY_PAGE_SIZE;
+    if (memory_page_number(map, host, &page) || pages > memory_page_count(map) - map->marked_pages)
+        return;
+    struct memory_marked added = {host, size, map->marked_pages};
+    g_array_append_val(map->marked, added);
+    map->marked_pages += pages;
+}
+
 struct memory_region *memory_add_host(struct memory_map *map, const char *name, uint64_t base,
                                       uint64_t size, int priority, uint8_t *host, bool writable)
 {
+    if (writable)
+        number_pages(map, host, size);
     return add_region(map, (struct memory_region){.name = name,
                                                   .kind = MEMORY_REGION_HOST,
                                                   .base = base,
@@ -267,9 +281,9 @@ static void *map_pages(uint64_t length, int fd)
     return pages == MAP_FAILED ? NULL : pages;
 }
 
-static uint64_t page_count(const struct memory_map *map)
+uint64_t memory_page_count(const struct memory_map *map)
 {
-    return map->ram_size / MEMORY_PAGE_SIZE;
+    return map->ram_size / MEMORY_PAGE_SIZE + MARKED_PAGES_MAX;
 }
 
 static bool make_ram(struct memory_map *map, GError **error)
@@ -277,8 +291,8 @@ static bool make_ram(struct memory_map *map, GError **error)
     map->fd = memfd_create("drover-ram", MFD_CLOEXEC);
     if (map->fd >= 0 && ftruncate(map->fd, (off_t)map->ram_size) == 0) {
         map->ram = map_pages(map->ram_size, map->fd);
-        map->code_version = map_pages(page_count(map) * sizeof(uint32_t), -1);
-        map->code_settled = map_pages(page_count(map) * sizeof(uint32_t), -1);
+        map->code_version = map_pages(memory_page_count(map) * sizeof(uint32_t), -1);
+        map->code_settled = map_pages(memory_page_count(map) * sizeof(uint32_t), -1);
     }
     if (map->ram && map->code_version && map->code_settled)
         return true;
@@ -304,6 +318,8 @@ struct memory_map *memory_map_new(struct board *board, uint64_t ram_size, GError
     map->regions = g_ptr_array_new_with_free_func(g_free);
     map->retired = g_ptr_array_new_with_free_func(g_free);
     map->watchers = g_array_new(FALSE, FALSE, sizeof(struct memory_watcher));
+    map->marked = g_array_new(FALSE, FALSE, sizeof(struct memory_marked));
+    map->marked_pages = ram_size / MEMORY_PAGE_SIZE;
     map->a20 = true;
     map->version = 1;
     if (!make_ram(map, error)) {
@@ -321,14 +337,15 @@ void memory_map_free(struct memory_map *map)
     if (map->ram)
         munmap(map->ram, map->ram_size);
     if (map->code_version)
-        munmap(map->code_version, page_count(map) * sizeof(uint32_t));
+        munmap(map->code_version, memory_page_count(map) * sizeof(uint32_t));
     if (map->code_settled)
-        munmap(map->code_settled, page_count(map) * sizeof(uint32_t));
+        munmap(map->code_settled, memory_page_count(map) * sizeof(uint32_t));
     if (map->fd >= 0)
         close(map->fd);
     g_ptr_array_unref(map->regions);
     g_ptr_array_unref(map->retired);
     g_array_unref(map->watchers);
+    g_array_unref(map->marked);
     g_free(map);
 }
 

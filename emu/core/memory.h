@@ -95,33 +95,37 @@ uint64_t memory_a20_mask(const struct memory_map *map);
 struct memory_page {
     uint8_t *read;
     uint8_t *write;
-    bool is_ram; /* guest RAM: the code marks below apply */
-    /* Bit 0 is set while the page is marked as code; never NULL, and never set for what is not RAM.
+    bool is_ram; /* guest RAM */
+    /* Bit 0 is set while the page is marked; never NULL, and never set for what has no number.
      * `write` is given for a marked page, too: who stores through it looks here after each store,
      * and calls memory_code_written() when it is set. */
     const uint8_t *code_mark;
 };
 struct memory_page memory_find_page(struct memory_map *map, uint64_t address);
 
-/* Code marks, for pages of RAM and ROM alike (ROM's version never changes). What is read from the
+/* Pages that have marks are numbered: RAM's from 0, then those of writable host memory. */
+uint64_t memory_page_count(const struct memory_map *map); /* no number reaches this */
+/* The number of the page behind a host address, or false. */
+bool memory_page_number(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page);
+
+/* Code marks, for numbered pages and ROM alike (ROM's version never changes). What is read from the
  * page after memory_mark_code() is good for as long as the word returned is *ret_version. */
 const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address, uint32_t *ret_version);
 bool memory_is_code(const struct memory_map *map, uint64_t address);
 void memory_code_written(struct memory_map *map, uint64_t address);
-/* The same by the page's mark, one that memory_find_page() gave for a page of RAM. */
+/* The same by the page's mark, one that memory_find_page() gave for a numbered page. */
 void memory_code_written_at(struct memory_map *map, const uint8_t *code_mark);
-/* The same by host addresses, after these bytes were written; nothing where they are not RAM's. */
+/* The same by host addresses, after these bytes were written: where a device writes to memory of
+ * its own that the guest sees. Nothing where the pages have no numbers. */
 void memory_host_written(struct memory_map *map, const uint8_t *host, size_t length);
 
-/* Tells of every marked page that is written, by the number of the page in RAM, after its word has
- * changed and before what comes after the write. Called from any thread. Added and removed only
- * while no CPU runs. */
-typedef void memory_code_watcher(void *opaque, uint64_t ram_page);
+/* Tells of every marked page that is written, by its number, after its word has changed and before
+ * what comes after the write. Called from any thread. Added and removed only while no CPU runs. */
+typedef void memory_code_watcher(void *opaque, uint64_t page);
 void memory_watch_code(struct memory_map *map, memory_code_watcher *watcher, void *opaque);
 void memory_unwatch_code(struct memory_map *map, void *opaque);
-/* The number of the page in RAM that decoded bytes at `address` lie in; false for ROM and others.
- */
-bool memory_ram_page_at(const struct memory_map *map, uint64_t address, uint64_t *ret_page);
+/* The number of the page that decoded bytes at `address` lie in; false for ROM and others. */
+bool memory_page_number_at(const struct memory_map *map, uint64_t address, uint64_t *ret_page);
 /* Before a second CPU may store: false where the host's kernel lacks the barrier. Until then
  * marking needs none. */
 bool memory_share(struct memory_map *map, GError **error);

@@ -9,19 +9,32 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-bool memory_ram_page(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page)
+bool memory_page_number(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page)
 {
-    if (host < map->ram || host >= map->ram + map->ram_size)
-        return false;
-    *ret_page = (uint64_t)(host - map->ram) >> MEMORY_PAGE_BITS;
-    return true;
+    if (host >= map->ram && host < map->ram + map->ram_size) {
+        *ret_page = (uint64_t)(host - map->ram) >> MEMORY_PAGE_BITS;
+        return true;
+    }
+    for (guint i = 0; i < map->marked->len; i++) {
+        const struct memory_marked *m = &g_array_index(map->marked, struct memory_marked, i);
+        if (host >= m->host && host < m->host + m->size) {
+            *ret_page = m->first + ((uint64_t)(host - m->host) >> MEMORY_PAGE_BITS);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool is_ram(const struct memory_map *map, uint64_t page)
+{
+    return page < map->ram_size / MEMORY_PAGE_SIZE;
 }
 
 struct memory_page memory_find_page(struct memory_map *map, uint64_t address)
 {
     static const uint8_t never;
     struct memory_page page = {NULL, NULL, false, &never};
-    uint64_t base = address & ~(MEMORY_PAGE_SIZE - 1), ram_page;
+    uint64_t base = address & ~(MEMORY_PAGE_SIZE - 1), number;
     struct memory_span span = memory_find_span(map, base);
     if (span.end - base < MEMORY_PAGE_SIZE)
         return page;
@@ -29,11 +42,11 @@ struct memory_page memory_find_page(struct memory_map *map, uint64_t address)
         page.read = span.read.host + (base - span.start);
     if (span.write.host)
         page.write = span.write.host + (base - span.start);
-    /* The marks are of RAM: either direction may be the one that reaches it. */
+    /* Either direction may be the one that reaches a page with a mark. */
     const uint8_t *host = page.write ? page.write : page.read;
-    if (host && memory_ram_page(map, host, &ram_page)) {
-        page.is_ram = true;
-        page.code_mark = (const uint8_t *)&map->code_version[ram_page];
+    if (host && memory_page_number(map, host, &number)) {
+        page.is_ram = is_ram(map, number);
+        page.code_mark = (const uint8_t *)&map->code_version[number];
     }
     return page;
 }
@@ -45,7 +58,7 @@ static bool code_page(const struct memory_map *map, uint64_t address, uint64_t *
     /* The read side: what an engine decodes. */
     struct memory_span span = memory_find_span((struct memory_map *)map, address);
     return span.read.host &&
-           memory_ram_page(map, span.read.host + (address - span.start), ret_page);
+           memory_page_number(map, span.read.host + (address - span.start), ret_page);
 }
 
 bool memory_share(struct memory_map *map, GError **error)
@@ -90,15 +103,40 @@ const uint32_t *memory_mark_code(struct memory_map *map, uint64_t address, uint3
     return &map->code_version[page];
 }
 
-void memory_mark_pages(struct memory_map *map, const uint64_t *pages, size_t words)
+/* A CPU that is alone may look once at a page and store to it several times, until its next pass
+ * between two blocks. */
+static void pass_all(struct memory_map *map)
 {
-    for (size_t i = 0; i < words; i++) {
-        for (uint64_t bits = pages[i]; bits; bits &= bits - 1)
-            __atomic_fetch_or(&map->code_version[i * 64 + (unsigned)__builtin_ctzll(bits)], 1,
-                              __ATOMIC_SEQ_CST);
-    }
-    if (map->shared)
+    if (map->shared) {
         syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+    } else if (map->passes) {
+        uint32_t pass = __atomic_load_n(map->passes, __ATOMIC_SEQ_CST);
+        while (pass & 1 && __atomic_load_n(map->passes, __ATOMIC_SEQ_CST) == pass) {
+            map->kick(map->kick_opaque);
+            g_usleep(50);
+        }
+    }
+}
+
+void memory_mark_pages(struct memory_map *map, uint64_t first, const uint64_t *pages, size_t words)
+{
+    uint64_t all = 0;
+    for (size_t i = 0; i < words; i++) {
+        all |= pages[i];
+        for (uint64_t bits = pages[i]; bits; bits &= bits - 1)
+            __atomic_fetch_or(&map->code_version[first + i * 64 + (unsigned)__builtin_ctzll(bits)],
+                              1, __ATOMIC_SEQ_CST);
+    }
+    if (all)
+        pass_all(map);
+}
+
+void memory_set_passes(struct memory_map *map, const uint32_t *passes, void (*kick)(void *opaque),
+                       void *opaque)
+{
+    map->passes = passes;
+    map->kick = kick;
+    map->kick_opaque = opaque;
 }
 
 bool memory_is_code(const struct memory_map *map, uint64_t address)
@@ -145,7 +183,7 @@ void memory_unwatch_code(struct memory_map *map, void *opaque)
     }
 }
 
-bool memory_ram_page_at(const struct memory_map *map, uint64_t address, uint64_t *ret_page)
+bool memory_page_number_at(const struct memory_map *map, uint64_t address, uint64_t *ret_page)
 {
     return code_page(map, address, ret_page);
 }
@@ -155,16 +193,16 @@ void memory_code_written(struct memory_map *map, uint64_t address)
     uint64_t page;
     struct memory_span span = memory_find_span(map, address);
     uint8_t *host = span.write.host ? span.write.host : span.read.host;
-    if (host && memory_ram_page(map, host + (address - span.start), &page))
+    if (host && memory_page_number(map, host + (address - span.start), &page))
         page_written(map, page);
 }
 
 void memory_host_written(struct memory_map *map, const uint8_t *host, size_t length)
 {
     uint64_t first, last;
-    if (!memory_ram_page(map, host, &first))
+    if (length == 0 || !memory_page_number(map, host, &first) ||
+        !memory_page_number(map, host + length - 1, &last))
         return;
-    last = (uint64_t)(host + length - 1 - map->ram) >> MEMORY_PAGE_BITS;
     atomic_thread_fence(memory_order_seq_cst);
     for (uint64_t page = first; page <= last; page++) {
         if (__atomic_load_n(&map->code_version[page], __ATOMIC_RELAXED) & 1)
@@ -350,7 +388,7 @@ void memory_discard(struct memory_map *map, uint64_t address, uint64_t length)
         uint8_t *host = span.write.host ? span.write.host + (address - span.start) : NULL;
         if (piece == 0)
             piece = MEMORY_PAGE_SIZE;
-        else if (host && memory_ram_page(map, host, &page))
+        else if (host && memory_page_number(map, host, &page) && is_ram(map, page))
             discard_run(map, host, piece);
         if (piece > UINT64_MAX - address)
             return;

@@ -43,6 +43,12 @@ struct memory_region {
     bool read_ok, write_ok; /* HOST: write_ok; SHADOW: which direction goes to RAM */
 };
 
+/* Host memory whose pages have marks, as RAM's have: pages from `first` on. */
+struct memory_marked {
+    const uint8_t *host;
+    uint64_t size, first;
+};
+
 struct memory_watcher {
     memory_code_watcher *watcher;
     void *opaque;
@@ -53,11 +59,18 @@ struct memory_map {
     uint64_t ram_size, below_4g;
     int fd;
     uint8_t *ram;
-    uint32_t *code_version; /* one per page of RAM, odd while marked */
+    uint32_t *code_version; /* one per numbered page, odd while marked */
     uint32_t *code_settled; /* the marked version that the stores of all CPUs are in front of */
     uint32_t rom_version;   /* what ROM's code version reads as; never changes */
     bool shared;            /* several CPUs store */
     GArray *watchers;       /* struct memory_watcher */
+    GArray *marked;         /* struct memory_marked */
+    uint64_t marked_pages;  /* numbers given out, RAM's included */
+
+    /* The only CPU, if it looks at marks (dirty.h). */
+    const uint32_t *passes; /* odd while it may be between a store and the look; NULL: none */
+    void (*kick)(void *opaque);
+    void *kick_opaque;
 
     GPtrArray *regions; /* highest priority first, newest first among equals */
     GPtrArray *retired; /* span arrays outgrown */
@@ -75,7 +88,6 @@ struct memory_map {
 
 /* The span at `address`; where there is none, an empty one that ends where the next begins. */
 struct memory_span memory_find_span(struct memory_map *map, uint64_t address);
-/* Marks the pages whose bits are set; every CPU's stores from before are visible afterwards. */
-void memory_mark_pages(struct memory_map *map, const uint64_t *pages, size_t words);
-/* The index of the RAM page behind a host pointer, or false. */
-bool memory_ram_page(const struct memory_map *map, const uint8_t *host, uint64_t *ret_page);
+/* Marks the pages whose bits are set, counted from page `first`; every CPU's stores from before are
+ * visible afterwards, and those to come will look. */
+void memory_mark_pages(struct memory_map *map, uint64_t first, const uint64_t *pages, size_t words);

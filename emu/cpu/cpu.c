@@ -1,5 +1,6 @@
 /* The virtual CPU as the machine sees it: life cycle, requests, and what happens between blocks. */
 #include "emu/cpu/cpu.h"
+#include "emu/core/dirty.h"
 #include "emu/core/low_memory.h"
 #include "emu/cpu/engine.h"
 #include "emu/cpu/interp.h"
@@ -33,6 +34,11 @@ const char *cpu_choose_engine(const char *name, const char *model)
         if (engines[i]->recommended && engines[i]->recommended(model, NULL))
             return engines[i]->name;
     return engine_jit.name;
+}
+
+static void kick(void *opaque)
+{
+    cpu_kick(opaque);
 }
 
 struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, const char *model,
@@ -70,6 +76,8 @@ struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, con
         cpu_free(cpu);
         return NULL;
     }
+    if (index == 0)
+        memory_set_passes(board->memory, &cpu->passes, kick, cpu);
     cpu_reset(cpu);
     return cpu;
 }
@@ -78,6 +86,8 @@ void cpu_free(struct cpu *cpu)
 {
     if (!cpu)
         return;
+    if (cpu->index == 0)
+        memory_set_passes(cpu->board->memory, NULL, NULL, NULL);
     cpu->engine->destroy(cpu);
     pthread_mutex_destroy(&cpu->wait_lock);
     pthread_cond_destroy(&cpu->wait_cond);
@@ -412,7 +422,9 @@ bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit)
 enum cpu_exit cpu_run(struct cpu *cpu)
 {
     atomic_store(&cpu->attention, 1);
+    __atomic_fetch_add(&cpu->passes, 1, __ATOMIC_SEQ_CST);
     enum cpu_exit exit = cpu->engine->run(cpu);
+    __atomic_fetch_add(&cpu->passes, 1, __ATOMIC_SEQ_CST);
     cpu->s.rflags = cpu_get_rflags(cpu);
     unsigned requests = atomic_load(&cpu->requests);
     cpu->s.nmi_pending = requests & REQUEST_NMI;

@@ -143,6 +143,7 @@ struct cpu {
     uint16_t flags;
     uint32_t mode;         /* enum cpu_mode */
     atomic_uint attention; /* look at `requests` before the next block */
+    uint32_t passes;       /* odd in cpu_run(); other threads read it (emu/core/dirty.h) */
     struct tlb_entry *tlb; /* the current kind's entries */
     struct block *block;
     uint64_t instructions;

@@ -351,7 +351,7 @@ static void add_page(struct translator *t, uint64_t phys)
     struct jit_region *region = t->region;
     struct jit_page_link *link = &region->pages[region->page_count++];
     link->phys = phys & PAGE_MASK;
-    if (!memory_ram_page_at(t->cpu->board->memory, phys, &link->page))
+    if (!memory_page_number_at(t->cpu->board->memory, phys, &link->page))
         link->page = UINT64_MAX;
 }
 

@@ -82,6 +82,11 @@ struct kvm_slot {
     bool used;
 };
 
+/* Pages whose writes somebody wants to know of. */
+struct kvm_watched {
+    uint64_t first, count;
+};
+
 struct kvm_vm {
     struct board *board;
     struct kvm_host host;
@@ -89,8 +94,8 @@ struct kvm_vm {
     unsigned users; /* CPUs */
     pthread_mutex_t lock;
     GArray *slots;          /* struct kvm_slot; the index is the slot's number */
-    bool logging;           /* slots keep what is written to them */
-    uint64_t *kept;         /* what slots that are gone had kept: a bit for each page of RAM */
+    GArray *watched;        /* struct kvm_watched: slots of these keep what is written to them */
+    uint64_t *kept;         /* what was found in slots and nobody took yet, by the page's number */
     uint32_t slots_version; /* the map's, when the slots were made; read without the lock */
 
     struct kvm_cpu *cpus[KVM_CPUS_MAX]; /* by index */

@@ -62,14 +62,31 @@ static GArray *wanted_slots(struct kvm_vm *vm, uint32_t *ret_version)
     return slots;
 }
 
+static bool meets(struct kvm_vm *vm, const struct kvm_slot *slot, const struct kvm_watched *watched)
+{
+    uint64_t first, count = (slot->end - slot->start) / MEMORY_PAGE_SIZE;
+    return slot->used && !slot->read_only &&
+           memory_page_number(vm->board->memory, slot->host, &first) &&
+           first < watched->first + watched->count && watched->first < first + count;
+}
+
+static bool is_watched(struct kvm_vm *vm, const struct kvm_slot *slot)
+{
+    for (guint i = 0; i < vm->watched->len; i++) {
+        if (meets(vm, slot, &g_array_index(vm->watched, struct kvm_watched, i)))
+            return true;
+    }
+    return false;
+}
+
 static bool tell_kernel(struct kvm_vm *vm, guint number, const struct kvm_slot *slot,
                         GError **error)
 {
     struct kvm_userspace_memory_region region = {
         .slot = number,
-        .flags = slot->read_only ? KVM_MEM_READONLY
-                 : vm->logging   ? KVM_MEM_LOG_DIRTY_PAGES
-                                 : 0,
+        .flags = slot->read_only        ? KVM_MEM_READONLY
+                 : is_watched(vm, slot) ? KVM_MEM_LOG_DIRTY_PAGES
+                                        : 0,
         .guest_phys_addr = slot->start,
         .memory_size = slot->used ? slot->end - slot->start : 0,
         .userspace_addr = (uintptr_t)slot->host,
@@ -84,51 +101,70 @@ static bool tell_kernel(struct kvm_vm *vm, guint number, const struct kvm_slot *
 
 /* ---- what was written ----------------------------------------------------------------------- */
 
-/* Adds what a slot has kept. The kernel forgets it, and watches the pages again. */
-static void collect_slot(struct kvm_vm *vm, guint number, const struct kvm_slot *slot,
-                         uint64_t *pages)
+/* Keeps what a slot has found. The kernel forgets it, and watches the pages again. */
+static void collect_slot(struct kvm_vm *vm, guint number, const struct kvm_slot *slot)
 {
-    const uint8_t *ram = memory_ram_host(vm->board->memory);
-    uint64_t count = (slot->end - slot->start) / MEMORY_PAGE_SIZE;
-    if (!slot->used || slot->read_only || slot->host < ram ||
-        slot->host >= ram + memory_ram_size(vm->board->memory))
+    uint64_t count = (slot->end - slot->start) / MEMORY_PAGE_SIZE, first;
+    if (!is_watched(vm, slot) || !memory_page_number(vm->board->memory, slot->host, &first))
         return;
-    uint64_t first = (uint64_t)(slot->host - ram) / MEMORY_PAGE_SIZE;
     g_autofree uint64_t *bits = g_new0(uint64_t, (count + 63) / 64);
     struct kvm_dirty_log log = {.slot = number, .dirty_bitmap = bits};
     bool known = ioctl(vm->fd, KVM_GET_DIRTY_LOG, &log) == 0;
     for (uint64_t i = 0; i < count; i++) {
         if (!known || bits[i / 64] >> i % 64 & 1) /* better too many than one too few */
-            dirty_set(pages, first + i);
+            dirty_set(vm->kept, first + i);
     }
 }
 
-static void collect(void *opaque, uint64_t *pages)
+static void collect(void *opaque, uint64_t first, uint64_t count, uint64_t *pages)
 {
     struct kvm_vm *vm = opaque;
-    uint64_t words = (memory_ram_size(vm->board->memory) / MEMORY_PAGE_SIZE + 63) / 64;
+    struct kvm_watched asked = {first, count};
     pthread_mutex_lock(&vm->lock);
-    for (guint i = 0; i < vm->slots->len; i++)
-        collect_slot(vm, i, &g_array_index(vm->slots, struct kvm_slot, i), pages);
-    for (uint64_t i = 0; i < words; i++) {
-        __atomic_fetch_or(&pages[i], vm->kept[i], __ATOMIC_ACQ_REL);
-        vm->kept[i] = 0;
+    for (guint i = 0; i < vm->slots->len; i++) {
+        const struct kvm_slot *slot = &g_array_index(vm->slots, struct kvm_slot, i);
+        if (meets(vm, slot, &asked))
+            collect_slot(vm, i, slot);
+    }
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t page = first + i, bit = UINT64_C(1) << page % 64;
+        if (!vm->kept[page / 64] && page % 64 == 0) {
+            i += 63; /* none of these */
+        } else if (vm->kept[page / 64] & bit) {
+            vm->kept[page / 64] &= ~bit;
+            dirty_set(pages, i);
+        }
     }
     pthread_mutex_unlock(&vm->lock);
 }
 
-static void watch(void *opaque, bool on)
+static void forget_watched(struct kvm_vm *vm, uint64_t first, uint64_t count)
+{
+    for (guint i = 0; i < vm->watched->len; i++) {
+        const struct kvm_watched *w = &g_array_index(vm->watched, struct kvm_watched, i);
+        if (w->first == first && w->count == count) {
+            g_array_remove_index(vm->watched, i);
+            break;
+        }
+    }
+    for (uint64_t page = first; page < first + count; page++)
+        vm->kept[page / 64] &= ~(UINT64_C(1) << page % 64);
+}
+
+static void watch(void *opaque, uint64_t first, uint64_t count, bool on)
 {
     struct kvm_vm *vm = opaque;
-    uint64_t words = (memory_ram_size(vm->board->memory) / MEMORY_PAGE_SIZE + 63) / 64;
+    struct kvm_watched watched = {first, count};
     pthread_mutex_lock(&vm->lock);
-    vm->logging = on;
-    g_clear_pointer(&vm->kept, g_free);
+    if (!vm->kept)
+        vm->kept = g_new0(uint64_t, (memory_page_count(vm->board->memory) + 63) / 64);
     if (on)
-        vm->kept = g_new0(uint64_t, words);
+        g_array_append_val(vm->watched, watched);
+    else
+        forget_watched(vm, first, count);
     for (guint i = 0; i < vm->slots->len; i++) {
         const struct kvm_slot *slot = &g_array_index(vm->slots, struct kvm_slot, i);
-        if (slot->used && !slot->read_only)
+        if (meets(vm, slot, &watched))
             tell_kernel(vm, i, slot, NULL); /* refused, it would be found to know nothing */
     }
     pthread_mutex_unlock(&vm->lock);
@@ -172,8 +208,7 @@ static bool change(struct kvm_vm *vm, GArray *wanted, GError **error)
         struct kvm_slot *slot = &g_array_index(vm->slots, struct kvm_slot, i);
         if (!slot->used || take(wanted, slot))
             continue;
-        if (vm->logging)
-            collect_slot(vm, i, slot, vm->kept);
+        collect_slot(vm, i, slot);
         slot->used = false;
         ok = tell_kernel(vm, i, slot, ok ? error : NULL) && ok;
     }

@@ -167,6 +167,7 @@ static void free_vm(struct kvm_vm *vm)
         close(vm->fd);
     kvm_host_close(&vm->host);
     g_array_unref(vm->slots);
+    g_array_unref(vm->watched);
     g_free(vm->kept);
     pthread_mutex_destroy(&vm->gate.lock);
     pthread_cond_destroy(&vm->gate.changed);
@@ -186,6 +187,7 @@ struct kvm_vm *kvm_vm_get(struct board *board, GError **error)
         vm->host = host;
         vm->fd = -1;
         vm->slots = g_array_new(FALSE, TRUE, sizeof(struct kvm_slot));
+        vm->watched = g_array_new(FALSE, FALSE, sizeof(struct kvm_watched));
         pthread_mutex_init(&vm->lock, NULL);
         pthread_mutex_init(&vm->gate.lock, NULL);
         pthread_cond_init(&vm->gate.changed, NULL);
