@@ -1,6 +1,7 @@
 #include "emu/control/vnc_internal.h"
 
 #include "emu/core/board.h"
+#include "emu/core/bytes.h"
 #include <errno.h>
 #include <gio/gio.h>
 #include <poll.h>
@@ -29,28 +30,59 @@ static void forget_indices(struct vga_registers *r)
     r->dispi_index = 0;
     memset(r->latch, 0, sizeof(r->latch));
     r->attribute_index &= 0x20; /* whether the display is on */
+    /* How CPUs reach the planes: masks, functions, banks. */
+    r->sequencer[2] = r->sequencer[4] = 0;
+    memset(r->graphics, 0, 5);
+    r->graphics[5] &= 0x60;
+    r->graphics[6] &= 1;
+    r->graphics[7] = r->graphics[8] = 0;
+    r->dispi[DISPI_BANK] = 0;
 }
 
-/* Copies what is shown, if it is not what was shown last. */
-static bool take(struct vnc_server *server)
+/* Of memory that is shown and was copied before: what was written since. Returns its lines. */
+static struct vnc_lines copy_written(struct vnc_frame *frame, const uint8_t *memory)
 {
+    struct vnc_lines lines = {UINT_MAX, 0};
+    for (size_t page = frame->start / MEMORY_PAGE_SIZE;
+         page * MEMORY_PAGE_SIZE < frame->start + frame->length; page++) {
+        size_t at = page * MEMORY_PAGE_SIZE;
+        unsigned first, end;
+        if (!(frame->written[page / 64] >> page % 64 & 1))
+            continue;
+        guest_copy(frame->memory + at, memory + at, MEMORY_PAGE_SIZE);
+        screen_lines(&frame->registers, at, at + MEMORY_PAGE_SIZE, &first, &end);
+        if (first < end)
+            lines = (struct vnc_lines){MIN(lines.first, first), MAX(lines.end, end)};
+    }
+    return lines;
+}
+
+/* Copies what is shown, as far as it may be other than it was; the lines of the screen that may
+ * look different for it. What the log gives was written before it is read here, or will be in what
+ * it gives next. */
+static struct vnc_lines take(struct vnc_server *server)
+{
+    static const struct vnc_lines all = {0, UINT_MAX};
     struct vnc_frame *frame = &server->frame;
     struct board *board = machine_board(server->machine);
     size_t start, length;
+    dirty_log_take(server->log, frame->written);
     board_lock(board);
     struct device *vga = machine_vga(server->machine);
-    const uint8_t *memory = vga_memory(vga);
     struct vga_registers registers = *vga_registers(vga);
-    forget_indices(&registers);
-    screen_source(&registers, &start, &length);
-    bool same = frame->valid && memcmp(&registers, &frame->registers, sizeof(registers)) == 0 &&
-                memcmp(memory + start, frame->memory + start, length) == 0;
-    if (!same)
-        memcpy(frame->memory + start, memory + start, length);
     board_unlock(board);
+    forget_indices(&registers);
+    bool same = memcmp(&registers, &frame->registers, sizeof(registers)) == 0;
+    screen_source(&registers, &start, &length);
     frame->registers = registers;
-    frame->valid = true;
-    return !same;
+    if (frame->length && start == frame->start && length == frame->length) {
+        struct vnc_lines lines = copy_written(frame, vga_memory(vga));
+        return same ? lines : all;
+    }
+    guest_copy(frame->memory + start, vga_memory(vga) + start, length);
+    frame->start = start;
+    frame->length = length;
+    return all;
 }
 
 static void resize(struct vnc_server *server, unsigned width, unsigned height)
@@ -64,11 +96,11 @@ static void resize(struct vnc_server *server, unsigned width, unsigned height)
     g_free(old);
 }
 
-/* Copies a square where it differs; true when it did. */
+/* Copies a square where it differs, or the lines of it above `end`; true when it did. */
 static bool copy_tile(struct vnc_frame *frame, const struct screen *screen, unsigned left,
-                      unsigned top)
+                      unsigned top, unsigned end)
 {
-    unsigned right = MIN(left + TILE, frame->width), bottom = MIN(top + TILE, frame->height);
+    unsigned right = MIN(left + TILE, frame->width), bottom = MIN(top + TILE, end);
     bool changed = false;
     for (unsigned y = top; y < bottom; y++) {
         const uint8_t *from = screen->rgb + ((gsize)y * screen->width + left) * 3;
@@ -86,17 +118,19 @@ void vnc_refresh(struct vnc_server *server)
 {
     struct vnc_frame *frame = &server->frame;
     struct screen screen = {0};
-    if (!take(server))
+    struct vnc_lines lines = take(server);
+    if (lines.first >= lines.end)
         return;
-    screen_render_from(&frame->registers, frame->memory, &screen);
+    screen_render_lines(&frame->registers, frame->memory, lines.first, lines.end, &screen);
     if (screen.width != frame->width || screen.height != frame->height)
         resize(server, screen.width, screen.height);
-    for (unsigned y = 0; y < frame->height; y += TILE) {
+    lines.end = MIN(lines.end, frame->height);
+    for (unsigned y = lines.first; y < lines.end; y += TILE) {
         for (unsigned x = 0; x < frame->width; x += TILE) {
-            if (copy_tile(frame, &screen, x, y))
+            if (copy_tile(frame, &screen, x, y, lines.end))
                 rfbMarkRectAsModified(server->screen, (int)x, (int)y,
                                       (int)MIN(x + TILE, frame->width),
-                                      (int)MIN(y + TILE, frame->height));
+                                      (int)MIN(y + TILE, lines.end));
         }
     }
     screen_clear(&screen);
@@ -188,6 +222,8 @@ static bool make_screen(struct vnc_server *server, GError **error)
     server->frame.width = FIRST_WIDTH;
     server->frame.height = FIRST_HEIGHT;
     server->frame.memory = g_malloc0(VGA_MEMORY_SIZE);
+    server->log = dirty_log_new_of(machine_board(server->machine)->memory,
+                                   vga_memory(machine_vga(server->machine)), VGA_MEMORY_SIZE);
     server->frame.pixels = g_new0(uint32_t, FIRST_WIDTH * FIRST_HEIGHT);
     server->screen->frameBuffer = (char *)server->frame.pixels;
     server->screen->desktopName = config->name ? config->name : "drover";
@@ -240,6 +276,7 @@ void vnc_server_free(struct vnc_server *server)
         unlink(server->socket_path);
     close(server->stop_fd);
     g_free(server->socket_path);
+    dirty_log_free(server->log);
     g_free(server->frame.memory);
     g_free(server->frame.pixels);
     g_free(server);

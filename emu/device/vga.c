@@ -37,6 +37,13 @@ const uint8_t *vga_memory(const struct device *device)
     return ((const struct vga *)device)->memory;
 }
 
+/* Who watches the memory (emu/core/dirty.h) learns of what CPUs store in the linear frame buffer by
+ * itself, and of what goes through registers from here. */
+static void written(struct vga *vga, size_t at, size_t length)
+{
+    memory_host_written(vga->pci.device.board->memory, vga->memory + at, length);
+}
+
 static uint8_t *new_pages(size_t size)
 {
     void *pages = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -97,10 +104,12 @@ static void dispi_enable(struct vga *vga, uint16_t value)
         return;
     r->dispi[DISPI_BANK] = r->dispi[DISPI_X] = r->dispi[DISPI_Y] = 0;
     set_virtual_width(r, 0);
-    if (!(value & DISPI_NO_CLEAR))
-        memset(vga->memory, 0,
-               MIN((size_t)line_bytes(r, r->dispi[DISPI_VIRTUAL_WIDTH]) * r->dispi[DISPI_HEIGHT],
-                   VGA_MEMORY_SIZE));
+    if (!(value & DISPI_NO_CLEAR)) {
+        size_t line = line_bytes(r, r->dispi[DISPI_VIRTUAL_WIDTH]);
+        size_t length = MIN(line * r->dispi[DISPI_HEIGHT], VGA_MEMORY_SIZE);
+        memset(vga->memory, 0, length);
+        written(vga, 0, length);
+    }
 }
 
 static void dispi_write(struct vga *vga, uint16_t value)
@@ -343,7 +352,9 @@ static uint64_t window_read(void *opaque, uint64_t offset, unsigned size)
 static void window_write(void *opaque, uint64_t offset, uint64_t value, unsigned size)
 {
     struct vga *vga = opaque;
-    vga_window_write(&vga->registers, vga->memory, (uint32_t)offset, (uint8_t)value);
+    uint32_t at = vga_window_write(&vga->registers, vga->memory, (uint32_t)offset, (uint8_t)value);
+    if (at != VGA_WINDOW_NOWHERE)
+        written(vga, at, 4);
 }
 
 static const struct port_ops vga_port_ops = {vga_read, vga_write, 1};
@@ -395,6 +406,7 @@ static bool loaded(struct device *device, GError **error)
     r->dac_part %= 3;
     r->dispi[DISPI_WIDTH] = MIN(r->dispi[DISPI_WIDTH], MAX_WIDTH);
     r->dispi[DISPI_HEIGHT] = MIN(r->dispi[DISPI_HEIGHT], MAX_HEIGHT);
+    written(vga, 0, VGA_MEMORY_SIZE);
     pci_loaded(&vga->pci);
     return true;
 }

@@ -113,24 +113,28 @@ static void write_planes(struct vga_registers *registers, uint8_t *memory, uint3
     }
 }
 
-void vga_window_write(struct vga_registers *registers, uint8_t *memory, uint32_t offset,
-                      uint8_t value)
+uint32_t vga_window_write(struct vga_registers *registers, uint8_t *memory, uint32_t offset,
+                          uint8_t value)
 {
     if (is_banked(registers)) {
-        memory[banked_address(registers, offset)] = value;
-        return;
+        uint32_t at = banked_address(registers, offset);
+        memory[at] = value;
+        return at & ~3u;
     }
     if (!map_offset(registers, &offset))
-        return;
+        return VGA_WINDOW_NOWHERE;
     uint8_t mask = registers->sequencer[SEQ_MASK];
     if (is_chained(registers)) {
         if (mask >> (offset & 3) & 1)
             memory[offset] = value;
-    } else if (is_odd_even(registers)) {
+        return offset & ~3u;
+    }
+    if (is_odd_even(registers)) {
         unsigned plane = (registers->graphics[GC_READ] & 2) | (offset & 1);
         if (mask >> plane & 1)
             memory[(offset & ~1u) << 1 | plane] = value;
-    } else {
-        write_planes(registers, memory, offset, value);
+        return (offset & ~1u) << 1;
     }
+    write_planes(registers, memory, offset, value);
+    return offset * 4;
 }

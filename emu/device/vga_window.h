@@ -8,5 +8,7 @@
 
 /* `offset` from 0xa0000. `memory` has VGA_MEMORY_SIZE bytes. */
 uint8_t vga_window_read(struct vga_registers *registers, const uint8_t *memory, uint32_t offset);
-void vga_window_write(struct vga_registers *registers, uint8_t *memory, uint32_t offset,
-                      uint8_t value);
+/* Returns where the four bytes are of which some may have been written, or VGA_WINDOW_NOWHERE. */
+#define VGA_WINDOW_NOWHERE UINT32_MAX
+uint32_t vga_window_write(struct vga_registers *registers, uint8_t *memory, uint32_t offset,
+                          uint8_t value);

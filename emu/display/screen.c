@@ -1,5 +1,6 @@
 #include "emu/display/screen.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define MAX_TEXT_COLUMNS 256u
@@ -14,6 +15,8 @@ struct view {
     const struct vga_registers *r;
     const uint8_t *memory;
     struct screen *screen;
+    unsigned first,
+        end; /* the lines to draw, where the mode is drawn by lines; end may be beyond */
 };
 
 static void new_screen(struct view *view, unsigned width, unsigned height)
@@ -158,7 +161,7 @@ static void render_dispi(struct view *view)
     unsigned bpp = r->dispi[DISPI_BPP], bytes = (bpp + 7) / 8;
     gsize line = (gsize)r->dispi[DISPI_VIRTUAL_WIDTH] * bytes;
     new_screen(view, width, height);
-    for (unsigned y = 0; y < height; y++) {
+    for (unsigned y = view->first; y < MIN(height, view->end); y++) {
         for (unsigned x = 0; x < width; x++) {
             gsize at = (y + r->dispi[DISPI_Y]) * line + (gsize)(x + r->dispi[DISPI_X]) * bytes;
             if (at + 4 > VGA_MEMORY_SIZE)
@@ -253,10 +256,10 @@ static bool is_dispi(const struct vga_registers *r)
            r->dispi[DISPI_WIDTH] && r->dispi[DISPI_HEIGHT];
 }
 
-void screen_render_from(const struct vga_registers *r, const uint8_t *memory,
-                        struct screen *ret_screen)
+void screen_render_lines(const struct vga_registers *r, const uint8_t *memory, unsigned first,
+                         unsigned end, struct screen *ret_screen)
 {
-    struct view view = {r, memory, ret_screen};
+    struct view view = {r, memory, ret_screen, first, end};
     if (is_dispi(r))
         render_dispi(&view);
     else if (r->crtc[1] == 0)
@@ -269,21 +272,57 @@ void screen_render_from(const struct vga_registers *r, const uint8_t *memory,
         render_text(&view);
 }
 
+void screen_render_from(const struct vga_registers *r, const uint8_t *memory,
+                        struct screen *ret_screen)
+{
+    screen_render_lines(r, memory, 0, UINT_MAX, ret_screen);
+}
+
 void screen_render(const struct device *vga, struct screen *ret_screen)
 {
     screen_render_from(vga_registers(vga), vga_memory(vga), ret_screen);
+}
+
+static size_t dispi_line(const struct vga_registers *r)
+{
+    return (size_t)r->dispi[DISPI_VIRTUAL_WIDTH] * ((r->dispi[DISPI_BPP] + 7u) / 8);
+}
+
+/* Where a line's last pixel ends, which may be in one of memory's next lines. */
+static size_t dispi_right(const struct vga_registers *r)
+{
+    return ((size_t)r->dispi[DISPI_X] + r->dispi[DISPI_WIDTH]) * ((r->dispi[DISPI_BPP] + 7u) / 8);
+}
+
+void screen_lines(const struct vga_registers *r, size_t start, size_t end, unsigned *ret_first,
+                  unsigned *ret_end)
+{
+    size_t shown, length, line = dispi_line(r);
+    screen_source(r, &shown, &length);
+    *ret_first = *ret_end = 0;
+    if (start >= shown + length || end <= shown || start >= end)
+        return;
+    *ret_end = UINT_MAX;
+    if (!is_dispi(r) || line == 0)
+        return;
+    /* Line y ends at y * line + right, and begins no earlier than y * line. */
+    size_t right = dispi_right(r), first = start > shown ? start - shown : 0;
+    *ret_first = first > right ? (unsigned)((first - right) / line) : 0;
+    *ret_end = (unsigned)((end - shown - 1) / line + 1);
 }
 
 void screen_source(const struct vga_registers *r, size_t *ret_start, size_t *ret_length)
 {
     if (!is_dispi(r)) {
         *ret_start = 0;
-        *ret_length = 4u << 16; /* the four planes, fonts included */
+        /* The four planes, fonts included; graphics begin there and go on for up to 2 MiB. */
+        *ret_length = r->graphics[6] & 1 ? 4u << 20 : 4u << 16;
         return;
     }
-    size_t line = (size_t)r->dispi[DISPI_VIRTUAL_WIDTH] * ((r->dispi[DISPI_BPP] + 7u) / 8);
+    size_t line = dispi_line(r);
     *ret_start = MIN(line * r->dispi[DISPI_Y], (size_t)VGA_MEMORY_SIZE);
-    *ret_length = MIN(line * (r->dispi[DISPI_HEIGHT] + 1u), VGA_MEMORY_SIZE - *ret_start);
+    *ret_length =
+        MIN(line * (r->dispi[DISPI_HEIGHT] - 1u) + dispi_right(r), VGA_MEMORY_SIZE - *ret_start);
 }
 
 void screen_clear(struct screen *screen)

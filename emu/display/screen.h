@@ -20,5 +20,12 @@ void screen_render_from(const struct vga_registers *registers, const uint8_t *me
                         struct screen *ret_screen);
 /* The part of video memory that is shown: nothing else changes the screen but the registers. */
 void screen_source(const struct vga_registers *registers, size_t *ret_start, size_t *ret_length);
+/* The lines that may look different when only the bytes [start, end) of video memory did change:
+ * [*ret_first, *ret_end), none where those are equal. */
+void screen_lines(const struct vga_registers *registers, size_t start, size_t end,
+                  unsigned *ret_first, unsigned *ret_end);
+/* As screen_render_from(), of these lines; the others are whatever they are. */
+void screen_render_lines(const struct vga_registers *registers, const uint8_t *memory,
+                         unsigned first, unsigned end, struct screen *ret_screen);
 void screen_clear(struct screen *screen);
 bool screen_write_png(const struct screen *screen, const char *path, GError **error);
