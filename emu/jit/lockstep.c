@@ -21,9 +21,6 @@
  * state with the same access on their lips, then the interpreter does it, once, and its result is
  * where the next stretch begins for both. Code that is interpreted anyway is not compared.
  *
- * Not compared are the x87 unit's instruction and data pointers, which translated code keeps by
- * block only.
- *
  * The board lock is held during a stretch, so that devices write memory between stretches only.
  */
 #include "emu/jit/lockstep.h"
@@ -67,12 +64,6 @@ static void restore(struct lockstep *l, const struct snapshot *from)
     cpu_update_mode(cpu);
 }
 
-static bool same_fpu(const struct fpu_state *a, const struct fpu_state *b)
-{
-    return !memcmp(a->reg, b->reg, sizeof(a->reg)) && a->control == b->control &&
-           a->status == b->status && a->valid == b->valid;
-}
-
 static bool same_end(const struct snapshot *a, const struct snapshot *b)
 {
     if (a->vector != b->vector || a->has_error != b->has_error || a->error != b->error)
@@ -84,12 +75,7 @@ static bool same_end(const struct snapshot *a, const struct snapshot *b)
 
 static bool same(const struct snapshot *a, const struct snapshot *b)
 {
-    size_t behind = offsetof(struct cpu_state, vec);
-    return !memcmp(&a->s, &b->s, offsetof(struct cpu_state, fpu)) &&
-           same_fpu(&a->s.fpu, &b->s.fpu) &&
-           !memcmp((const uint8_t *)&a->s + behind, (const uint8_t *)&b->s + behind,
-                   sizeof(a->s) - behind) &&
-           same_end(a, b);
+    return !memcmp(&a->s, &b->s, sizeof(a->s)) && same_end(a, b);
 }
 
 /* The same, but for flags that have no defined value: those become the translation's. */

@@ -28,9 +28,7 @@ struct result {
     enum cpu_exit exit;
     uint64_t gpr[16], rflags, cr2, dr6;
     struct vector vectors[16];
-    uint8_t x87[8][16];
-    uint16_t x87_status;
-    uint8_t x87_valid;
+    struct fpu_state x87;
     struct segment segments[SEG_GS + 1];
     uint8_t vars[0x500], ram[MAPPED];
 };
@@ -199,9 +197,7 @@ static void run(struct fixture *f, unsigned engine)
     r->dr6 = s->dr[6];
     for (unsigned i = 0; i < 16; i++)
         r->vectors[i] = s->vec[i];
-    memcpy(r->x87, s->fpu.reg, sizeof(r->x87));
-    r->x87_status = s->fpu.status;
-    r->x87_valid = s->fpu.valid;
+    memcpy(&r->x87, &s->fpu, sizeof(r->x87));
     memcpy(r->vars, ram + VARS, sizeof(r->vars));
     memcpy(r->segments, s->seg, sizeof(r->segments));
     memcpy(r->ram, ram, MAPPED);
@@ -223,8 +219,7 @@ static const char *difference(const struct result *a, const struct result *b)
         return "CR2 or DR6";
     if (memcmp(a->vectors, b->vectors, sizeof(a->vectors)))
         return "a vector register";
-    if (memcmp(a->x87, b->x87, sizeof(a->x87)) || a->x87_status != b->x87_status ||
-        a->x87_valid != b->x87_valid)
+    if (memcmp(&a->x87, &b->x87, sizeof(a->x87)))
         return "the x87 unit";
     if (memcmp(a->segments, b->segments, sizeof(a->segments)))
         return "a segment register";
