@@ -2,6 +2,7 @@
 
 #include "emu/core/chips.h"
 #include "emu/core/clock.h"
+#include "emu/core/doorbell.h"
 #include "emu/core/memory.h"
 #include "emu/core/port.h"
 #include <string.h>
@@ -23,11 +24,13 @@ bool board_init(struct board *board, uint64_t ram_size, GError **error)
     board->ports = port_map_new(board);
     board->clock = guest_clock_new(board);
     board->chips = chips_new();
+    board->doorbells = doorbells_new();
     return true;
 }
 
 void board_finish(struct board *board)
 {
+    doorbells_free(board->doorbells);
     chips_free(board->chips);
     guest_clock_free(board->clock);
     port_map_free(board->ports);

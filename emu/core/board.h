@@ -28,12 +28,14 @@ struct memory_map;
 struct port_map;
 struct guest_clock;
 struct chips;
+struct doorbells;
 
 struct board {
     struct memory_map *memory;
     struct port_map *ports;
     struct guest_clock *clock;
-    struct chips *chips;  /* which of them an engine does itself */
+    struct chips *chips; /* which of them an engine does itself */
+    struct doorbells *doorbells;
     unsigned cpus;        /* cores of the one package, for CPUID; 0 counts as 1 */
     pthread_mutex_t lock; /* recursive: a device's DMA may reach another device's MMIO */
     unsigned waiting;     /* threads that wait for it */

@@ -101,6 +101,7 @@ static void hand_over(struct chips *chips)
 
 static void take_back(struct chips *chips)
 {
+    chips->ops->settle(chips->engine);
     chips->away = false;
     for (guint i = 0; i < chips->models->len; i++) {
         const struct entry *entry = &g_array_index(chips->models, struct entry, i);

@@ -85,6 +85,8 @@ struct chips_ops {
     /* No CPU is in the guest from stop's return to go. */
     void (*stop)(void *engine);
     void (*go)(void *engine);
+    /* Before images are taken: whatever was sent has arrived. */
+    void (*settle)(void *engine);
     /* A refusal by the kernel ends the machine and leaves the image as it is. */
     void (*get_lapic)(void *engine, unsigned index, struct chip_lapic *image);
     void (*set_lapic)(void *engine, unsigned index, const struct chip_lapic *image);

@@ -60,8 +60,8 @@ static void set_input(void *receiver, int input, int level)
             chips_line(chips, (unsigned)input, level);
         return;
     }
-    /* A masked edge is lost, as on the real part. */
-    if (level && !(ioapic->lines & bit) && !(ioapic->entries[input] & ENTRY_MASKED))
+    /* A masked edge is lost, as on the real part; a level is no edge. */
+    if (level && !(ioapic->lines & bit) && !(ioapic->entries[input] & (ENTRY_MASKED | ENTRY_LEVEL)))
         ioapic->edges |= bit;
     ioapic->lines = level ? ioapic->lines | bit : ioapic->lines & ~bit;
     service(ioapic, (unsigned)input);

@@ -95,6 +95,8 @@ static void map_bar(struct pci_device *device, unsigned index)
             memory_region_move(bar->region, base);
         memory_region_enable(bar->region, enabled);
     }
+    if (bar->moved)
+        bar->moved(device, enabled, base);
 }
 
 static void map_bars(struct pci_device *device)

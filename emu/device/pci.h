@@ -62,7 +62,8 @@ struct pci_bar {
     bool is_io;
     struct memory_region *region;
     struct port_range *range;
-    void (*moved)(struct pci_device *device, bool enabled, uint32_t base); /* may be NULL */
+    /* Perhaps it has been moved; may be NULL. */
+    void (*moved)(struct pci_device *device, bool enabled, uint32_t base);
 };
 
 /* What a function's registers read after reset; the rest of them is 0. */

@@ -17,6 +17,7 @@
 #pragma once
 
 #include "emu/core/clock.h"
+#include "emu/core/doorbell.h"
 #include "emu/device/pci.h"
 #include "emu/device/pci_msi.h"
 
@@ -96,7 +97,8 @@ struct virtio {
     uint8_t config[VIRTIO_CONFIG_SIZE];
     unsigned config_size, queue_count;
     struct virtio_queue queues[VIRTIO_QUEUE_MAX];
-    uint32_t again; /* queues with work left; bits */
+    struct doorbell bells[VIRTIO_QUEUE_MAX]; /* of the queues' notifications */
+    uint32_t again;                          /* queues with work left; bits */
     struct timer timer;
     unsigned window_at; /* of the configuration access capability */
 };

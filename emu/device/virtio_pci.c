@@ -12,6 +12,7 @@
 #define VENDOR         0x1af4
 #define DEVICE_BASE    0x1000 /* transitional device ids; their order is not the types' */
 #define LEGACY_PORTS   128
+#define LEGACY_NOTIFY  16
 #define MODERN_SIZE    0x4000
 #define PAGE_COMMON    0
 #define PAGE_ISR       1
@@ -247,7 +248,7 @@ static void legacy_write(void *opaque, uint16_t offset, uint32_t value, unsigned
     case 14:
         virtio->queue_select = (uint16_t)value;
         break;
-    case 16:
+    case LEGACY_NOTIFY:
         notify(virtio, value & 0xffff);
         break;
     case 18:
@@ -496,6 +497,39 @@ static void add_capabilities(struct virtio *virtio)
     memset(pci->writable + virtio->window_at + 8, 0xff, 12);
 }
 
+/* ---- notifications that an engine watches ------------------------------------------------ */
+
+enum { BELL_PORT, BELL_MEMORY };
+
+static void rung(void *opaque)
+{
+    const struct virtio_queue *queue = opaque;
+    notify(queue->virtio, queue->index);
+}
+
+static void ports_moved(struct pci_device *device, bool enabled, uint32_t base)
+{
+    struct virtio *virtio = (struct virtio *)device;
+    for (unsigned i = 0; i < virtio->queue_count; i++) {
+        struct doorbell_place place = {.is_port = true,
+                                       .by_value = true,
+                                       .address = base + LEGACY_NOTIFY,
+                                       .size = 2,
+                                       .value = i};
+        doorbell_place(&virtio->bells[i], BELL_PORT, enabled ? &place : NULL);
+    }
+}
+
+static void modern_moved(struct pci_device *device, bool enabled, uint32_t base)
+{
+    struct virtio *virtio = (struct virtio *)device;
+    for (unsigned i = 0; i < virtio->queue_count; i++) {
+        struct doorbell_place place = {
+            .address = base + (PAGE_NOTIFY << 12) + (uint64_t)i * NOTIFY_STRIDE, .size = 2};
+        doorbell_place(&virtio->bells[i], BELL_MEMORY, enabled ? &place : NULL);
+    }
+}
+
 /* ---- for a device ------------------------------------------------------------------------ */
 
 void virtio_attach(struct virtio *virtio, const struct virtio_ops *ops, uint64_t features,
@@ -523,6 +557,8 @@ void virtio_attach(struct virtio *virtio, const struct virtio_ops *ops, uint64_t
     struct memory_region *modern =
         memory_add_mmio(board->memory, "virtio", 0, MODERN_SIZE, 1, &modern_ops, virtio);
     pci_add_memory_bar(&virtio->pci, MODERN_BAR, MODERN_SIZE, false, modern);
+    virtio->pci.bars[0].moved = ports_moved;
+    virtio->pci.bars[MODERN_BAR].moved = modern_moved;
     pci_add_msix(&virtio->pci, &virtio->msi, MSIX_BAR, vectors);
     add_capabilities(virtio);
     virtio->pci.reading = config_reading;
@@ -537,6 +573,7 @@ struct virtio_queue *virtio_add_queue(struct virtio *virtio, unsigned size)
     queue->virtio = virtio;
     queue->index = (uint16_t)virtio->queue_count++;
     queue->size_max = (uint16_t)size;
+    doorbell_init(&virtio->bells[queue->index], virtio->pci.device.board->doorbells, rung, queue);
     return queue;
 }
 
@@ -569,6 +606,8 @@ void virtio_finish(struct virtio *virtio)
 {
     if (virtio->ops) /* realized */
         timer_cancel(&virtio->timer);
+    for (unsigned i = 0; i < virtio->queue_count; i++)
+        doorbell_finish(&virtio->bells[i]);
 }
 
 static const struct state_field queue_state[] = {

@@ -354,7 +354,13 @@ static void message(void *engine, uint32_t address, uint32_t data)
     kvm_message(engine, address, data);
 }
 
+static void settle(void *engine)
+{
+    kvm_messages_end(engine);
+}
+
 static const struct chips_ops ops = {
+    .settle = settle,
     .line = line,
     .message = message,
     .pit_replaced = pit_replaced,

@@ -10,6 +10,7 @@
  *      memory map -> slots.c -> the kernel's memory slots               one struct kvm_vm a board
  *      CPU model  -> cpuid.c -> the kernel's CPUID, or an error
  *      APICs, 8259s, PIT <- irqchip.c, routing.c -> the kernel's
+ *      messages, doorbells <- eventfds.c -> eventfds of the kernel's
  *
  * The state of a CPU is in one of two places: here (cpu->s) or in the kernel. kvm_state_out() and
  * kvm_state_in() move it. It is here whenever cpu_run() is not running; some fields (halted,
@@ -62,6 +63,7 @@ struct kvm_host {
     bool chips;          /* interrupt controllers and PIT, with all that irqchip.c needs of them */
     bool deadline_timer; /* those local APICs have it */
     bool deadline;       /* a model may have it */
+    bool irqfd, ioeventfd;
 };
 
 /* Opens /dev/kvm and looks whether all that the engine needs is there. */
@@ -87,6 +89,14 @@ struct kvm_watched {
     uint64_t first, count;
 };
 
+/* A message that devices send, and its eventfd where it is sent often. */
+#define KVM_SENDERS 64
+struct kvm_sender {
+    uint32_t address, data;
+    uint64_t count; /* times sent; 0: none */
+    int fd;
+};
+
 struct kvm_vm {
     struct board *board;
     struct kvm_host host;
@@ -108,8 +118,10 @@ struct kvm_vm {
         unsigned inside;
         bool closed;
     } gate;
-    GArray *routes;                     /* struct kvm_irq_routing_entry; board lock */
-    uint64_t lines, messages, borrowed; /* for the report */
+    GArray *routes;                         /* struct kvm_irq_routing_entry; board lock */
+    struct kvm_sender senders[KVM_SENDERS]; /* board lock */
+    unsigned next_sender;
+    uint64_t lines, messages, by_eventfd, borrowed; /* for the report */
 };
 
 /* The board's VM, made by its first CPU. */
@@ -130,7 +142,14 @@ void kvm_gate_leave(struct kvm_vm *vm);
 /* routing.c; board lock held. The routes' init is false with errno. */
 bool kvm_routes_init(struct kvm_vm *vm);
 void kvm_routes_finish(struct kvm_vm *vm);
+bool kvm_route_message(struct kvm_vm *vm, unsigned line, uint32_t address, uint32_t data);
+
+/* eventfds.c; board lock held. */
+void kvm_eventfds_init(struct kvm_vm *vm);
+void kvm_eventfds_finish(struct kvm_vm *vm);
 void kvm_message(struct kvm_vm *vm, uint32_t address, uint32_t data);
+/* Whatever was sent has arrived; the eventfds of messages are gone. */
+void kvm_messages_end(struct kvm_vm *vm);
 
 extern const struct dirty_source kvm_dirty_source; /* slots.c; of a struct kvm_vm */
 static inline bool kvm_slots_stale(const struct kvm_vm *vm)

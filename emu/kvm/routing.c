@@ -1,6 +1,7 @@
 /*
  * Where interrupts go that come to the kernel by number (KVM_SET_GSI_ROUTING): the ISA interrupts
- * to the 8259s and to the I/O APIC, where the timer's is input 2, and the I/O APIC's other inputs.
+ * to the 8259s and to the I/O APIC, where the timer's is input 2, and the I/O APIC's other inputs;
+ * after them messages that have an eventfd (eventfds.c).
  */
 #include "emu/kvm/kvm.h"
 
@@ -52,9 +53,17 @@ void kvm_routes_finish(struct kvm_vm *vm)
     g_clear_pointer(&vm->routes, g_array_unref);
 }
 
-void kvm_message(struct kvm_vm *vm, uint32_t address, uint32_t data)
+bool kvm_route_message(struct kvm_vm *vm, unsigned line, uint32_t address, uint32_t data)
 {
-    struct kvm_msi msi = {.address_lo = address, .data = data};
-    __atomic_fetch_add(&vm->messages, 1, __ATOMIC_RELAXED);
-    ioctl(vm->fd, KVM_SIGNAL_MSI, &msi); /* an error is a message to nobody */
+    struct kvm_irq_routing_entry entry = {.gsi = line, .type = KVM_IRQ_ROUTING_MSI};
+    entry.u.msi.address_lo = address;
+    entry.u.msi.data = data;
+    for (guint i = 0; i < vm->routes->len; i++) {
+        if (g_array_index(vm->routes, struct kvm_irq_routing_entry, i).gsi != line)
+            continue;
+        g_array_remove_index_fast(vm->routes, i);
+        break;
+    }
+    g_array_append_val(vm->routes, entry);
+    return set_routes(vm, vm->routes);
 }

@@ -1,6 +1,7 @@
 /* The engine: its loop, and what comes out of KVM_RUN. */
 #include "emu/kvm/kvm.h"
 
+#include "emu/core/doorbell.h"
 #include "emu/core/port.h"
 #include "emu/cpu/interp.h"
 #include "emu/cpu/system.h"
@@ -421,10 +422,10 @@ static void report_vm(const struct kvm_vm *vm, GString *text)
     } lines[] = {
         {"changes of interrupt lines told to the kernel", vm->lines},
         {"messages told to the kernel", vm->messages},
+        {"messages by eventfd", vm->by_eventfd},
         {"times that the kernel's chips were borrowed", vm->borrowed},
+        {"times that a device was rung by eventfd", doorbells_rung(vm->board->doorbells)},
     };
-    if (!vm->chips)
-        return;
     for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++)
         g_string_append_printf(text, "all:   %-50s %14" PRIu64 "\n", lines[i].what, lines[i].count);
 }

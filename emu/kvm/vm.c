@@ -64,6 +64,8 @@ static bool check_capabilities(struct kvm_host *host, GError **error)
     host->tsc_scaling = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
     host->chips = has_chips(host);
     host->deadline_timer = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+    host->irqfd = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQFD) > 0;
+    host->ioeventfd = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_IOEVENTFD) > 0;
     host->deadline = host->chips ? host->deadline_timer : host->msr_filter;
     return true;
 }
@@ -196,6 +198,9 @@ struct kvm_vm *kvm_vm_get(struct board *board, GError **error)
             return NULL;
         }
         board->engine = vm;
+        board_lock(board);
+        kvm_eventfds_init(vm);
+        board_unlock(board);
         dirty_set_source(board->memory, &kvm_dirty_source, vm);
     }
     vm->users++;
@@ -207,6 +212,9 @@ void kvm_vm_put(struct kvm_vm *vm)
     if (!vm || --vm->users > 0)
         return;
     vm->board->engine = NULL;
+    board_lock(vm->board);
+    kvm_eventfds_finish(vm);
+    board_unlock(vm->board);
     dirty_set_source(vm->board->memory, NULL, NULL);
     free_vm(vm);
 }

@@ -2,6 +2,7 @@
 #include "emu/machine/machine_internal.h"
 
 #include "emu/core/clock.h"
+#include "emu/core/doorbell.h"
 #include "emu/cpu/cpu.h"
 #include "emu/device/cmos.h"
 #include "emu/device/piix4_pm.h"
@@ -115,6 +116,14 @@ static void wake(void *opaque)
     loop_wake(opaque);
 }
 
+static void doorbell_rung(void *opaque, int fd, short events)
+{
+    struct machine *machine = opaque;
+    board_lock(&machine->board);
+    doorbells_serve(machine->board.doorbells);
+    board_unlock(&machine->board);
+}
+
 struct machine *machine_new(const struct machine_config *config, GError **error)
 {
     struct machine *machine = g_new0(struct machine, 1);
@@ -131,6 +140,7 @@ struct machine *machine_new(const struct machine_config *config, GError **error)
     machine->board.machine = machine;
     machine->board.request = board_request;
     guest_clock_set_wake(machine->board.clock, wake, machine->loop);
+    machine_watch(machine, doorbells_fd(machine->board.doorbells), POLLIN, doorbell_rung, machine);
     machine->hold = true;
     if (!build(machine, error)) {
         machine_free(machine, NULL);

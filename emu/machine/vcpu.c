@@ -1,4 +1,5 @@
 #include "emu/core/chips.h"
+#include "emu/core/doorbell.h"
 #include "emu/cpu/cpu.h"
 #include "emu/machine/machine_internal.h"
 
@@ -174,6 +175,7 @@ void vcpus_hold(struct machine *machine)
     pthread_mutex_unlock(&machine->lock);
     board_lock(&machine->board);
     chips_take_back(machine->board.chips);
+    doorbells_serve(machine->board.doorbells);
     board_unlock(&machine->board);
 }
 

@@ -59,11 +59,6 @@ LINE11   equ 0x200b     ; a port of the test device
         mov ax, %2
         out dx, ax
 %endmacro
-%macro REQUEST 1                ; the first is 0
-        mov word [RING + 128 + 4 + 2 * %1], 0
-        mov word [RING + 128 + 2], %1 + 1
-%endmacro
-
 start32:
         START32
         GATE 0x20, on_pic
@@ -119,15 +114,19 @@ start32:
         ; ---- messages of a device, told of its work by port and in memory
         SAY "msi: "
         call find_device
-        REQUEST 0
+        call request
         PORTW 16, 0
         WAIT_FOR msis, 1
         movzx eax, word [USED + 2]
         call hex32
-        REQUEST 1
+        mov ebx, 2
+.many:  call request
         mov esi, [notify]
         mov word [esi], 0
-        WAIT_FOR msis, 2
+        WAIT_FOR msis, ebx
+        inc ebx
+        cmp ebx, 8
+        jbe .many
         SHOW [msis]
         OUTB 0xe9, 10
 
@@ -155,14 +154,13 @@ start32:
         mov dword [LAPIC + 0x310], 0
         mov dword [LAPIC + 0x300], 0x40060       ; self
         RAISE
-        REQUEST 2
+        call request
         PORTW 16, 0
-        mov dx, PORTS + 16
 .done:  pause
-        cmp word [USED + 2], 3
+        cmp word [USED + 2], 9
         jb .done
         PORTW 22, 1                              ; the other message
-        REQUEST 3
+        call request
         PORTW 16, 0                              ; whether or not the device gets to it
         mov dword [pic_ticks], 0
         mov dword [lapic_ticks], 0
@@ -175,7 +173,7 @@ start32:
         SHOW [msis]
         WAIT_FOR ipis, 1
         WAIT_FOR levels, 2
-        WAIT_FOR msis, 3
+        WAIT_FOR msis, 9
         WAIT_FOR other_msis, 1
         WAIT_FOR pic_ticks, 3
         WAIT_FOR lapic_ticks, 3
@@ -272,6 +270,16 @@ find_device:
         out dx, al
         ret
 
+; One more request.
+request:
+        mov ecx, [requests]
+        and ecx, 7
+        mov word [RING + 132 + 2 * ecx], 0
+        inc dword [requests]
+        mov ax, [requests]
+        mov [RING + 130], ax
+        ret
+
 ; ---- the second processor ----
         bits 16
 stub:   cli
@@ -358,6 +366,7 @@ armed:  dd 0
 deadlines: dd 0
 levels: dd 0
 msis:   dd 0
+requests: dd 0
 other_msis: dd 0
 ipis:   dd 0
 pic_ticks: dd 0
