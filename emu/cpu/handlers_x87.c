@@ -401,23 +401,10 @@ static void note_pointers(struct cpu *cpu, const struct insn *insn)
         f->dp_selector = cpu->s.seg[insn->seg == SEG_NONE ? SEG_DS : insn->seg].selector;
     }
 }
-/* Those that load, store or change the unit's control are not noted as its last instruction. */
-static bool is_noted(const struct insn *insn)
+static void begin(struct cpu *cpu, const struct insn *insn)
 {
-    unsigned field = insn->modrm >> 3 & 7;
-    bool memory = insn->modrm < 0xc0;
-    switch (insn->op) {
-    case OP_X87_D9:
-        return !memory || field < 4;
-    case OP_X87_DB:
-        return memory || field != 4;
-    case OP_X87_DD:
-        return !memory || field < 4;
-    case OP_X87_DF:
-        return insn->modrm != 0xe0;
-    default:
-        return true;
-    }
+    check_pending(cpu, insn);
+    note_pointers(cpu, insn);
 }
 static _Noreturn void undefined(struct cpu *cpu, const struct insn *insn)
 {
@@ -438,7 +425,7 @@ static void register_arithmetic(struct cpu *cpu, const struct insn *insn, bool i
 
 static void x87_d8(struct cpu *cpu, const struct insn *insn)
 {
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     if (IN_MEMORY(insn))
         memory_arithmetic(cpu, insn, M_F32);
     else
@@ -446,7 +433,7 @@ static void x87_d8(struct cpu *cpu, const struct insn *insn)
 }
 static void x87_dc(struct cpu *cpu, const struct insn *insn)
 {
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     if (IN_MEMORY(insn))
         memory_arithmetic(cpu, insn, M_F64);
     else
@@ -454,7 +441,7 @@ static void x87_dc(struct cpu *cpu, const struct insn *insn)
 }
 static void x87_de(struct cpu *cpu, const struct insn *insn)
 {
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     if (IN_MEMORY(insn)) {
         memory_arithmetic(cpu, insn, M_I16);
         return;
@@ -507,12 +494,12 @@ static void x87_d9_memory(struct cpu *cpu, const struct insn *insn)
 {
     switch (FIELD(insn)) {
     case 0:
-        check_pending(cpu, insn);
+        begin(cpu, insn);
         load_push(cpu, insn, M_F32);
         break;
     case 2:
     case 3:
-        check_pending(cpu, insn);
+        begin(cpu, insn);
         store_memory(cpu, insn, M_F32, false, FIELD(insn) == 3);
         break;
     case 4:
@@ -539,7 +526,7 @@ static void x87_d9(struct cpu *cpu, const struct insn *insn)
         x87_d9_memory(cpu, insn);
         return;
     }
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     switch (FIELD(insn)) {
     case 0: {
         bool missing = x87_empty(cpu, STI(insn));
@@ -584,7 +571,7 @@ static const uint8_t move_conditions[4] = {2, 4, 6, 10};
 
 static void x87_da(struct cpu *cpu, const struct insn *insn)
 {
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     if (IN_MEMORY(insn)) {
         memory_arithmetic(cpu, insn, M_I32);
     } else if (FIELD(insn) < 4) {
@@ -602,7 +589,7 @@ static void x87_da(struct cpu *cpu, const struct insn *insn)
 
 static void x87_db_memory(struct cpu *cpu, const struct insn *insn)
 {
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     switch (FIELD(insn)) {
     case 0:
         load_push(cpu, insn, M_I32);
@@ -635,7 +622,7 @@ static void x87_db(struct cpu *cpu, const struct insn *insn)
     case 1:
     case 2:
     case 3:
-        check_pending(cpu, insn);
+        begin(cpu, insn);
         conditional_move(cpu, STI(insn), move_conditions[FIELD(insn)] + 1u);
         break;
     case 4:
@@ -648,7 +635,7 @@ static void x87_db(struct cpu *cpu, const struct insn *insn)
         break;
     case 5:
     case 6:
-        check_pending(cpu, insn);
+        begin(cpu, insn);
         compare_flags(cpu, STI(insn), FIELD(insn) == 5);
         break;
     default:
@@ -660,16 +647,16 @@ static void x87_dd_memory(struct cpu *cpu, const struct insn *insn)
 {
     switch (FIELD(insn)) {
     case 0:
-        check_pending(cpu, insn);
+        begin(cpu, insn);
         load_push(cpu, insn, M_F64);
         break;
     case 1:
-        check_pending(cpu, insn);
+        begin(cpu, insn);
         store_memory(cpu, insn, M_I64, true, true);
         break;
     case 2:
     case 3:
-        check_pending(cpu, insn);
+        begin(cpu, insn);
         store_memory(cpu, insn, M_F64, false, FIELD(insn) == 3);
         break;
     case 4:
@@ -692,7 +679,7 @@ static void x87_dd(struct cpu *cpu, const struct insn *insn)
         x87_dd_memory(cpu, insn);
         return;
     }
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     unsigned i = STI(insn);
     switch (FIELD(insn)) {
     case 0:
@@ -728,7 +715,7 @@ static void x87_df_memory(struct cpu *cpu, const struct insn *insn)
         {M_I16, false, false, true}, {M_BCD, true, false, false}, {M_I64, true, false, false},
         {M_BCD, false, false, true}, {M_I64, false, false, true},
     };
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     unsigned field = FIELD(insn);
     if (how[field].load)
         load_push(cpu, insn, how[field].kind);
@@ -745,7 +732,7 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
         SET_REG_16(RAX * 8, cpu->s.fpu.status);
         return;
     }
-    check_pending(cpu, insn);
+    begin(cpu, insn);
     switch (FIELD(insn)) {
     case 0:
         cpu->s.fpu.valid &= ~(1u << x87_index(cpu, STI(insn)));
@@ -773,8 +760,6 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
     HANDLER(do_##name)                                                                             \
     {                                                                                              \
         x87_##name(cpu, insn);                                                                     \
-        if (is_noted(insn)) /* an access that faults leaves no trace */                            \
-            note_pointers(cpu, insn);                                                              \
         NEXT();                                                                                    \
     }
 /* clang-format off */
