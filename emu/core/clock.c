@@ -14,6 +14,7 @@ struct guest_clock {
 
     GPtrArray *armed; /* of struct timer, borrowed; board lock */
     int64_t next;     /* the earliest deadline among them */
+    bool firing;      /* the device thread is at it, and looks at `next` behind that */
     void (*wake)(void *opaque);
     void *wake_opaque;
 };
@@ -64,7 +65,7 @@ static void set_time(struct guest_clock *clock, int64_t offset, bool running)
 
 static void wake(struct guest_clock *clock)
 {
-    if (clock->wake)
+    if (clock->wake && !clock->firing)
         clock->wake(clock->wake_opaque);
 }
 
@@ -175,6 +176,7 @@ void guest_clock_fire_due(struct guest_clock *clock)
 {
     board_lock(clock->board);
     int64_t now = guest_clock_now(clock);
+    clock->firing = true;
     /* A timer that arms itself in the past again must not hold the device thread for ever. */
     for (guint budget = clock->armed->len + 16; budget > 0; budget--) {
         struct timer *timer = take_due(clock, now);
@@ -182,6 +184,7 @@ void guest_clock_fire_due(struct guest_clock *clock)
             break;
         timer->fire(timer->opaque);
     }
+    clock->firing = false;
     board_unlock(clock->board);
 }
 
