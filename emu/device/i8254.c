@@ -26,7 +26,7 @@ struct pit {
     struct device device;
     struct counter counters[3];
     uint8_t speaker;  /* bits 0-1 of port 0x61 */
-    int64_t deadline; /* of the timer, INT64_MAX for none */
+    int64_t deadline; /* guest ns of counter 0's next change, INT64_MAX for none */
     struct timer timer;
     struct irq *output;
     struct irq replaced_input; /* up while the HPET has counter 0's interrupt */
@@ -92,12 +92,18 @@ static int64_t next_change(const struct counter *counter, int64_t tick)
     }
 }
 
+/* Nobody sees counter 0's output while the HPET has its interrupt: no reason to wake the host. */
+static void arm(struct pit *pit)
+{
+    timer_arm(&pit->timer, pit->replaced ? INT64_MAX : pit->deadline);
+}
+
 static void schedule(struct pit *pit)
 {
     const struct counter *counter = &pit->counters[0];
     int64_t next = next_change(counter, ticks_since(counter, now(pit)));
     pit->deadline = next < 0 ? INT64_MAX : time_of_tick(counter, next);
-    timer_arm(&pit->timer, pit->deadline);
+    arm(pit);
 }
 
 static void timer_fired(void *opaque)
@@ -391,9 +397,17 @@ static void set_replaced(void *receiver, int input, int level)
     struct pit *pit = receiver;
     struct chips *chips = pit->device.board->chips;
     void *engine;
+    if (pit->replaced == level)
+        return;
     pit->replaced = level;
-    if (chips_away(chips))
+    if (chips_away(chips)) {
         chips_ops(chips, &engine)->pit_replaced(engine, level);
+        return;
+    }
+    const struct counter *counter = &pit->counters[0];
+    if (!level)
+        irq_set(pit->output, output_at(counter, ticks_since(counter, now(pit))));
+    schedule(pit);
 }
 
 struct irq *i8254_replaced(struct device *device)
@@ -440,7 +454,7 @@ static bool loaded(struct device *device, GError **error)
         counter->reload = CLAMP(counter->reload, 2, 65536);
         counter->mode = MIN(counter->mode, 5);
     }
-    timer_arm(&pit->timer, pit->deadline);
+    arm(pit);
     return true;
 }
 

@@ -216,6 +216,26 @@ static void test_hpet_quiet(void **state)
     assert_int_equal(guest_clock_next_deadline(f->board->clock), start + INT64_C(3500000));
 }
 
+/* A PIT that the HPET replaces goes on, but does not wake the host. */
+static void test_pit_replaced(void **state)
+{
+    struct fixture *f = *state;
+    init_pics(f);
+    out8(f, 0x43, 0x34);
+    out8(f, 0x40, 0x00);
+    out8(f, 0x40, 0x10);
+    assert_int_not_equal(guest_clock_next_deadline(f->board->clock), INT64_MAX);
+    hpet_write(f, 0x10, 3);
+    assert_int_equal(guest_clock_next_deadline(f->board->clock), INT64_MAX);
+    init_pics(f);
+    advance(f, 10000000);
+    hpet_write(f, 0x10, 1); /* the line is the PIT's again, and up */
+    init_pics(f);
+    assert_false(pending(f, 0));
+    advance(f, 3600000);
+    assert_true(pending(f, 0));
+}
+
 static void test_hpet_level(void **state)
 {
     struct fixture *f = *state;
@@ -240,9 +260,10 @@ static void test_hpet_level(void **state)
 int main(void)
 {
 #define PC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-    const struct CMUnitTest tests[] = {
-        PC_TEST(test_hpet_counter), PC_TEST(test_hpet_legacy), PC_TEST(test_hpet_level),
-        PC_TEST(test_hpet_quiet),   PC_TEST(test_pit_counts),  PC_TEST(test_pit_one_shot),
-        PC_TEST(test_speaker_gate), PC_TEST(test_rtc_time),    PC_TEST(test_rtc_interrupts)};
+    const struct CMUnitTest tests[] = {PC_TEST(test_hpet_counter), PC_TEST(test_hpet_legacy),
+                                       PC_TEST(test_hpet_level),   PC_TEST(test_hpet_quiet),
+                                       PC_TEST(test_pit_replaced), PC_TEST(test_pit_counts),
+                                       PC_TEST(test_pit_one_shot), PC_TEST(test_speaker_gate),
+                                       PC_TEST(test_rtc_time),     PC_TEST(test_rtc_interrupts)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
