@@ -401,8 +401,10 @@ static const struct cpu_ops checked_ops = {acknowledge, read_tpr, write_tpr, rea
 
 static void destroy(struct cpu *cpu)
 {
-    if (cpu->lockstep)
+    if (cpu->lockstep) {
         journal_free(cpu->journal);
+        lockstep_close_disassembler(cpu->lockstep);
+    }
     cpu->journal = NULL;
     g_clear_pointer(&cpu->lockstep, g_free);
     engine_jit.destroy(cpu);
@@ -429,6 +431,7 @@ static bool create(struct cpu *cpu, GError **error)
     cpu->opaque = l;
     cpu->lockstep = l;
     cpu->journal = l->journal = journal_new(cpu);
+    lockstep_open_disassembler(l);
     return true;
 }
 

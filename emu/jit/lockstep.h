@@ -25,6 +25,8 @@ struct trail_step {
     unsigned count;
 };
 
+struct disassembler;
+
 struct lockstep {
     struct cpu *cpu;
     struct jit *jit;
@@ -49,9 +51,13 @@ struct lockstep {
     struct trail_step trail[LOCKSTEP_TRAIL];
     uint64_t trail_count;
 
+    struct disassembler *disassembler;
     uint64_t stretches, instructions, devices, faults, uncompared;
 };
 
+/* Before the process is confined, and at the end. */
+void lockstep_open_disassembler(struct lockstep *l);
+void lockstep_close_disassembler(struct lockstep *l);
 /* Of the arithmetic flags, those that the reference's last instructions leave undefined. */
 uint64_t lockstep_undefined_flags(const struct lockstep *l);
 /* The whole story, to be printed; *ret_summary in one line. l->start to l->translated is the

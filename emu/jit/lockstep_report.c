@@ -2,8 +2,9 @@
  * What lockstep says about a difference: its name, both states, and both codes, the guest's and
  * what the translator made of it.
  *
- * The disassembler is Zydis, looked for when there is something to disassemble: drover-emu needs it
- * for nothing else and runs where it is not installed. Bytes are shown then.
+ * The disassembler is Zydis, looked for when the engine is made, since a sandbox lets no library in
+ * later. drover-emu needs it for nothing else and runs where it is not installed. Bytes are shown
+ * then.
  */
 #include "emu/core/state.h"
 #include "emu/jit/lockstep.h"
@@ -26,10 +27,18 @@ struct disassembler {
     disassemble_fn *disassemble;
 };
 
-static void open_disassembler(struct disassembler *d)
+void lockstep_open_disassembler(struct lockstep *l)
 {
+    struct disassembler *d = l->disassembler = g_new0(struct disassembler, 1);
     d->library = dlopen(ZYDIS_LIBRARY, RTLD_NOW | RTLD_LOCAL);
     *(void **)&d->disassemble = d->library ? dlsym(d->library, "ZydisDisassembleIntel") : NULL;
+}
+
+void lockstep_close_disassembler(struct lockstep *l)
+{
+    if (l->disassembler->library)
+        dlclose(l->disassembler->library);
+    g_free(l->disassembler);
 }
 
 static ZydisMachineMode machine_mode(uint32_t mode)
@@ -261,7 +270,7 @@ static void print_state(GString *text, const char *what, const struct snapshot *
 char *lockstep_report(struct lockstep *l, char **ret_summary)
 {
     const struct snapshot *reference = &l->closest;
-    struct disassembler disassembler;
+    const struct disassembler *disassembler = l->disassembler;
     struct difference d = {.text = g_string_new(NULL)};
     GString *text = g_string_new(NULL);
 
@@ -279,13 +288,10 @@ char *lockstep_report(struct lockstep *l, char **ret_summary)
     print_state(text, "both began at", &l->start);
     print_state(text, "translated", &l->translated);
     print_state(text, "interpreted", reference);
-    open_disassembler(&disassembler);
-    if (!disassembler.disassemble)
-        g_string_append(text, "(no disassembly: " ZYDIS_LIBRARY " is not installed)\n");
-    print_guest(l, &disassembler, text);
-    print_host(l, &disassembler, text);
-    if (disassembler.library)
-        dlclose(disassembler.library);
+    if (!disassembler->disassemble)
+        g_string_append(text, "(no disassembly: " ZYDIS_LIBRARY " was not to be had)\n");
+    print_guest(l, disassembler, text);
+    print_host(l, disassembler, text);
     g_free(d.first);
     g_string_free(d.text, TRUE);
     return g_string_free(text, FALSE);

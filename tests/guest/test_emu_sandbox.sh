@@ -38,6 +38,13 @@ ctl save "$tmp/allowed/saved" || fail "save into the folder given"
 stop "confined"
 [ -z "$(ls "$other")" ] || fail "something was left in the other folder"
 
+# What a difference is told with must be there before: no library comes into a confined process.
+if ldconfig -p 2>/dev/null | grep -q libZydis || [ -e /usr/lib/x86_64-linux-gnu/libZydis.so.4.0 ]; then
+    start --engine lockstep
+    grep -q libZydis /proc/$pid/maps || fail "lockstep has no disassembler"
+    stop "lockstep"
+fi
+
 start --sandbox off
 [ "$(threads Seccomp)" = 0 ] || fail "--sandbox off: there is a filter"
 ctl screendump "$other/screen.png" || fail "--sandbox off: screendump"
