@@ -45,6 +45,15 @@ bool low_memory_new_code(size_t size, void **ret_write, void **ret_run, GError *
     return true;
 }
 
+bool low_memory_guard(void *page, GError **error)
+{
+    if (mprotect(page, 0x1000, PROT_NONE) == 0)
+        return true;
+    g_set_error(error, G_FILE_ERROR, G_FILE_ERROR_NOMEM, "cannot guard a stack: %s",
+                g_strerror(errno));
+    return false;
+}
+
 void low_memory_free(void *memory, size_t size)
 {
     if (memory)

@@ -13,4 +13,6 @@
 void *low_memory_new(size_t size, GError **error);
 /* The same pages twice: to be written at *ret_write, to be run at *ret_run. */
 bool low_memory_new_code(size_t size, void **ret_write, void **ret_run, GError **error);
+/* The page there is not to be touched any more. */
+bool low_memory_guard(void *page, GError **error);
 void low_memory_free(void *memory, size_t size); /* NULL is fine */

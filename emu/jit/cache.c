@@ -40,6 +40,7 @@ void jit_cache_remove(struct jit *jit, struct jit_region *region)
     if (region->state == REGION_DEAD)
         return;
     jit_unlink_region(jit, region);
+    jit_returns_forget(jit);
     remove_from_hash(jit, region);
     for (unsigned i = 0; i < region->page_count; i++)
         remove_from_page(jit, &region->pages[i]);
@@ -74,6 +75,7 @@ bool jit_cache_init(struct jit *jit, size_t size, GError **error)
     struct emitter e = {.at = jit->write, .end = jit->write + JIT_STUBS_SIZE};
     bool fits = jit_make_stubs(jit, &e);
     g_assert(fits);
+    jit_returns_forget(jit);
     begin_segment(jit, 0);
     return true;
 }
@@ -96,6 +98,7 @@ void jit_forget_cells(struct jit *jit)
 void jit_cache_clear(struct jit *jit)
 {
     jit_forget_cells(jit);
+    jit_returns_forget(jit);
     memset(jit->hash, 0, sizeof(jit->hash));
     memset(jit->page_hash, 0, sizeof(jit->page_hash));
     memset(jit->segment_regions, 0, sizeof(jit->segment_regions));
@@ -182,6 +185,7 @@ void jit_page_stale(struct jit *jit, uint64_t page)
         if (link->page != page || link->region->state != REGION_LIVE)
             continue;
         jit_unlink_region(jit, link->region);
+        jit_returns_forget(jit);
         link->region->state = REGION_STALE;
         jit->stats.stale++;
     }

@@ -44,14 +44,21 @@ static void emit_exit_stub(struct translator *t, struct jit_exit *exit)
     emit_jmp(&t->e, t->jit->stub[STUB_EXIT_LINK]);
 }
 
-/* The checked jump. The flags are in memory or forgotten. */
-static void emit_checked(struct translator *t, struct jit_exit *exit)
+/* Jumps, by the hole that is returned, where the link does not hold any more. */
+static uint8_t *check_generation(struct translator *t, struct jit_exit *exit)
 {
     struct emitter *e = &t->e;
     emit_op(e, ENC(0, 0, 0x8b), T0, op_abs(&exit->generation));
     emit_op(e, ENC(0, 0, 0x3b), T0, op_abs(&t->jit->generation[MAPPING_LOCAL]));
     exit->cell_hole = e->at - 4;
-    uint8_t *stale = emit_jcc(e, CC_NE, NULL);
+    return emit_jcc(e, CC_NE, NULL);
+}
+
+/* The checked jump. The flags are in memory or forgotten. */
+static void emit_checked(struct translator *t, struct jit_exit *exit)
+{
+    struct emitter *e = &t->e;
+    uint8_t *stale = check_generation(t, exit);
     exit->hole = emit_jmp(e, NULL);
     emit_exit_stub(t, exit);
     if (e->full)
@@ -69,6 +76,31 @@ static void leave_by(struct translator *t, uint64_t rip)
         emit_checked(t, exit);
     else
         exit->hole = emit_jmp(&t->e, NULL);
+}
+
+void call_out(struct translator *t, uint64_t target)
+{
+    struct jit_exit *exit = new_exit(t, target);
+    struct cold *cold = NULL;
+    if (!same_page(t, target))
+        cold = add_cold(t, COLD_CALL, check_generation(t, exit));
+    emit8(&t->e, 0xe8);
+    exit->hole = t->e.at;
+    emit32(&t->e, 0);
+    if (cold) {
+        cold->exit = exit;
+        cold->resume = t->e.at;
+    }
+}
+
+void flow_stale_call(struct translator *t, const struct cold *cold)
+{
+    struct emitter *e = &t->e;
+    emit8(e, 0x68); /* PUSH: as the CALL would have */
+    emit32(e, (uint32_t)((uintptr_t)cold->resume + (uintptr_t)t->jit->run_delta));
+    emit_exit_stub(t, cold->exit);
+    if (!e->full)
+        emit_patch(cold->exit->hole, cold->exit->stub);
 }
 
 static void add_fixup(struct translator *t, uint8_t *hole, int version)
@@ -199,28 +231,12 @@ static bool loop(struct translator *t, const struct insn *insn)
     return true;
 }
 
-static void push_return(struct translator *t, const struct insn *insn, uint64_t next)
+void emit_jump_index(struct emitter *e)
 {
-    struct emitter *e = &t->e;
-    uint64_t back = code_address(t, insn_rip(t, insn) + insn->length);
-    int32_t bytes = 1 << t->word;
-    access_stack(t, insn, RSP, -bytes, ACCESS_STORE);
-    if (t->word == SIZE_32 || (int64_t)back == (int32_t)back) {
-        emit_op(e, ENC(0, 0, 0xc7) | enc_word(t), 0, host_memory(t));
-        emit32(e, (uint32_t)back);
-    } else {
-        emit_store_imm32(e, op_mem(T0, t->at), (uint32_t)back);
-        emit_store_imm32(e, op_mem(T0, t->at + 4), (uint32_t)(back >> 32));
-    }
-    emit_op(e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RSP), -bytes));
-    stored_at(t, next);
-}
-
-static bool call(struct translator *t, const struct insn *insn)
-{
-    push_return(t, insn, t->part->target[0]);
-    go_on(t, 0);
-    return true;
+    emit_mov_rr32(e, T1, T0);
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), JIT_JUMPS - 1);
+    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(T1)); /* SHL: sixteen bytes an entry */
+    emit8(e, 4);
 }
 
 /*
@@ -228,14 +244,11 @@ static bool call(struct translator *t, const struct insn *insn)
  * non-canonical address among it, is the interpreter's, which does the whole instruction; so
  * nothing of it may have been done yet.
  */
-static void find_jump(struct translator *t, const struct insn *insn)
+void find_jump(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     uintptr_t tag = (uintptr_t)t->jit->jumps + offsetof(struct jit_jump, tag);
-    emit_mov_rr32(e, T1, T0);
-    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), JIT_JUMPS - 1);
-    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(T1)); /* SHL: sixteen bytes an entry */
-    emit8(e, 4);
+    emit_jump_index(e);
     emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_abs(&t->jit->salt));
     emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_mem(T1, (int32_t)tag));
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
@@ -244,12 +257,12 @@ static void find_jump(struct translator *t, const struct insn *insn)
     cold->resume = e->at; /* never taken: the handler leaves */
 }
 
-static struct host_operand found_code(const struct translator *t)
+struct host_operand found_code(const struct translator *t)
 {
     return op_mem(T1, (int32_t)((uintptr_t)t->jit->jumps + offsetof(struct jit_jump, code)));
 }
 
-static void load_target(struct translator *t, const struct insn *insn)
+void load_target(struct translator *t, const struct insn *insn)
 {
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 1u << t->word, ACCESS_LOAD);
@@ -264,48 +277,25 @@ static bool jmp_indirect(struct translator *t, const struct insn *insn)
 {
     if (insn->size != t->word)
         return false;
+    flags_to_memory(t);
     load_target(t, insn);
     find_jump(t, insn);
     emit_op(&t->e, ENC(0, 0, 0xff), 4, found_code(t));
     return true;
 }
 
-static bool call_indirect(struct translator *t, const struct insn *insn)
-{
-    struct emitter *e = &t->e;
-    uint64_t *target = &t->jit->scratch[1], *code = &t->jit->scratch[2];
-    if (insn->size != t->word)
-        return false;
-    load_target(t, insn);
-    emit_store(e, op_abs(target), T0);
-    find_jump(t, insn);
-    emit_load(e, T0, found_code(t));
-    emit_store(e, op_abs(code), T0);
-    push_return(t, insn, JIT_SITE_TARGET);
-    emit_op(e, ENC(0, 0, 0xff), 4, op_abs(code));
-    return true;
-}
-
-static bool ret(struct translator *t, const struct insn *insn)
-{
-    struct emitter *e = &t->e;
-    if (insn->size != t->word)
-        return false;
-    access_stack(t, insn, RSP, 0, ACCESS_LOAD);
-    emit_op(e, ENC(0, 0, 0x8b) | enc_word(t), T0, host_memory(t));
-    find_jump(t, insn);
-    int32_t release = (1 << t->word) + (insn->op == OP_RETI ? (int32_t)(insn->imm & 0xffff) : 0);
-    emit_op(e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RSP), release));
-    emit_op(e, ENC(0, 0, 0xff), 4, found_code(t));
-    return true;
-}
-
 bool translate_branch(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
-        [OP_JCC] = jcc,   [OP_JMP] = jmp,   [OP_JMP_E] = jmp_indirect,   [OP_CALL] = call,
-        [OP_LOOP] = loop, [OP_JCXZ] = loop, [OP_CALL_E] = call_indirect, [OP_RET] = ret,
-        [OP_RETI] = ret,
+        [OP_JCC] = jcc,
+        [OP_JMP] = jmp,
+        [OP_JMP_E] = jmp_indirect,
+        [OP_CALL] = translate_call,
+        [OP_LOOP] = loop,
+        [OP_JCXZ] = loop,
+        [OP_CALL_E] = translate_call_indirect,
+        [OP_RET] = translate_return,
+        [OP_RETI] = translate_return,
     };
     bool direct = insn->op == OP_JCC || insn->op == OP_JMP || insn->op == OP_CALL ||
                   insn->op == OP_LOOP || insn->op == OP_JCXZ;

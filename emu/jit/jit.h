@@ -9,13 +9,14 @@
  *     |
  *   translate.c  which blocks make a region; the loop over instructions
  *     |    integer.c stack.c wide.c bmi.c strings.c
- *     |    sse.c vex.c x87.c flow.c               what each kind of instruction becomes
+ *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes
  *     |    operands.c lookup.c windows.c         registers; memory by way of the TLB
  *     |    flags.c versions.c                    where the arithmetic flags are; loops
  *   emit.c       bytes
  *   stubs.c string_stubs.c slow.c
  *                the code all regions share, and the C functions it calls
- *   cache.c link.c   where regions are kept, how they lead to each other, what ends that
+ *   cache.c link.c return_stack.c
+ *                where regions are kept, how they lead to each other, what ends that
  *
  * A block (emu/cpu/block.h) is interpreted first. One that has run often becomes the head of a
  * region: all decoded blocks of the same page that direct branches lead to from there. Code that
@@ -23,12 +24,12 @@
  *
  * Registers. Thirteen guest registers live in host registers throughout, eleven of them in their
  * own; RAX is in R14 and RSP in R15, so that the host's RAX and R11 are the translator's (T0, T1)
- * and the host keeps its stack. R11, R14 and R15 live in struct cpu, which lies below 2 GiB, so
- * that an instruction reaches it by a 32-bit address; T1 serves for the one that was last written,
- * until something else is put there. XMM, YMM and x87 registers are the host's own while a region
- * that uses them runs; stubs bring them back to struct cpu before any C code sees them. Legacy SSE
- * and VEX each run as themselves (sse.c, vex.c), so what becomes of upper halves is the host's
- * matter.
+ * and the host's RSP is that of the translator's calls. R11, R14 and R15 live in struct cpu, which
+ * lies below 2 GiB, so that an instruction reaches it by a 32-bit address; T1 serves for the one
+ * that was last written, until something else is put there. XMM, YMM and x87 registers are the
+ * host's own while a region that uses them runs; stubs bring them back to struct cpu before any C
+ * code sees them. Legacy SSE and VEX each run as themselves (sse.c, vex.c), so what becomes of
+ * upper halves is the host's matter.
  *
  * Memory. Each access is a look into the software TLB (emu/cpu/internal.h). The entry's tag is the
  * page's address, so one exclusive-or yields the offset in the page, or something large; one
@@ -86,6 +87,31 @@
  * targets. A region whose page is written is unlinked at once by the writing CPU, and by others
  * when they next look at `attention`, which every region does when it begins, and at each head of a
  * loop: so an interrupt waits for a bounded number of instructions.
+ *
+ * Calls. A guest's CALL is one of the host's, and its RET the host's RET, so that the host's
+ * processor knows where that goes. They have a stack of their own; the guest's has what the guest
+ * put there, which is compared behind the CALL. 0x401005 stands for a guest's return address:
+ *
+ *     call f                    (look for the word below RSP)
+ *                               mov   qword [rax], 0x401005
+ *                               lea   r15, [r15-8]
+ *                               test  esp, 0x7ff           room for one more?
+ *                               jz    cold
+ *                               call  ...                  the region of f, once that is linked
+ *                               cmp   rax, 0x401005        is that where its RET meant to go?
+ *                               jne   STUB_RETURN          no: by the table of targets
+ *     (what follows, if it has run before, or an exit to it)
+ *
+ *     f: ret                    (look for the word at RSP)
+ *                               mov   rax, [rax]
+ *                               lea   r15, [r15+8]
+ *                               mov   r11d, struct jit_return    should the address fault
+ *                               ret
+ *
+ * So calls that do not return, returns to elsewhere, and another thread's stack cost a look into
+ * the table, no more. C runs on the thread's stack, and may empty the other whenever what it leads
+ * to ends (return_stack.c). A host with shadow stacks would object: programs have to be built for
+ * those, and this one is not.
  *
  * Everything here belongs to one CPU and its thread, its code cache included; the only word from
  * outside is of pages written (jit->written) and the CPU's `attention`.
@@ -202,6 +228,9 @@ enum jit_stub {
     STUB_CELL, /* by kind of the TLB and whether it writes. T0: an address; T1: cell and bytes */
     STUB_WINDOW = STUB_CELL + 2 * TLB_KIND_COUNT, /* T0: the window's first byte */
     STUB_HANDLER,                                 /* T0: an instruction for the interpreter */
+    STUB_RETURN,        /* T0: where a RET goes, T1: struct jit_return; nobody expected it there */
+    STUB_RETURN_BOTTOM, /* the same, of a stack that is empty and stays so */
+    STUB_RETURNS_FULL,
     STUB_LOAD_XMM,
     STUB_LOAD_YMM,
     STUB_LOAD_X87,                               /* T1: where to go on if it cannot be */
@@ -239,6 +268,25 @@ struct jit_opening {
     bool aligned; /* it faults unless it is, before anything is looked for */
 };
 
+/* A RET, to take it back if it faults after all. */
+struct jit_return {
+    uint64_t rip;
+    uint32_t release; /* by how much it moves the stack pointer */
+};
+
+/*
+ * Host stacks of translated code, by mode: what they hold is where the host's RET goes. The address
+ * of a full one is a multiple of its size, as code sees by a TEST.
+ */
+#define JIT_RETURN_STACKS      4
+#define JIT_RETURNS            256 /* entries, the bottom among them */
+#define JIT_RETURNS_MASK       (JIT_RETURNS * 8 - 1)
+#define JIT_RETURN_STACK_BYTES (64u << 10) /* with room for signal frames, and a guard page */
+struct jit_return_stack {
+    uint32_t mode;
+    uint64_t *at; /* while another is current */
+};
+
 /* What sets the indirect jumps of a mode and a generation apart from others. */
 #define JIT_SALTS 32
 struct jit_salt {
@@ -260,7 +308,7 @@ struct jit_pages {
 struct jit_stats {
     uint64_t executed; /* instructions, whole blocks at a time; if jit->counts */
     uint64_t regions, blocks, insns, code_bytes, evictions, stale, revived;
-    uint64_t links, exits_link, exits_jump, exits_other;
+    uint64_t links, exits_link, exits_jump, exits_other, returns_missed;
     uint64_t exits_attention, exits_fault, exits_handler, exits_stored;
     uint64_t windows, windows_failed;
     uint64_t slow_loads, slow_stores, stored, handlers, interpreted;
@@ -291,6 +339,15 @@ struct jit {
     /* A store that went aside. */
     uint64_t address;
     unsigned size;
+
+    /* The host's stack pointer of translated code while C runs, and the other way about; and where
+     * a stub goes back to. */
+    uint64_t *returns;
+    uint64_t host_stack, resume;
+    const struct jit_return *returning;
+    uint8_t *return_memory;
+    struct jit_return_stack return_stacks[JIT_RETURN_STACKS];
+    unsigned return_stack; /* the current one */
 
     const uint8_t *stub[STUB_COUNT]; /* as written */
     void (*enter)(const uint8_t *code);
@@ -352,16 +409,36 @@ void jit_link(struct jit *jit, struct jit_exit *exit, struct jit_region *to, boo
 void jit_unlink_region(struct jit *jit, struct jit_region *region);
 void jit_flush_jumps(struct jit *jit);
 void jit_set_salt(struct jit *jit); /* after the mode or a generation changed */
+/* Predictions, links or jumps rest on the region's page: when it goes, so do they. */
+void jit_rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to);
 /* Remembers where an indirect jump went. */
 void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global);
 void jit_mapping_changed(struct jit *jit, enum jit_mapping mapping);
 /* The same for one page: nothing when nothing rests on it. */
 void jit_page_unmapped(struct jit *jit, uint64_t address);
 
+/* ---- return_stack.c: where translated code's RETs go -------------------------------------------
+ */
+
+bool jit_returns_init(struct jit *jit, GError **error);
+void jit_returns_finish(struct jit *jit);
+/* What translated code may return to is not valid any more, or may not be. */
+void jit_returns_forget(struct jit *jit);
+/* The mode's stack becomes the current one. */
+void jit_returns_switch(struct jit *jit);
+/* The interpreter has done an instruction: a CALL or RET, perhaps. */
+void jit_returns_note(struct jit *jit, unsigned op);
+/* Makes room, by forgetting the oldest. */
+void jit_returns_full(struct cpu *cpu);
+/* A RET to an address whose code translated code does not know: that, or JIT_LEAVE. */
+const uint8_t *jit_return_missed(struct cpu *cpu, uint64_t target);
+
 /* ---- stubs.c, slow.c ------------------------------------------------------------------------- */
 
 /* Emits the offset of a TLB's entry into T1, for the linear address in T0. */
 void emit_tlb_index(struct emitter *e, bool has_bmi2);
+/* And of a jump's in the cache of those into T1, for the address in T0. */
+void emit_jump_index(struct emitter *e);
 /* What cells hold may be true no longer. */
 void jit_forget_cells(struct jit *jit);
 bool jit_make_stubs(struct jit *jit, struct emitter *e);

@@ -63,7 +63,7 @@ static void rest_on_page(struct jit *jit, enum jit_mapping mapping, uint64_t add
         add_page(jit, mapping, address, true);
 }
 
-static void rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to)
+void jit_rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to)
 {
     rest_on_page(jit, mapping, to->rip);
     if (to->crossing)
@@ -89,7 +89,7 @@ void jit_link(struct jit *jit, struct jit_exit *exit, struct jit_region *to, boo
         uint32_t cell = (uint32_t)(uintptr_t)&jit->generation[mapping];
         memcpy(exit->cell_hole, &cell, 4);
         exit->generation = jit->generation[mapping];
-        rest_on(jit, mapping, to);
+        jit_rest_on(jit, mapping, to);
     }
     if (exit->to == to)
         return;
@@ -157,6 +157,8 @@ void jit_set_salt(struct jit *jit)
         *salt = (struct jit_salt){mode, generation, ++jit->salt_last};
     }
     jit->salt = (uint64_t)salt->id << 48;
+    if (jit->salt_mode != mode)
+        jit_returns_switch(jit);
     jit->salt_mode = mode;
 }
 
@@ -165,7 +167,7 @@ void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global)
     enum jit_mapping mapping = jump_mapping(jit);
     if (mapping == MAPPING_GLOBAL && !global)
         return;
-    rest_on(jit, mapping, to);
+    jit_rest_on(jit, mapping, to);
     *jump_at(jit, to->rip) = (struct jit_jump){
         .tag = to->rip ^ jit->salt,
         .code = to->code + jit->run_delta,
@@ -177,6 +179,7 @@ void jit_mapping_changed(struct jit *jit, enum jit_mapping mapping)
     jit->generation[mapping]++;
     jit->code_pages[mapping].full = false;
     jit->salt = 0;
+    jit_returns_forget(jit);
 }
 
 void jit_page_unmapped(struct jit *jit, uint64_t address)

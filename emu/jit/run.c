@@ -94,19 +94,21 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
 static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
 {
     struct cpu *cpu = jit->cpu;
+    bool global = is_global(cpu, to->rip);
+    jit_rest_on(jit, global ? MAPPING_GLOBAL : MAPPING_LOCAL, to); /* it may be returned to */
     if (jit->exit_cell == EXIT_BY_JUMP) {
         jit->stats.exits_jump++;
-        jit_note_jump(jit, to, is_global(cpu, to->rip));
+        jit_note_jump(jit, to, global);
     } else if (jit->exit_cell) {
         struct jit_exit *exit = (struct jit_exit *)jit->exit_cell;
         jit->stats.exits_link++;
         bool usable = jit->stats.evictions == evictions && exit->from->state == REGION_LIVE &&
                       exit->rip == to->rip && exit->from->mode == to->mode;
         if (usable && (exit->cell_hole || !to->crossing))
-            jit_link(jit, exit, to, is_global(cpu, to->rip));
+            jit_link(jit, exit, to, global);
     } else {
         jit->stats.exits_other++;
-        jit_note_jump(jit, to, is_global(cpu, to->rip));
+        jit_note_jump(jit, to, global);
     }
 }
 
@@ -151,14 +153,17 @@ const uint8_t *jit_known_code(struct jit *jit)
     struct jit_region *region = jit_cache_find(jit, rip, info->phys | (rip & ~PAGE_MASK));
     if (!region || region->crossing)
         return NULL;
+    jit_rest_on(jit, info->global ? MAPPING_GLOBAL : MAPPING_LOCAL, region);
     jit_note_jump(jit, region, info->global);
     return region->code + jit->run_delta;
 }
 
 void jit_enter(struct jit *jit, const uint8_t *code)
 {
-    if (unlikely(jit->cpu->journal)) /* it gives and takes rights to write */
+    if (unlikely(jit->cpu->journal)) { /* it gives and takes rights to write, and runs code twice */
         jit_forget_cells(jit);
+        jit_returns_forget(jit);
+    }
     jit->enter(code);
     jit->cpu->insn = NULL;
     if (jit->exit_cell > EXIT_BY_JUMP)
@@ -175,7 +180,9 @@ static void run_some(struct jit *jit)
         jit_enter(jit, code);
     } else {
         jit->stats.interpreted++;
+        unsigned last = block->insns[block->count - 1].op;
         interp_run_block(jit->cpu, block);
+        jit_returns_note(jit, last);
     }
 }
 
@@ -242,6 +249,7 @@ static void destroy(struct cpu *cpu)
     jit_cache_finish(jit);
     g_free(jit->translator);
     g_mutex_clear(&jit->written_lock);
+    jit_returns_finish(jit);
     low_memory_free(jit, sizeof(*jit));
     cpu->jit = NULL;
 }
@@ -268,7 +276,8 @@ static bool create(struct cpu *cpu, GError **error)
     jit->dummy.version_at = &jit->dummy.version;
     g_mutex_init(&jit->written_lock);
     memory_watch_code(cpu->board->memory, page_written, jit);
-    return jit_cache_init(jit, MAX(CACHE_SIZE / cpus, CACHE_SIZE_MIN), error);
+    return jit_returns_init(jit, error) &&
+           jit_cache_init(jit, MAX(CACHE_SIZE / cpus, CACHE_SIZE_MIN), error);
 }
 
 static bool set_code_cache(struct cpu *cpu, size_t bytes, GError **error)

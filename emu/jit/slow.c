@@ -145,6 +145,7 @@ const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsign
     bool jump =
         insn->op == OP_RET || insn->op == OP_RETI || insn->op == OP_JMP_E || insn->op == OP_CALL_E;
     jit->exit_cell = jump ? EXIT_BY_JUMP : 0;
+    jit_returns_note(jit, insn->op);
     if (!next) { /* RIP is where it goes on */
         const uint8_t *code = jit_known_code(jit);
         if (code)

@@ -38,6 +38,7 @@ void jit_report(const struct jit *jit, GString *text)
         {"regions found stale", s->stale},
         {"stale regions good again", s->revived},
         {"links made", s->links},
+        {"returns to code not known", s->returns_missed},
         {"returns to the loop by an unlinked exit", s->exits_link},
         {"returns by an indirect jump", s->exits_jump},
         {"other returns", s->exits_other},

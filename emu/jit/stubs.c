@@ -68,8 +68,31 @@ static void emit_enter(struct jit *jit, struct emitter *e)
     emit_alu_imm(e, 5, 3, op_reg(H_RSP), 8);
     emit_mov_rr(e, T0, H_RDI);
     fill(jit, e);
+    emit_store(e, op_abs(&jit->host_stack), H_RSP);
+    emit_load(e, H_RSP, op_abs(&jit->returns));
     emit8(e, 0xff); /* JMP RAX */
     emit8(e, 0xe0);
+}
+
+/* From translated code's stack to the thread's: at an exit, or where a stub was called, which goes
+ * back by stub_return(). */
+static void to_host_stack(struct jit *jit, struct emitter *e)
+{
+    emit_store(e, op_abs(&jit->returns), H_RSP);
+    emit_load(e, H_RSP, op_abs(&jit->host_stack));
+}
+
+static void stub_to_host_stack(struct jit *jit, struct emitter *e)
+{
+    emit_op(e, ENC(0, 0, 0x8f), 0, op_abs(&jit->resume)); /* POP */
+    to_host_stack(jit, e);
+}
+
+static void stub_return(struct jit *jit, struct emitter *e)
+{
+    emit_load(e, H_RSP, op_abs(&jit->returns));
+    emit_op(e, ENC(0, 0, 0xff), 6, op_abs(&jit->resume)); /* PUSH */
+    emit8(e, 0xc3);
 }
 
 static void emit_epilogue(struct emitter *e)
@@ -85,22 +108,25 @@ static void emit_epilogue(struct emitter *e)
 
 static void call_c(struct emitter *e, const void *function)
 {
-    emit_alu_imm(e, 5, 3, op_reg(H_RSP), 8);
     emit_mov_imm(e, T0, (uintptr_t)function);
     emit8(e, 0xff); /* CALL RAX */
     emit8(e, 0xd0);
-    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8);
 }
 
 struct shared {
     const uint8_t *save_xmm, *load_xmm;
-    const uint8_t *leave; /* registers are in s.gpr; XMM in s.vec */
+    const uint8_t *leave; /* on the thread's stack; registers are in s.gpr; XMM in s.vec */
 };
 
-/* Everything of the guest's to s, the arguments in place: (cpu, T0, size, T1). */
+/* Everything of the guest's to s, the arguments in place: (cpu, T0, size, T1). For a stub that was
+ * called, or, not `called`, jumped to. */
 static void begin_call(struct jit *jit, struct emitter *e, const struct shared *shared,
-                       unsigned size)
+                       unsigned size, bool called)
 {
+    if (called)
+        stub_to_host_stack(jit, e);
+    else
+        to_host_stack(jit, e);
     spill(jit, e);
     uint8_t *none = jump_if_no_xmm(jit, e);
     emit_call(e, shared->save_xmm);
@@ -118,9 +144,7 @@ static void save_x87(struct jit *jit, struct emitter *e)
     emit8(e, 0);
     uint8_t *none = emit_jcc(e, CC_E, NULL);
     emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
-    emit_mov_imm(e, H_RAX, (uintptr_t)jit_save_x87);
-    emit8(e, 0xff);
-    emit8(e, 0xd0);
+    call_c(e, jit_save_x87);
     emit_patch(none, e->at);
 }
 
@@ -135,58 +159,62 @@ static void restore_xmm(struct jit *jit, struct emitter *e, const struct shared 
 static void emit_slow(struct jit *jit, struct emitter *e, const struct shared *shared,
                       unsigned size, void *function)
 {
-    begin_call(jit, e, shared, size);
+    begin_call(jit, e, shared, size, true);
     call_c(e, function);
     fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
     emit_load(e, T1, op_abs(&jit->mark));
-    emit8(e, 0xc3);
+    stub_return(jit, e);
 }
 
 /* Leaves the region when the function says so. */
 static void leave_if_true(struct emitter *e, const struct shared *shared)
 {
     emit_op(e, ENC(0, 0, 0x84) | ENC_BYTE_REG | ENC_BYTE_RM, H_RAX, op_reg(H_RAX));
-    uint8_t *stay = emit_jcc(e, CC_E, NULL);
-    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8); /* the return address */
-    emit_jmp(e, shared->leave);
-    emit_patch(stay, e->at);
+    emit_jcc(e, CC_NE, shared->leave);
 }
 
 static void emit_window(struct jit *jit, struct emitter *e, const struct shared *shared)
 {
-    begin_call(jit, e, shared, 0);
+    begin_call(jit, e, shared, 0, true);
     call_c(e, jit_open_window);
     emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
-    uint8_t *open = emit_jcc(e, CC_NE, NULL);
-    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8);
-    emit_jmp(e, shared->leave);
-    emit_patch(open, e->at);
+    emit_jcc(e, CC_E, shared->leave);
     fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
     emit_load(e, T1, op_abs(&jit->mark));
-    emit8(e, 0xc3);
+    stub_return(jit, e);
 }
 
 static void emit_stored(struct jit *jit, struct emitter *e, const struct shared *shared)
 {
-    begin_call(jit, e, shared, 0);
+    begin_call(jit, e, shared, 0, true);
     call_c(e, jit_stored);
     leave_if_true(e, shared);
     fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
-    emit8(e, 0xc3);
+    stub_return(jit, e);
+}
+
+/* To what a function returned: code, or JIT_LEAVE. */
+static void go_to_code(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    emit_alu_imm(e, 7, 3, op_reg(H_RAX), (int32_t)(uintptr_t)JIT_LEAVE);
+    emit_jcc(e, CC_E, shared->leave);
+    emit_load(e, H_RSP, op_abs(&jit->returns));
+    fill(jit, e);
+    restore_xmm(jit, e, shared);
+    emit8(e, 0xff); /* JMP RAX */
+    emit8(e, 0xe0);
 }
 
 static void emit_handler(struct jit *jit, struct emitter *e, const struct shared *shared)
 {
-    begin_call(jit, e, shared, 0);
+    begin_call(jit, e, shared, 0, true);
     emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
     emit_store(e, op_abs(&jit->scratch[2]), H_RSI);
     emit_store(e, op_abs(&jit->scratch[3]), H_RCX);
-    emit_alu_imm(e, 5, 3, op_reg(H_RSP), 8);
     save_x87(jit, e);
-    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8);
     emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
     emit_load(e, H_RSI, op_abs(&jit->scratch[2]));
     emit_load(e, H_RCX, op_abs(&jit->scratch[3]));
@@ -194,24 +222,49 @@ static void emit_handler(struct jit *jit, struct emitter *e, const struct shared
     emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
     uint8_t *elsewhere = emit_jcc(e, CC_NE, NULL);
     fill(jit, e);
-    emit8(e, 0xc3);
+    stub_return(jit, e);
     emit_patch(elsewhere, e->at);
-    emit_alu_imm(e, 0, 3, op_reg(H_RSP), 8); /* the return address */
-    emit_alu_imm(e, 7, 3, op_reg(H_RAX), (int32_t)(uintptr_t)JIT_LEAVE);
-    emit_jcc(e, CC_E, shared->leave);
-    fill(jit, e);
-    emit8(e, 0xff); /* JMP RAX */
-    emit8(e, 0xe0);
+    go_to_code(jit, e, shared);
+}
+
+/* A RET whose address was not expected looks it up; C does what is not found. */
+static void emit_return(struct jit *jit, struct emitter *e, const struct shared *shared,
+                        const uint8_t **starts)
+{
+    uintptr_t jumps = (uintptr_t)jit->jumps;
+    starts[STUB_RETURN_BOTTOM] = e->at;
+    emit8(e, 0x68); /* PUSH */
+    emit32(e, (uint32_t)((uintptr_t)starts[STUB_RETURN_BOTTOM] + (uintptr_t)jit->run_delta));
+    starts[STUB_RETURN] = e->at;
+    emit_store(e, op_abs(&jit->returning), T1);
+    emit_jump_index(e);
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_abs(&jit->salt));
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0,
+            op_mem(T1, (int32_t)(jumps + offsetof(struct jit_jump, tag))));
+    uint8_t *missed = emit_jcc(e, CC_NE, NULL);
+    emit_op(e, ENC(0, 0, 0xff), 4, op_mem(T1, (int32_t)(jumps + offsetof(struct jit_jump, code))));
+    emit_patch(missed, e->at);
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_abs(&jit->salt));
+    begin_call(jit, e, shared, 0, false);
+    call_c(e, jit_return_missed);
+    go_to_code(jit, e, shared);
+
+    starts[STUB_RETURNS_FULL] = e->at;
+    begin_call(jit, e, shared, 0, true);
+    call_c(e, jit_returns_full);
+    fill_after_call(jit, e);
+    restore_xmm(jit, e, shared);
+    stub_return(jit, e);
 }
 
 static void emit_load_x87(struct jit *jit, struct emitter *e, const struct shared *shared)
 {
-    begin_call(jit, e, shared, 0);
+    begin_call(jit, e, shared, 0, true);
     call_c(e, jit_load_x87);
     leave_if_true(e, shared);
     fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
-    emit8(e, 0xc3);
+    stub_return(jit, e);
 }
 
 static void emit_load_vectors(struct jit *jit, struct emitter *e, const struct shared *shared,
@@ -287,6 +340,7 @@ static void emit_exits(struct jit *jit, struct emitter *e, struct shared *shared
     emit_mov_imm(e, T0, 0);
     starts[STUB_EXIT_LINK] = e->at;
     emit_store(e, op_abs(&jit->exit_cell), T0);
+    to_host_stack(jit, e);
     spill(jit, e);
     uint8_t *none = jump_if_no_xmm(jit, e);
     emit_call(e, shared->save_xmm);
@@ -331,6 +385,7 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     emit_stored(jit, e, &shared);
     jit->stub[STUB_HANDLER] = e->at;
     emit_handler(jit, e, &shared);
+    emit_return(jit, e, &shared, jit->stub);
     jit->stub[STUB_LOAD_X87] = e->at;
     emit_load_x87(jit, e, &shared);
     jit->stub[STUB_LOAD_XMM] = e->at;

@@ -37,9 +37,9 @@ static void find_ways(const struct translator *t, struct part *part)
     if (is_direct_branch(last)) {
         part->goes[0] = true;
         part->target[0] = code_address(t, part->rip + last->imm);
-        part->goes[1] = last->op != OP_JMP && last->op != OP_CALL;
+        part->goes[1] = last->op != OP_JMP; /* a CALL's is where it comes back to */
         part->target[1] = behind;
-    } else if (part->block->open) {
+    } else if (part->block->open || (last->op == OP_CALL_E && last->size == t->word)) {
         part->goes[1] = true;
         part->target[1] = behind;
     }
@@ -139,7 +139,7 @@ static void leave_to(struct translator *t, uint64_t rip)
     emit_jmp(&t->e, t->jit->stub[STUB_EXIT]);
 }
 
-static void check_attention(struct translator *t, const struct part *part)
+void check_attention(struct translator *t, uint64_t rip)
 {
     bool counted = t->jit->counted; /* lockstep.c */
     if (counted)
@@ -147,7 +147,7 @@ static void check_attention(struct translator *t, const struct part *part)
     else
         emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
     struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, counted ? CC_S : CC_NE, NULL));
-    cold->site = part->rip;
+    cold->site = rip;
 }
 
 /* By LEA, since the flags may be the guest's. */
@@ -177,7 +177,7 @@ static void translate_part(struct translator *t, struct version *version)
     version->placed = true;
     version->start = t->e.at;
     if (part->loop_head)
-        check_attention(t, part);
+        check_attention(t, part->rip);
     if (t->jit->counts)
         count_instructions(t, block->count);
     windows_plan(t);
@@ -251,6 +251,12 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_mov_imm(e, T1, cold->site);
         emit_call(e, t->jit->stub[STUB_STORED]);
         break;
+    case COLD_RETURNS:
+        emit_call(e, t->jit->stub[STUB_RETURNS_FULL]);
+        break;
+    case COLD_CALL:
+        flow_stale_call(t, cold);
+        return;
     case COLD_EDGE:
         flow_edge(t, cold);
         return;
@@ -287,21 +293,22 @@ static void emit_cold(struct translator *t, const struct cold *cold)
     emit_jmp(e, cold->resume);
 }
 
-static void load_unless(struct translator *t, const uint8_t *loaded, enum cold_kind kind)
+static void load_unless(struct translator *t, const uint8_t *loaded, enum cold_kind kind,
+                        uint64_t rip)
 {
     emit_op(&t->e, ENC(0, 0, 0x80), 7, op_abs(loaded));
     emit8(&t->e, 0);
     struct cold *cold = add_cold(t, kind, emit_jcc(&t->e, CC_E, NULL));
     cold->resume = t->e.at;
-    cold->site = jit_site(t->region->rip, 0);
+    cold->site = jit_site(rip, 0);
 }
 
-static void emit_entry(struct translator *t)
+void load_units(struct translator *t, uint64_t rip)
 {
     if (t->uses_xmm)
-        load_unless(t, &t->jit->xmm_loaded, COLD_XMM);
+        load_unless(t, &t->jit->xmm_loaded, COLD_XMM, rip);
     if (t->uses_x87)
-        load_unless(t, &t->jit->x87_loaded, COLD_X87);
+        load_unless(t, &t->jit->x87_loaded, COLD_X87, rip);
 }
 
 /* The version to be written next: the one that is run into, or the first that is jumped to. */
@@ -318,7 +325,7 @@ static struct version *next_version(struct translator *t)
 static void emit_region(struct translator *t)
 {
     struct version *version;
-    emit_entry(t);
+    load_units(t, t->region->rip);
     t->falls = version_plain(t, &t->parts[0]);
     while ((version = next_version(t)) != NULL) {
         translate_part(t, version);

@@ -91,6 +91,8 @@ enum cold_kind {
     COLD_HANDLER,   /* the interpreter does the instruction */
     COLD_XMM,       /* the guest's XMM registers are in memory */
     COLD_X87,       /* its x87 stack is */
+    COLD_CALL,      /* of an exit whose generation is not the current one */
+    COLD_RETURNS,   /* the host's stack has no room for another return address */
 };
 
 struct cold {
@@ -104,6 +106,7 @@ struct cold {
     struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */
     struct jit_opening *opening;
+    struct jit_exit *exit; /* COLD_CALL */
     struct x87_last x87;
     struct part *part;
     uint64_t target; /* COLD_EDGE */
@@ -341,12 +344,29 @@ void x87_tell_now(struct translator *t);
 void load_vectors(struct translator *t);
 /* After a call of the interpreter: the registers it put into memory come back. */
 void reload_units(struct translator *t, uint64_t next);
+/* Leaves for `rip` when the run loop has something to see to. Clobbers the host's flags. */
+void check_attention(struct translator *t, uint64_t rip);
+/* The vector and x87 registers that the region uses are in the host's, at `rip`. */
+void load_units(struct translator *t, uint64_t rip);
+
+/* ---- flow.c, returns.c ------------------------------------------------------------------------
+ */
+
 /* The last instruction of a part, if it is a branch. */
 bool translate_branch(struct translator *t, const struct insn *insn);
 bool is_direct_branch(const struct insn *insn);
 /* Goes on at one of the part's two ways, by a jump if need be. */
 void go_on(struct translator *t, unsigned way);
-/* A cold path's part of a branch. */
+/* A host's CALL of the code at a known address. */
+void call_out(struct translator *t, uint64_t target);
+/* An indirect branch's target into T0; then a look into the cache of jumps for that address, which
+ * finds T1. The flags are in memory already. */
+void load_target(struct translator *t, const struct insn *insn);
+void find_jump(struct translator *t, const struct insn *insn);
+struct host_operand found_code(const struct translator *t);
+translate_fn translate_call, translate_call_indirect, translate_return;
+/* Cold paths' parts of a branch, of a call. */
+void flow_stale_call(struct translator *t, const struct cold *cold);
 void flow_edge(struct translator *t, const struct cold *cold);
 /* What exits need behind the hot code. */
 void flow_exits(struct translator *t);

@@ -563,6 +563,34 @@ static inline void function(struct program *p, unsigned at)
     near_offset(p, at);
 }
 
+/* Calls itself, at times deeper than a translator's predictions; things happen on the way down and
+ * up, and what cannot be mended leaves in the middle. */
+static inline void recursion(struct program *p, bool exact)
+{
+    unsigned size = p->bits == 16 ? 2 : 4;
+    load(p, 5, 1 + any(p, any(p, 4) ? 12 : 400));
+    byte(p, 0xe8);
+    p->at += size + 1 + size; /* the call, and a jump over the function */
+    unsigned start = p->at;
+    instruction(p, exact);
+    bytes(p, p->bits == 16 ? "66 ff cd" : "ff cd"); /* DEC EBP */
+    bytes(p, "0f 8e");                              /* JLE to the RET */
+    unsigned end = p->at;
+    p->at += size;
+    byte(p, 0xe8);
+    near_offset(p, start);
+    instruction(p, exact);
+    uint32_t over = p->at - end - size;
+    memcpy(p->bytes + end, &over, size);
+    byte(p, 0xc3);
+    unsigned behind = p->at;
+    p->at = start - size - 1 - size;
+    near_offset(p, start);
+    byte(p, 0xe9);
+    near_offset(p, behind);
+    p->at = behind;
+}
+
 /* The program itself, of p->kind; what else there is of it is set.
  * `exact`: after a change of page tables what they said before is flushed. */
 static inline void build_code(struct program *p, bool exact)
@@ -597,6 +625,8 @@ static inline void build_code(struct program *p, bool exact)
             jump_over(p, exact);
         if (any(p, 4) == 0)
             function(p, at);
+        if (!loop && any(p, 4) == 0)
+            recursion(p, exact);
         if (loop)
             jump_back(p, head);
     }

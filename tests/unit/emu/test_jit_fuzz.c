@@ -272,8 +272,8 @@ static void move_base(struct program *p)
     byte(p, (unsigned)by);
 }
 
-/* What only 32-bit code has: 16-bit addresses, the accumulator and an address, ES loaded with a
- * flat segment and with one that is not. */
+/* What only 32-bit code has: 16-bit addresses, the accumulator and an address, ES or FS loaded with
+ * a flat segment and with one that is not. */
 static void narrow_instruction(struct program *p)
 {
     switch (any(4)) {
@@ -290,9 +290,14 @@ static void narrow_instruction(struct program *p)
         word(p, DATA + 0x4000 + any(0x2000));
         break;
     default:
-        byte(p, 0x6a); /* PUSH selector; POP ES */
+        byte(p, 0x6a); /* PUSH selector; POP ES, or FS */
         byte(p, any(3) ? 0x10 : 0x18);
-        byte(p, 0x07);
+        if (any(3) == 0) {
+            byte(p, 0x0f);
+            byte(p, 0xa1);
+        } else {
+            byte(p, 0x07);
+        }
     }
 }
 
@@ -409,6 +414,8 @@ static void jump(struct program *p, unsigned condition, unsigned target)
     word(p, target - p->at - 4);
 }
 
+#include "tests/unit/emu/call_programs.h"
+
 /* Stretches of instructions; after each a loop back, a jump over the next, a call of a little
  * function, or a store into code that is yet to run. */
 static void build(struct program *p)
@@ -422,6 +429,11 @@ static void build(struct program *p)
     f.moved = 10000;
     for (unsigned i = 0; i < 6; i++)
         instruction(&f);
+    if (any(4) == 0) { /* SHR EAX, imm: the flags are to be seen behind the RET */
+        byte(&f, 0xc1);
+        byte(&f, 0xe8);
+        byte(&f, 1);
+    }
     byte(&f, 0xc3);
     memcpy(p->bytes + function, f.bytes + function, 256);
 
@@ -459,6 +471,8 @@ static void build(struct program *p)
             instruction(p);
             uint32_t over = p->at - begin;
             memcpy(p->bytes + hole, &over, 4);
+        } else if (any(2) == 0) {
+            calls(p);
         } else if (any(4) == 0) { /* MOV EAX, imm further on, rewritten from here */
             byte(p, 0xc7);
             byte(p, 0x05);
@@ -549,7 +563,6 @@ static void set_narrow(struct cpu_state *s, uint64_t from)
             s->seg[i] = (struct segment){.limit = UINT32_MAX, .selector = 0x10, .attributes = data};
     s->seg[SEG_FS].base = from & 2 ? 0xffffff00 : 16;
     s->seg[SEG_GS].limit = 0x7ffff;
-    s->gdtr = (struct descriptor_table){GDT, 31};
 }
 
 static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct result *result)
@@ -576,6 +589,7 @@ static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct 
         (struct segment){.limit = UINT32_MAX,
                          .selector = 8,
                          .attributes = SEG_P | SEG_S | SEG_CODE | SEG_WRITABLE | SEG_L};
+    s->gdtr = (struct descriptor_table){GDT, 39};
     if (narrow)
         set_narrow(s, from);
     set_registers(s, from);
@@ -602,6 +616,7 @@ static void set_up_memory(void)
     put64(GDT + 0x08, 0x00cf9b000000ffff);
     put64(GDT + 0x10, 0x00cf93000000ffff);
     put64(GDT + 0x18, 0x004f93000000ffff); /* 1 MiB */
+    put64(GDT + 0x20, 0x00af9b000000ffff);
 }
 
 static bool same(const struct result *a, const struct result *b, uint64_t case_seed)
@@ -690,53 +705,6 @@ static void test_cache_refused(void **state)
     board_finish(&board);
 }
 
-/* A link into a page of 2 MiB ends when the page goes, whichever of its addresses INVLPG names. */
-static void test_large_page(void **state)
-{
-    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
-    static const uint8_t caller[] = {
-        0xbb, 0x64, 0,    0,    0,                                  /* MOV EBX, 100 */
-        0xe8, 0xf6, 0x2f, 0x3e, 0,                                  /* 1: CALL 0x403000 */
-        0xff, 0xcb, 0x75, 0xf7,                                     /* DEC EBX; JNZ 1b */
-        0xff, 0xc7, 0xbb, 3,    0,    0,    0,                      /* INC EDI; MOV EBX, 3 */
-        0x83, 0xff, 2,    0x72, 0xeb, 0x77, 0x15,                   /* CMP EDI, 2; JB 1b; JA 2f */
-        0xc7, 0x04, 0x25, 0x10, 0x20, 0x01, 0,    0x83, 0, 0x60, 0, /* MOV dword [PDE], 0x600083 */
-        0x0f, 0x01, 0x3c, 0x25, 0,    0,    0x40, 0,                /* INVLPG [0x400000] */
-        0xeb, 0xd4,                                                 /* JMP 1b */
-        0xf4,                                                       /* 2: HLT */
-    };
-    static const uint8_t function[] = {0xb8, 1, 0, 0, 0, 0xc3}; /* MOV EAX, 1; RET */
-    assert_true(board_init(&board, 8u << 20, NULL));
-    uint8_t *ram = memory_ram_host(board.memory);
-    put64(TABLES, (TABLES + 0x1000) | 3);
-    put64(TABLES + 0x1000, (TABLES + 0x2000) | 3);
-    put64(TABLES + 0x2000, 0x83);
-    put64(TABLES + 0x2010, 0x400083);
-    memcpy(ram + CODE, caller, sizeof(caller));
-    memcpy(ram + 0x403000, function, sizeof(function));
-    memcpy(ram + 0x603000, function, sizeof(function));
-    ram[0x603001] = 2;
-    struct cpu *cpu = cpu_new(&board, 0, "jit", "x86-64-v2", &ops, NULL, NULL);
-    assert_non_null(cpu);
-    cpu_reset(cpu);
-    jit_set_hot(cpu, 0);
-    struct cpu_state *s = cpu_state(cpu);
-    s->cr0 = CR0_PE | CR0_PG | CR0_ET;
-    s->cr3 = TABLES;
-    s->cr4 = CR4_PAE;
-    s->efer = EFER_LME | EFER_LMA;
-    s->seg[SEG_CS].attributes = SEG_P | SEG_S | SEG_CODE | SEG_WRITABLE | SEG_L;
-    s->gpr[RSP] = STACK;
-    s->gpr[RDI] = 0;
-    s->rip = CODE;
-    s->rflags = 2;
-    cpu_state_changed(cpu);
-    assert_int_equal(cpu_run(cpu), CPU_EXIT_HALTED);
-    assert_int_equal(s->gpr[RAX], 2);
-    cpu_free(cpu);
-    board_finish(&board);
-}
-
 static void test_narrow_programs(void **state)
 {
     narrow = true;
@@ -789,8 +757,8 @@ static void test_programs(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_cache_refused), cmocka_unit_test(test_large_page),
-        cmocka_unit_test(test_programs), cmocka_unit_test(test_narrow_programs)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_cache_refused),
+                                       cmocka_unit_test(test_programs),
+                                       cmocka_unit_test(test_narrow_programs)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,126 @@
+/*
+ * Calls and returns. A guest's CALL is a CALL of the host's, its RET a RET, so that the host's
+ * processor predicts them:
+ *
+ *     call f                    (push the return address on the guest's stack)
+ *                               test  esp, 0x7ff           has the host's stack room?
+ *                               jz    cold
+ *                               call  the region of f
+ *     behind                    cmp   rax, behind          is it where the guest's RET goes?
+ *                               jne   STUB_RETURN          no: looked up
+ *
+ *     ret                       (the guest's return address into RAX, its stack pointer moved)
+ *                               mov   r11d, struct jit_return
+ *                               ret
+ *
+ * So the code behind a CALL checks whether the guest meant it. Whether it is still the right code
+ * for that address is not checked: return_stack.c sees to that.
+ */
+#include "emu/jit/translate.h"
+
+static void push_return(struct translator *t, const struct insn *insn, uint64_t back, uint64_t next)
+{
+    struct emitter *e = &t->e;
+    int32_t bytes = 1 << t->word;
+    access_stack(t, insn, RSP, -bytes, ACCESS_STORE);
+    if (t->word == SIZE_32 || (int64_t)back == (int32_t)back) {
+        emit_op(e, ENC(0, 0, 0xc7) | enc_word(t), 0, host_memory(t));
+        emit32(e, (uint32_t)back);
+    } else {
+        emit_store_imm32(e, op_mem(T0, t->at), (uint32_t)back);
+        emit_store_imm32(e, op_mem(T0, t->at + 4), (uint32_t)(back >> 32));
+    }
+    emit_op(e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RSP), -bytes));
+    stored_at(t, next);
+}
+
+static uint64_t behind(const struct translator *t, const struct insn *insn)
+{
+    return code_address(t, insn_rip(t, insn) + insn->length);
+}
+
+/* Before the host's CALL: the flags go to memory, and its stack has room. */
+static void prepare(struct translator *t)
+{
+    struct emitter *e = &t->e;
+    flags_to_memory(t);
+    emit_op(e, ENC(0, 0, 0xf7), 0, op_reg(H_RSP)); /* TEST */
+    emit32(e, JIT_RETURNS_MASK);
+    struct cold *cold = add_cold(t, COLD_RETURNS, emit_jcc(e, CC_E, NULL));
+    cold->resume = e->at;
+}
+
+/* Where the host's RET comes back to, with the address that the guest's went to in T0. */
+static void come_back(struct translator *t, uint64_t back)
+{
+    struct emitter *e = &t->e;
+    if (t->word == SIZE_32 || (int64_t)back == (int32_t)back) {
+        emit_op(e, ENC(0, 0, 0x81) | enc_word(t), 7, op_reg(T0));
+        emit32(e, (uint32_t)back);
+    } else {
+        uint64_t *address = jit_cache_data(t->jit, sizeof(*address));
+        *address = back;
+        emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_abs(address));
+    }
+    emit_jcc(e, CC_NE, t->jit->stub[STUB_RETURN]);
+    t->flags_host = false;
+    t->flags_memory = true;
+    t->recipe.length = 0;
+    t->saved_count = 0;
+    if (t->jit->counted)
+        check_attention(t, back);
+    load_units(t, back);
+    go_on(t, 1);
+}
+
+/* A CALL whose target is the instruction behind it only wants to know where it is. */
+bool translate_call(struct translator *t, const struct insn *insn)
+{
+    uint64_t back = behind(t, insn), target = t->part->target[0];
+    push_return(t, insn, back, target);
+    if (target == back) {
+        go_on(t, 1);
+        return true;
+    }
+    prepare(t);
+    call_out(t, target);
+    come_back(t, back);
+    return true;
+}
+
+bool translate_call_indirect(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    uint64_t *target = &t->jit->scratch[1], *code = &t->jit->scratch[2];
+    if (insn->size != t->word)
+        return false;
+    flags_to_memory(t);
+    load_target(t, insn);
+    emit_store(e, op_abs(target), T0);
+    find_jump(t, insn);
+    emit_load(e, T0, found_code(t));
+    emit_store(e, op_abs(code), T0);
+    push_return(t, insn, behind(t, insn), JIT_SITE_TARGET);
+    prepare(t);
+    emit_op(e, ENC(0, 0, 0xff), 2, op_abs(code));
+    come_back(t, behind(t, insn));
+    return true;
+}
+
+bool translate_return(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    if (insn->size != t->word)
+        return false;
+    struct jit_return *r = jit_cache_data(t->jit, sizeof(*r));
+    unsigned more = insn->op == OP_RETI ? insn->imm & 0xffff : 0;
+    *r = (struct jit_return){.rip = insn_rip(t, insn), .release = (1u << t->word) + more};
+    flags_to_memory(t);
+    access_stack(t, insn, RSP, 0, ACCESS_LOAD);
+    emit_op(e, ENC(0, 0, 0x8b) | enc_word(t), T0, host_memory(t));
+    emit_op(e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP),
+            op_mem(host_of(RSP), (int32_t)r->release));
+    emit_mov_imm(e, T1, (uintptr_t)r);
+    emit8(e, 0xc3);
+    return true;
+}
