@@ -401,10 +401,23 @@ static void note_pointers(struct cpu *cpu, const struct insn *insn)
         f->dp_selector = cpu->s.seg[insn->seg == SEG_NONE ? SEG_DS : insn->seg].selector;
     }
 }
-static void begin(struct cpu *cpu, const struct insn *insn)
+/* Those that load, store or change the unit's control are not noted as its last instruction. */
+static bool is_noted(const struct insn *insn)
 {
-    check_pending(cpu, insn);
-    note_pointers(cpu, insn);
+    unsigned field = insn->modrm >> 3 & 7;
+    bool memory = insn->modrm < 0xc0;
+    switch (insn->op) {
+    case OP_X87_D9:
+        return !memory || field < 4;
+    case OP_X87_DB:
+        return memory || field != 4;
+    case OP_X87_DD:
+        return !memory || field < 4;
+    case OP_X87_DF:
+        return insn->modrm != 0xe0;
+    default:
+        return true;
+    }
 }
 static _Noreturn void undefined(struct cpu *cpu, const struct insn *insn)
 {
@@ -425,7 +438,7 @@ static void register_arithmetic(struct cpu *cpu, const struct insn *insn, bool i
 
 static void x87_d8(struct cpu *cpu, const struct insn *insn)
 {
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     if (IN_MEMORY(insn))
         memory_arithmetic(cpu, insn, M_F32);
     else
@@ -433,7 +446,7 @@ static void x87_d8(struct cpu *cpu, const struct insn *insn)
 }
 static void x87_dc(struct cpu *cpu, const struct insn *insn)
 {
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     if (IN_MEMORY(insn))
         memory_arithmetic(cpu, insn, M_F64);
     else
@@ -441,7 +454,7 @@ static void x87_dc(struct cpu *cpu, const struct insn *insn)
 }
 static void x87_de(struct cpu *cpu, const struct insn *insn)
 {
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     if (IN_MEMORY(insn)) {
         memory_arithmetic(cpu, insn, M_I16);
         return;
@@ -494,12 +507,12 @@ static void x87_d9_memory(struct cpu *cpu, const struct insn *insn)
 {
     switch (FIELD(insn)) {
     case 0:
-        begin(cpu, insn);
+        check_pending(cpu, insn);
         load_push(cpu, insn, M_F32);
         break;
     case 2:
     case 3:
-        begin(cpu, insn);
+        check_pending(cpu, insn);
         store_memory(cpu, insn, M_F32, false, FIELD(insn) == 3);
         break;
     case 4:
@@ -526,7 +539,7 @@ static void x87_d9(struct cpu *cpu, const struct insn *insn)
         x87_d9_memory(cpu, insn);
         return;
     }
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     switch (FIELD(insn)) {
     case 0: {
         bool missing = x87_empty(cpu, STI(insn));
@@ -571,7 +584,7 @@ static const uint8_t move_conditions[4] = {2, 4, 6, 10};
 
 static void x87_da(struct cpu *cpu, const struct insn *insn)
 {
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     if (IN_MEMORY(insn)) {
         memory_arithmetic(cpu, insn, M_I32);
     } else if (FIELD(insn) < 4) {
@@ -589,7 +602,7 @@ static void x87_da(struct cpu *cpu, const struct insn *insn)
 
 static void x87_db_memory(struct cpu *cpu, const struct insn *insn)
 {
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     switch (FIELD(insn)) {
     case 0:
         load_push(cpu, insn, M_I32);
@@ -622,7 +635,7 @@ static void x87_db(struct cpu *cpu, const struct insn *insn)
     case 1:
     case 2:
     case 3:
-        begin(cpu, insn);
+        check_pending(cpu, insn);
         conditional_move(cpu, STI(insn), move_conditions[FIELD(insn)] + 1u);
         break;
     case 4:
@@ -635,7 +648,7 @@ static void x87_db(struct cpu *cpu, const struct insn *insn)
         break;
     case 5:
     case 6:
-        begin(cpu, insn);
+        check_pending(cpu, insn);
         compare_flags(cpu, STI(insn), FIELD(insn) == 5);
         break;
     default:
@@ -647,16 +660,16 @@ static void x87_dd_memory(struct cpu *cpu, const struct insn *insn)
 {
     switch (FIELD(insn)) {
     case 0:
-        begin(cpu, insn);
+        check_pending(cpu, insn);
         load_push(cpu, insn, M_F64);
         break;
     case 1:
-        begin(cpu, insn);
+        check_pending(cpu, insn);
         store_memory(cpu, insn, M_I64, true, true);
         break;
     case 2:
     case 3:
-        begin(cpu, insn);
+        check_pending(cpu, insn);
         store_memory(cpu, insn, M_F64, false, FIELD(insn) == 3);
         break;
     case 4:
@@ -679,7 +692,7 @@ static void x87_dd(struct cpu *cpu, const struct insn *insn)
         x87_dd_memory(cpu, insn);
         return;
     }
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     unsigned i = STI(insn);
     switch (FIELD(insn)) {
     case 0:
@@ -715,7 +728,7 @@ static void x87_df_memory(struct cpu *cpu, const struct insn *insn)
         {M_I16, false, false, true}, {M_BCD, true, false, false}, {M_I64, true, false, false},
         {M_BCD, false, false, true}, {M_I64, false, false, true},
     };
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     unsigned field = FIELD(insn);
     if (how[field].load)
         load_push(cpu, insn, how[field].kind);
@@ -732,7 +745,7 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
         SET_REG_16(RAX * 8, cpu->s.fpu.status);
         return;
     }
-    begin(cpu, insn);
+    check_pending(cpu, insn);
     switch (FIELD(insn)) {
     case 0:
         cpu->s.fpu.valid &= ~(1u << x87_index(cpu, STI(insn)));
@@ -760,6 +773,8 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
     HANDLER(do_##name)                                                                             \
     {                                                                                              \
         x87_##name(cpu, insn);                                                                     \
+        if (is_noted(insn)) /* an access that faults leaves no trace */                            \
+            note_pointers(cpu, insn);                                                              \
         NEXT();                                                                                    \
     }
 /* clang-format off */

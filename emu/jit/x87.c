@@ -196,6 +196,24 @@ static void note_pointers(struct translator *t, const struct insn *insn)
     x87_tell_now(t);
 }
 
+/* FNINIT clears what is kept of the last instruction. */
+static void forget_pointers(struct translator *t)
+{
+    struct emitter *e = &t->e;
+    struct fpu_state *f = &t->cpu->s.fpu;
+    uint64_t *const wide[] = {&f->ip, &f->dp};
+    uint16_t *const narrow[] = {&f->opcode, &f->ip_selector, &f->dp_selector};
+    for (unsigned i = 0; i < G_N_ELEMENTS(wide); i++) {
+        emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, op_abs(wide[i]));
+        emit_imm(e, 0, SIZE_32);
+    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(narrow); i++) {
+        emit_op(e, ENC(0, 0, 0xc7) | ENC_66, 0, op_abs(narrow[i]));
+        emit_imm(e, 0, SIZE_16);
+    }
+    t->x87_last = (struct x87_last){0};
+}
+
 static bool register_form(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
@@ -205,6 +223,8 @@ static bool register_form(struct translator *t, const struct insn *insn)
         flags_need(t);
     emit8(e, 0xd8 + row_of(insn));
     emit8(e, insn->modrm);
+    if (insn->op == OP_X87_DB && insn->modrm == 0xe3)
+        forget_pointers(t);
     if (insn->op == OP_X87_DF && insn->modrm == 0xe0)
         emit_op(e, ENC(0, 0, 0x89) | ENC_66, T0, op_reg(host_of(RAX))); /* FNSTSW AX */
     if (compare)
