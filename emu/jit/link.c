@@ -52,15 +52,18 @@ static bool has_page(struct jit *jit, enum jit_mapping mapping, uint64_t address
     return found;
 }
 
-/* A large page goes as a whole, whichever of its addresses is meant. */
+/* A large page goes as a whole, whichever of its addresses is meant: of those of 4 MiB, which
+ * systems without PAE use, either half stands for both. */
 static void rest_on_page(struct jit *jit, enum jit_mapping mapping, uint64_t address)
 {
     const struct tlb_info *info = &mmu_tlb(jit->cpu)->info[(address >> 12) & (TLB_SIZE - 1)];
     add_page(jit, mapping, address, false);
-    if (info->exec != (address & PAGE_MASK) || info->page_shift > 21)
+    if (info->exec != (address & PAGE_MASK) || info->page_shift > 22)
         jit->code_pages[mapping].full = true;
     else if (info->page_shift > 12)
         add_page(jit, mapping, address, true);
+    if (info->page_shift == 22)
+        add_page(jit, mapping, address ^ LARGE_PAGE, true);
 }
 
 void jit_rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to)
