@@ -183,8 +183,13 @@ uint16_t registers_written(const struct insn *insn)
         return operand_bit(insn->reg);
     case OP_PUSH:
     case OP_PUSHI:
+    case OP_PUSH_SEG:
     case OP_CALL:
         return 1u << RSP;
+    case OP_MOV_FROM_SEG:
+        return rm;
+    case OP_PAUSE:
+        return 0;
     case OP_POP:
         return 1u << RSP | operand_bit(insn->rm);
     case OP_LEAVE:

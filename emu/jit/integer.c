@@ -26,107 +26,6 @@ static int alu_index(unsigned op)
     }
 }
 
-/* ---- AH, CH, DH, BH -------------------------------------------------------------------------- */
-
-/* The host's name of a byte register where no REX prefix is needed: those of RAX live elsewhere. */
-static bool has_high_name(unsigned at)
-{
-    return is_high_byte(at) && guest_number(at) != RAX;
-}
-static unsigned high_name(unsigned at)
-{
-    return 4 + guest_number(at);
-}
-
-/* A byte register's value into T0. */
-static void byte_to_t0(struct translator *t, unsigned at)
-{
-    unsigned number = guest_number(at);
-    if (!is_high_byte(at)) {
-        emit_op(&t->e, ENC(0, 0, 0x8b), T0, guest(t, number));
-        return;
-    }
-    if (number == RAX) {
-        emit_mov_rr32(&t->e, T0, host_of(RAX));
-        number = 0;
-    }
-    emit_op(&t->e, ENC(1, 0, 0xb6), T0, op_reg(4 + number)); /* MOVZX EAX, AH…BH */
-}
-
-/* RORX of guest RAX, which keeps the flags. */
-static void rotate_rax(struct translator *t, unsigned by)
-{
-    static const uint8_t rorx[] = {0xc4, 0x43, 0xfb, 0xf0, 0xf6};
-    for (unsigned i = 0; i < sizeof(rorx); i++)
-        emit8(&t->e, rorx[i]);
-    emit8(&t->e, by);
-}
-
-/* AL to a byte register; flags stay. */
-static bool byte_from_t0(struct translator *t, unsigned at)
-{
-    unsigned number = guest_number(at);
-    uint32_t move = ENC(0, 0, 0x88);
-    if (!is_high_byte(at)) {
-        emit_op(&t->e, move | ENC_BYTE_REG | ENC_BYTE_RM, T0, guest(t, number));
-    } else if (number == RAX) {
-        if (!t->jit->has_bmi2)
-            return false;
-        rotate_rax(t, 8);
-        emit_op(&t->e, move | ENC_BYTE_REG | ENC_BYTE_RM, T0, op_reg(host_of(RAX)));
-        rotate_rax(t, 56);
-    } else {
-        emit_op(&t->e, move, T0, op_reg(high_name(at)));
-    }
-    return true;
-}
-
-static bool has_high_byte(const struct insn *insn)
-{
-    bool reg = insn->shape == SHAPE_R || insn->shape == SHAPE_M || insn->shape == SHAPE_GM;
-    bool rm = insn->shape == SHAPE_R || insn->shape == SHAPE_RI;
-    return (reg && is_high_byte(insn->reg)) || (rm && is_high_byte(insn->rm));
-}
-
-static bool alu_high_byte(struct translator *t, const struct insn *insn, int index)
-{
-    struct emitter *e = &t->e;
-    uint32_t to_rm = ENC(0, 0, index * 8), to_reg = ENC(0, 0, index * 8 + 2);
-    if (insn->op == OP_ADC || insn->op == OP_SBB)
-        return false;
-    if (index < 0) /* TEST */
-        to_rm = to_reg = ENC(0, 0, 0x84);
-
-    switch (insn->shape) {
-    case SHAPE_R:
-        if (is_high_byte(insn->rm) && !has_high_name(insn->rm))
-            return false;
-        byte_to_t0(t, insn->reg);
-        if (is_high_byte(insn->rm))
-            emit_op(e, to_rm, T0, op_reg(high_name(insn->rm)));
-        else
-            emit_op(e, to_rm | ENC_BYTE_REG | ENC_BYTE_RM, T0, guest(t, guest_number(insn->rm)));
-        break;
-    case SHAPE_RI:
-        if (!has_high_name(insn->rm))
-            return false;
-        emit_op(e, index < 0 ? ENC(0, 0, 0xf6) : ENC(0, 0, 0x80), index < 0 ? 0 : index,
-                op_reg(high_name(insn->rm)));
-        emit8(e, (uint8_t)insn->imm);
-        break;
-    case SHAPE_GM:
-        if (!has_high_name(insn->reg))
-            return false;
-        access_memory(t, insn, 1, ACCESS_LOAD);
-        emit_op(e, to_reg, high_name(insn->reg), host_memory(t));
-        break;
-    default:
-        return false;
-    }
-    flags_made(t);
-    return true;
-}
-
 /* ---- two operands ---------------------------------------------------------------------------- */
 
 /* The encoding of a memory destination with a register that may be in memory itself. */
@@ -182,7 +81,7 @@ static bool alu(struct translator *t, const struct insn *insn)
 {
     int index = alu_index(insn->op);
     if (has_high_byte(insn))
-        return alu_high_byte(t, insn, index);
+        return alu_high(t, insn, (unsigned)index);
     switch (insn->shape) {
     case SHAPE_R:
     case SHAPE_RI:
@@ -215,7 +114,7 @@ static bool test(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     if (has_high_byte(insn))
-        return alu_high_byte(t, insn, -1);
+        return alu_high(t, insn, ALU_TEST);
     bool memory = insn_has_memory(insn);
     struct host_operand rm;
     if (memory) {
@@ -255,7 +154,7 @@ static bool unary(struct translator *t, const struct insn *insn)
 
     if (insn->shape == SHAPE_R) {
         if (is_high_byte(insn->rm))
-            return false;
+            return unary_high(t, insn, ENC(0, 0, forms[insn->op - OP_INC].opcode), extension);
         unsigned number = guest_number(insn->rm);
         if (sets_flags)
             flags_before(t, insn);
@@ -283,6 +182,8 @@ static bool mov_registers(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     unsigned to = guest_number(insn->rm);
+    if (has_high_byte(insn))
+        return mov_high(t, insn);
     if (insn->shape == SHAPE_RI) {
         if (insn->size >= SIZE_32) {
             uint64_t value = insn->size == SIZE_64 ? insn->imm : (uint32_t)insn->imm;
@@ -294,19 +195,9 @@ static bool mov_registers(struct translator *t, const struct insn *insn)
             }
             return true;
         }
-        if (is_high_byte(insn->rm)) {
-            if (!has_high_name(insn->rm))
-                return false;
-            emit_op(e, ENC(0, 0, 0xc6), 0, op_reg(high_name(insn->rm)));
-        } else {
-            emit_op(e, enc_sized(ENC(0, 0, 0xc7), insn->size), 0, guest(t, to));
-        }
+        emit_op(e, enc_sized(ENC(0, 0, 0xc7), insn->size), 0, guest(t, to));
         emit_imm(e, insn->imm, insn->size);
         return true;
-    }
-    if (has_high_byte(insn)) {
-        byte_to_t0(t, insn->reg);
-        return byte_from_t0(t, insn->rm);
     }
     unsigned from = guest_number(insn->reg);
     if (insn->size == SIZE_32) {
@@ -341,22 +232,16 @@ static bool mov(struct translator *t, const struct insn *insn)
     case SHAPE_RI:
         return mov_registers(t, insn);
     case SHAPE_GM:
-        if (is_high_byte(insn->reg) && !has_high_name(insn->reg))
-            return false;
-        access_memory(t, insn, bytes, ACCESS_LOAD);
         if (is_high_byte(insn->reg))
-            emit_op(e, ENC(0, 0, 0x8a), high_name(insn->reg), host_memory(t));
-        else
-            load_result(t, insn, enc_sized(ENC(0, 0, 0x8b), insn->size), host_memory(t));
+            return mov_high(t, insn);
+        access_memory(t, insn, bytes, ACCESS_LOAD);
+        load_result(t, insn, enc_sized(ENC(0, 0, 0x8b), insn->size), host_memory(t));
         return true;
     case SHAPE_M:
-        if (is_high_byte(insn->reg) && !has_high_name(insn->reg))
-            return false;
-        access_memory(t, insn, bytes, ACCESS_STORE);
         if (is_high_byte(insn->reg))
-            emit_op(e, ENC(0, 0, 0x88), high_name(insn->reg), host_memory(t));
-        else
-            memory_with_register(t, insn, enc_sized(ENC(0, 0, 0x89), insn->size));
+            return mov_high(t, insn);
+        access_memory(t, insn, bytes, ACCESS_STORE);
+        memory_with_register(t, insn, enc_sized(ENC(0, 0, 0x89), insn->size));
         stored(t, insn);
         return true;
     default:
@@ -474,9 +359,7 @@ static bool setcc(struct translator *t, const struct insn *insn)
             emit_op(e, encoding, 0, guest(t, guest_number(insn->rm)));
             return true;
         }
-        if (!has_high_name(insn->rm))
-            return false;
-        emit_op(e, encoding & ~ENC_BYTE_RM, 0, op_reg(high_name(insn->rm)));
+        unary_high_quiet(t, insn, ENC(1, 0, 0x90 | (insn->modrm & 15)), 0);
         return true;
     }
     /* The condition first: the access takes the flags. */
@@ -518,7 +401,7 @@ static bool xchg(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     if (has_high_byte(insn))
-        return false;
+        return xchg_high(t, insn);
     unsigned a = guest_number(insn->rm), b = guest_number(insn->reg);
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 1u << insn->size, ACCESS_RMW);
@@ -534,7 +417,7 @@ static bool xchg(struct translator *t, const struct insn *insn)
         stored(t, insn);
         return true;
     }
-    if (IN_MEMORY(a) || IN_MEMORY(b) || insn->size < SIZE_32)
+    if (IN_MEMORY(a) || IN_MEMORY(b))
         return false;
     emit_op(e, enc_sized(ENC(0, 0, 0x87), insn->size), host_of(b), op_reg(host_of(a)));
     return true;
@@ -613,6 +496,12 @@ static bool direction(struct translator *t, const struct insn *insn)
     return true;
 }
 
+static bool pause_hint(struct translator *t, const struct insn *insn)
+{
+    emit8(&t->e, 0xf3);
+    emit8(&t->e, 0x90);
+    return true;
+}
 static bool nothing(struct translator *t, const struct insn *insn)
 {
     return true;
@@ -656,6 +545,7 @@ bool translate_integer(struct translator *t, const struct insn *insn)
         [OP_CMC] = carry,
         [OP_CLD] = direction,
         [OP_STD] = direction,
+        [OP_PAUSE] = pause_hint,
         [OP_NOP] = nothing,
         [OP_NOP_E] = nothing,
         [OP_FENCE] = fence,

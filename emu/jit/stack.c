@@ -37,7 +37,12 @@ static bool push(struct translator *t, const struct insn *insn)
         emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
     } else {
         push_access(t, insn);
-        if (insn->op == OP_PUSHI) {
+        if (insn->op == OP_PUSH_SEG) {
+            emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
+            emit_op(e, ENC(1, 0, 0xb7), H_RCX, op_abs(&t->cpu->s.seg[insn->reg].selector));
+            stack_store(t, H_RCX);
+            emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
+        } else if (insn->op == OP_PUSHI) {
             emit_op(e, ENC(0, 0, 0xc7) | enc_word(t), 0, host_memory(t));
             emit32(e, (uint32_t)insn->imm);
         } else {
@@ -111,7 +116,8 @@ static bool pushf(struct translator *t, const struct insn *insn)
 bool translate_stack(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
-        [OP_PUSH] = push, [OP_PUSHI] = push, [OP_POP] = pop, [OP_LEAVE] = leave, [OP_PUSHF] = pushf,
+        [OP_PUSH] = push, [OP_PUSHI] = push,  [OP_PUSH_SEG] = push,
+        [OP_POP] = pop,   [OP_LEAVE] = leave, [OP_PUSHF] = pushf,
     };
     return table[insn->op] && table[insn->op](t, insn);
 }

@@ -116,9 +116,9 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
               t->flags_host, t->flags_memory, t->recipe,      t->windows};
     if (last && translate_branch(t, insn))
         return true;
-    if (translate_integer(t, insn) || translate_stack(t, insn) || translate_wide(t, insn) ||
-        translate_sse(t, insn) || translate_x87(t, insn) || translate_vex(t, insn) ||
-        translate_bmi(t, insn) || translate_string(t, insn))
+    if (translate_integer(t, insn) || translate_stack(t, insn) || translate_segment(t, insn) ||
+        translate_wide(t, insn) || translate_sse(t, insn) || translate_x87(t, insn) ||
+        translate_vex(t, insn) || translate_bmi(t, insn) || translate_string(t, insn))
         return true;
     /* What was begun is forgotten. */
     t->e.at = mark.at;

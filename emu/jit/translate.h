@@ -320,8 +320,24 @@ const struct insn *keep_insn(struct translator *t, const struct insn *insn);
 /* ---- what the kinds of instructions become ----------------------------------------------------
  */
 
+/* bytes.c: operands among AH, CH, DH, BH. */
+bool has_high_byte(const struct insn *insn);
+enum { ALU_CMP = 7, ALU_TEST = 8 };
+bool alu_high(struct translator *t, const struct insn *insn, unsigned index);
+/* The encoding of the wide form; and the encoding itself, of what leaves the flags alone. */
+bool unary_high(struct translator *t, const struct insn *insn, uint32_t encoding,
+                unsigned extension);
+void unary_high_quiet(struct translator *t, const struct insn *insn, uint32_t encoding,
+                      unsigned extension);
+bool shift_high(struct translator *t, const struct insn *insn, unsigned opcode, unsigned extension);
+bool mov_high(struct translator *t, const struct insn *insn);
+bool xchg_high(struct translator *t, const struct insn *insn);
+/* A byte register's value into T0. */
+void byte_to_t0(struct translator *t, unsigned at);
+
 bool translate_integer(struct translator *t, const struct insn *insn);
 bool translate_stack(struct translator *t, const struct insn *insn);
+bool translate_segment(struct translator *t, const struct insn *insn);
 bool translate_wide(struct translator *t, const struct insn *insn); /* multiply, divide, shift… */
 bool translate_string(struct translator *t, const struct insn *insn);
 bool translate_sse(struct translator *t, const struct insn *insn);

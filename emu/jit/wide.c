@@ -16,7 +16,7 @@ static bool shift(struct translator *t, const struct insn *insn)
 
     if (!insn_has_memory(insn)) {
         if (is_high_byte(insn->rm))
-            return false;
+            return shift_high(t, insn, immediate ? 0xc0 : 0xd2, extension);
         unsigned number = guest_number(insn->rm);
         flags_before(t, insn);
         unsigned host = result_begin(t, number, insn->size, true);

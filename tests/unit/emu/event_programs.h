@@ -165,6 +165,10 @@ static inline void modrm(struct program *p, unsigned prefix, unsigned map, unsig
                          unsigned reg, struct operand o, unsigned size)
 {
     unsigned usual = p->bits == 16 ? 2 : 4;
+    if (size == 1 && p->bits != 64) { /* without REX, AH, CH and DH, too */
+        reg |= reg < 3 && any(p, 3) == 0 ? 4 : 0;
+        o.rm |= !o.memory && o.rm < 3 && any(p, 3) == 0 ? 4 : 0;
+    }
     operand_prefixes(p, o);
     if (size != usual && (size == 2 || (size == 4 && p->bits == 16)))
         byte(p, 0x66);
