@@ -220,6 +220,7 @@ static bool loop(struct translator *t, const struct insn *insn)
         return false;
     unsigned size = insn->addr_size;
     flags_keep(t, FL_ALL);
+    windows_step(t, insn, true); /* before what follows takes them over */
     if (insn->op == OP_LOOP) {
         emit_alu_imm(e, 5, size, op_reg(H_RCX), 1);
         branch_to(t, CC_NE);

@@ -10,7 +10,8 @@
  *   translate.c  which blocks make a region; the loop over instructions
  *     |    integer.c stack.c wide.c bmi.c strings.c
  *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes
- *     |    operands.c lookup.c windows.c         registers; memory by way of the TLB
+ *     |    operands.c lookup.c                   registers; memory by way of the TLB
+ *     |    windows.c accesses.c                  looks that several accesses share
  *     |    flags.c versions.c                    where the arithmetic flags are; loops
  *   emit.c       bytes
  *   stubs.c string_stubs.c slow.c
@@ -45,8 +46,9 @@
  *                               mov   rbx, [rax]
  *
  * The stack and addresses that the instruction names are looked for in a copy of one entry first
- * (lookup.c). Accesses through the same values of the same registers share a look (windows.c).
- * After a store comes a look at the page's code mark (emu/core/memory.h).
+ * (lookup.c). Accesses through the same values of the same registers share a look (windows.c), over
+ * branches and from turn to turn of a loop. After a store comes a look at the page's code mark
+ * (emu/core/memory.h).
  *
  * Flags are the host's flags. A look at the TLB destroys them, so they are kept before it if
  * anybody may still see them: LAHF, SETO AL and a store. That is seldom: mostly they can be made
@@ -241,7 +243,7 @@ enum jit_stub {
 };
 
 /* A window's host address and its page's mark, while translated code uses it. */
-#define JIT_WINDOWS 12
+#define JIT_WINDOWS 16
 struct jit_window {
     uint64_t host;
     const uint8_t *mark;

@@ -98,7 +98,7 @@ struct host_operand host_memory(const struct translator *t)
     return op_mem(T0, t->at);
 }
 
-static struct address address_in(const struct translator *t, const struct insn *insn)
+struct address operand_address(const struct part *part, const struct insn *insn)
 {
     /* What is translated of 32-bit code has flat segments but for FS and GS. */
     return (struct address){.base = guest_number(insn->base),
@@ -106,7 +106,7 @@ static struct address address_in(const struct translator *t, const struct insn *
                             .scale = insn->scale,
                             .segment = insn->seg < SEG_FS ? SEG_NONE : insn->seg,
                             .size = insn->addr_size,
-                            .code = t->part->rip,
+                            .code = part->rip,
                             .disp = insn->disp};
 }
 
@@ -144,7 +144,7 @@ void emit_address(struct translator *t, const struct address *a)
 
 void address_of(struct translator *t, const struct insn *insn)
 {
-    struct address a = address_in(t, insn);
+    struct address a = operand_address(t->part, insn);
     load_offset(t, &a);
 }
 
@@ -166,7 +166,7 @@ static void check_limit(struct translator *t, const struct insn *insn, const str
 void access_memory(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access)
 {
-    struct address a = address_in(t, insn);
+    struct address a = operand_address(t->part, insn);
     flags_keep(t, FL_ALL);
     check_limit(t, insn, &a, bytes);
     if (window_access(t, insn, 0, &a, bytes, access))
@@ -203,7 +203,7 @@ static int check_alignment(struct translator *t, const struct insn *insn, unsign
 int access_aligned(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access)
 {
-    struct address a = address_in(t, insn);
+    struct address a = operand_address(t->part, insn);
     flags_keep(t, FL_ALL);
     check_limit(t, insn, &a, bytes);
     t->aligned = true;

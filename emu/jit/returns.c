@@ -67,6 +67,7 @@ static void come_back(struct translator *t, uint64_t back)
     t->flags_memory = true;
     t->recipe.length = 0;
     t->saved_count = 0;
+    t->windows.count = 0;
     if (t->jit->counted)
         check_attention(t, back);
     load_units(t, back);
@@ -79,6 +80,7 @@ bool translate_call(struct translator *t, const struct insn *insn)
     uint64_t back = behind(t, insn), target = t->part->target[0];
     push_return(t, insn, back, target);
     if (target == back) {
+        windows_step(t, insn, true); /* before what follows takes them over */
         go_on(t, 1);
         return true;
     }

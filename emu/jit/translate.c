@@ -180,7 +180,6 @@ static void translate_part(struct translator *t, struct version *version)
         check_attention(t, part->rip);
     if (t->jit->counts)
         count_instructions(t, block->count);
-    windows_plan(t);
     bool branched = false;
     for (unsigned i = 0; i < block->count && !t->e.full; i++) {
         const struct insn *insn = &block->insns[i];
@@ -189,10 +188,11 @@ static void translate_part(struct translator *t, struct version *version)
         flags_before_write(t, insn);
         t->jit->stats.insns++;
         t->fresh_t1 = false;
-        if (!translate_one(t, insn, last))
+        bool translated = translate_one(t, insn, last);
+        if (!translated)
             call_handler(t, insn);
-        else if (last && !block->open)
-            branched = true;
+        windows_step(t, insn, translated);
+        branched = translated && last && !block->open;
         if (t->e.touched_r11 || (!t->fresh_t1 && registers_written(insn) >> t->in_t1 & 1))
             t->in_t1 = 0;
         t->e.touched_r11 = false;

@@ -18,7 +18,8 @@ struct part {
     unsigned predecessors;
     uint16_t live_in, live_out; /* arithmetic flags that somebody looks at (FL_ bits) */
     bool loop_head, walked, walking;
-    bool back[2]; /* that way closes a loop */
+    bool back[2];         /* that way closes a loop */
+    uint16_t loop_writes; /* of a loop's head: registers that the loop changes */
     unsigned version_count;
 };
 
@@ -32,11 +33,28 @@ struct recipe {
     uint16_t guests; /* bits of the guest registers it rests on */
 };
 
-/* What is known where a part begins: where the flags are, as in struct translator. */
+/* An open window: accesses through the same values of the same registers. See windows.c. */
+#define MAX_OPEN JIT_WINDOWS
+struct window {
+    uint8_t base, index, scale, segment; /* none for constant addresses */
+    bool writes;
+    uint8_t cell;  /* which of jit->windows */
+    int32_t moved; /* how far the registers have moved since it was opened */
+    int32_t span;  /* bytes */
+    int64_t low;   /* where it begins, from what the registers held */
+};
+struct windows {
+    struct window open[MAX_OPEN];
+    unsigned count;
+};
+
+/* What is known where a part begins: where the flags are, and what windows are open, as in struct
+ * translator. */
 struct state {
     bool flags_host, flags_memory;
     struct recipe recipe;
     unsigned saved_count;
+    struct windows windows;
 };
 
 /* A part's code, given what is known: see versions.c. */
@@ -53,26 +71,6 @@ struct address {
     uint8_t size;  /* enum operand_size */
     uint64_t code; /* RIP of the part, for base GPR_CODE */
     int64_t disp;
-};
-
-/* Accesses of a part through the same values of the same registers: see windows.c. */
-#define MAX_WINDOWS 32
-struct window {
-    uint8_t base, index, scale, segment;
-    uint16_t base_version, index_version;
-    int32_t low, high; /* bytes, from what the registers held when the part began */
-    bool writes, open;
-    unsigned uses;
-    int cell; /* which of jit->windows; -1: none yet */
-};
-struct planned {
-    int window; /* or -1 */
-    int32_t offset;
-};
-struct windows {
-    struct window window[MAX_WINDOWS];
-    unsigned count, cells;
-    struct planned planned[64][2]; /* by instruction: its operand, the stack */
 };
 
 /* What has yet to be told of the x87 instructions before: the last, and the last with an operand in
@@ -146,7 +144,7 @@ struct translator {
     int32_t at;
     struct window *window;
     int cell;
-    struct windows windows;
+    struct windows windows;  /* those open */
     bool no_windows, shared; /* shared: several CPUs store */
     bool aligned;            /* the access being translated must be */
 
@@ -282,6 +280,8 @@ void stored(struct translator *t, const struct insn *insn);
 /* The same for one that goes on elsewhere: JIT_SITE_TARGET for an address in scratch[1]. */
 void stored_at(struct translator *t, uint64_t next);
 
+/* The memory operand's. */
+struct address operand_address(const struct part *part, const struct insn *insn);
 /* A linear address into T0. */
 void emit_address(struct translator *t, const struct address *address);
 
@@ -298,10 +298,30 @@ void cold_lookup(struct translator *t, const struct cold *cold);
 void probe(struct translator *t, const struct insn *insn, const struct address *address,
            unsigned bytes, enum access access);
 
+/* ---- accesses.c ------------------------------------------------------------------------------ */
+
+struct guest_access {
+    unsigned bytes; /* 0: nothing, or nothing known */
+    bool writes;
+};
+/* Of the ModRM operand. */
+struct guest_access operand_access(const struct translator *t, const struct insn *insn);
+/* Of the stack, at *ret_disp from its register. */
+struct guest_access stack_access(const struct translator *t, const struct insn *insn,
+                                 unsigned *ret_base, int32_t *ret_disp);
+/* r += imm and its like, on all of the register. */
+bool adds_constant(const struct insn *insn, unsigned word, unsigned *ret_register, int64_t *ret_by);
+
 /* ---- windows.c ------------------------------------------------------------------------------- */
 
-void windows_plan(struct translator *t); /* before t->part is translated */
-/* Access through a window, if one is planned: as access_memory(). */
+/* After an instruction: which windows are still open. */
+void windows_step(struct translator *t, const struct insn *insn, bool translated);
+/* Closes those that rest on registers that change. */
+void windows_keep(struct windows *ws, uint16_t changing);
+/* Are all that are wanted open? */
+bool windows_suffice(const struct windows *have, const struct windows *wanted);
+/* Access through a window, if it is worth one: as access_memory(). `which`: 0 for the operand, 1
+ * for the stack. */
 bool window_access(struct translator *t, const struct insn *insn, unsigned which,
                    const struct address *address, unsigned bytes, enum access access);
 /* Bytes of a vector or x87 instruction's memory operand; 0 for none. */

@@ -34,9 +34,43 @@ static void walk(struct translator *t, int at)
     part->walking = false;
 }
 
+/* The parts from which a loop's turn ends, but for its head: bits. */
+static uint32_t body_of(const struct translator *t, unsigned head)
+{
+    uint32_t body = 0, before;
+    do {
+        before = body;
+        for (unsigned i = 0; i < t->part_count; i++) {
+            const struct part *part = &t->parts[i];
+            for (unsigned way = 0; way < 2; way++) {
+                int next = part->next[way];
+                bool leads = next == (int)head ? part->back[way] : next >= 0 && body >> next & 1;
+                body |= leads && i != head ? 1u << i : 0;
+            }
+        }
+    } while (body != before);
+    return body;
+}
+
+static uint16_t block_writes(const struct block *block)
+{
+    uint16_t written = 0;
+    for (unsigned i = 0; i < block->count; i++)
+        written |= registers_written(&block->insns[i]);
+    return written;
+}
+
 void versions_find_loops(struct translator *t)
 {
     walk(t, 0);
+    for (unsigned head = 0; head < t->part_count; head++) {
+        if (!t->parts[head].loop_head)
+            continue;
+        uint32_t body = body_of(t, head) | 1u << head;
+        for (unsigned i = 0; i < t->part_count; i++)
+            if (body >> i & 1)
+                t->parts[head].loop_writes |= block_writes(t->parts[i].block);
+    }
 }
 
 /* ---- what is known --------------------------------------------------------------------------- */
@@ -46,7 +80,8 @@ static struct state state_now(const struct translator *t)
     return (struct state){.flags_host = t->flags_host,
                           .flags_memory = t->flags_memory,
                           .recipe = t->recipe,
-                          .saved_count = t->saved_count};
+                          .saved_count = t->saved_count,
+                          .windows = t->windows};
 }
 
 void version_begin(struct translator *t, const struct version *version)
@@ -56,6 +91,7 @@ void version_begin(struct translator *t, const struct version *version)
     t->flags_memory = state->flags_memory;
     t->recipe = state->recipe;
     t->saved_count = state->saved_count;
+    t->windows = state->windows;
 }
 
 static const struct state plain = {.flags_memory = true};
@@ -75,6 +111,8 @@ static struct state passed_on(const struct translator *t, const struct part *to,
         state.flags_memory |= *ret_store;
         state.flags_host = false;
     }
+    if (to->loop_head)
+        windows_keep(&state.windows, to->loop_writes);
     return state;
 }
 
@@ -89,7 +127,8 @@ static bool suffices(const struct state *state, const struct state *wanted)
 {
     return (state->flags_host || !wanted->flags_host) &&
            (state->flags_memory || !wanted->flags_memory) &&
-           (!wanted->recipe.length || same_recipe(&state->recipe, &wanted->recipe));
+           (!wanted->recipe.length || same_recipe(&state->recipe, &wanted->recipe)) &&
+           windows_suffice(&state->windows, &wanted->windows);
 }
 
 static bool is_plain(const struct state *state)
@@ -112,12 +151,14 @@ static int add_version(struct translator *t, struct part *part, const struct sta
     return (int)t->version_count++;
 }
 
+/* One that is not the plain one, and that `state` is enough for; the same state, if `exact`. */
 static int find_version(const struct translator *t, const struct part *part,
-                        const struct state *state)
+                        const struct state *state, bool exact)
 {
     for (unsigned i = 0; i < t->version_count; i++) {
         const struct version *v = &t->versions[i];
-        if (&t->parts[v->part] == part && !is_plain(&v->state) && suffices(state, &v->state))
+        if (&t->parts[v->part] == part && !is_plain(&v->state) && suffices(state, &v->state) &&
+            (!exact || suffices(&v->state, state)))
             return (int)i;
     }
     return -1;
@@ -147,11 +188,13 @@ int version_on(struct translator *t, unsigned way, bool *ret_store)
     if (alone || t->part->back[way]) {
         struct state state = passed_on(t, to, ret_store);
         if (!is_plain(&state)) {
-            int known = find_version(t, to, &state);
+            int known = find_version(t, to, &state, alone);
+            if (known < 0 && has_room(t, to))
+                return add_version(t, to, &state);
+            if (known < 0)
+                known = find_version(t, to, &state, false);
             if (known >= 0)
                 return known;
-            if (has_room(t, to))
-                return add_version(t, to, &state);
         }
     }
     *ret_store = to->live_in && !t->flags_memory;
