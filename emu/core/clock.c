@@ -55,6 +55,11 @@ int64_t guest_clock_now(const struct guest_clock *clock)
     }
 }
 
+unsigned guest_clock_generation(const struct guest_clock *clock)
+{
+    return atomic_load(&clock->sequence);
+}
+
 static void set_time(struct guest_clock *clock, int64_t offset, bool running)
 {
     atomic_fetch_add(&clock->sequence, 1);

@@ -20,6 +20,8 @@ struct guest_clock *guest_clock_new(struct board *board);
 void guest_clock_free(struct guest_clock *clock);
 
 int64_t guest_clock_now(const struct guest_clock *clock); /* ns; any thread, no lock */
+/* Another number after every time that it was stopped, started or set; any thread, no lock. */
+unsigned guest_clock_generation(const struct guest_clock *clock);
 void guest_clock_pause(struct guest_clock *clock);
 void guest_clock_resume(struct guest_clock *clock);
 /* Time that has passed unseen: everything due meanwhile fires late. */

@@ -468,6 +468,16 @@ unsigned cpu_index(const struct cpu *cpu)
 {
     return cpu->index;
 }
+void cpu_fetch_registers(struct cpu *cpu)
+{
+    if (cpu->engine->registers)
+        cpu->engine->registers(cpu, false);
+}
+void cpu_store_registers(struct cpu *cpu)
+{
+    if (cpu->engine->registers)
+        cpu->engine->registers(cpu, true);
+}
 struct cpu_state *cpu_state(struct cpu *cpu)
 {
     return &cpu->s;

@@ -92,6 +92,8 @@ bool cpu_has_smm(const struct cpu *cpu);
 /* Real time passed that the CPU was not there for: a guest with KVM's clock is told. While the CPU
  * is not running. */
 void cpu_tell_stopped(struct cpu *cpu);
+/* After a load: what the guest sees of KVM's clock may be another engine's, of another counter. */
+void cpu_renew_clock(struct cpu *cpu);
 
 const char *cpu_shutdown_reason(const struct cpu *cpu); /* borrowed; NULL when not shut down */
 uint64_t cpu_instructions(const struct cpu *cpu);       /* interpreted so far */
@@ -100,5 +102,9 @@ unsigned cpu_index(const struct cpu *cpu);
 /* The 64-bit Linux boot entry and tests set registers up directly: see emu/cpu/state.h. */
 struct cpu_state *cpu_state(struct cpu *cpu);
 extern const struct state_field cpu_state_fields[];
+/* For a device that looks at the general registers of the CPU that reads one of its ports, within
+ * that access: brings those of cpu_state() up to date, and gives changed ones to the guest. */
+void cpu_fetch_registers(struct cpu *cpu);
+void cpu_store_registers(struct cpu *cpu);
 /* After cpu_state was changed from outside: drops cached translations and derived state. */
 void cpu_state_changed(struct cpu *cpu);

@@ -38,6 +38,10 @@ struct engine_ops {
     void (*report)(const struct cpu *cpu, GString *text);
     /* Addresses may mean other pages than before; NULL where that does not matter. */
     void (*mappings_changed)(struct cpu *cpu, enum engine_mappings what, uint64_t address);
+    /* See cpu_fetch_registers(). NULL where the architectural state is up to date at all times. */
+    void (*registers)(struct cpu *cpu, bool to_guest);
+    /* See cpu_tell_stopped(). Who has this keeps KVM's clock itself; NULL: paravirtual.c does. */
+    void (*tell_stopped)(struct cpu *cpu);
     /* The memory map changed: the same physical addresses may be other memory. May be NULL. */
     void (*layout_changed)(struct cpu *cpu);
 };

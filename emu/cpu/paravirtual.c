@@ -8,6 +8,7 @@
  */
 #include "emu/core/clock.h"
 #include "emu/core/memory.h"
+#include "emu/cpu/engine.h"
 #include "emu/cpu/models.h"
 #include "emu/cpu/system.h"
 #include <time.h>
@@ -82,8 +83,16 @@ void cpu_tell_stopped(struct cpu *cpu)
 {
     uint64_t where = cpu->s.kvm_system_time;
     uint8_t flags = FLAG_STABLE | FLAG_STOPPED;
-    if (where & TIME_ENABLED)
+    if (cpu->engine->tell_stopped)
+        cpu->engine->tell_stopped(cpu);
+    else if (where & TIME_ENABLED)
         memory_dma_write(cpu->board->memory, (where & ~UINT64_C(3)) + TIME_FLAGS_AT, &flags, 1);
+}
+
+void cpu_renew_clock(struct cpu *cpu)
+{
+    if (!cpu->engine->tell_stopped)
+        paravirtual_write_time(cpu);
 }
 
 /* ---- hypercalls ------------------------------------------------------------------------------ */

@@ -39,6 +39,7 @@ static struct feature_set offered_features(const struct kvm_cpuid2 *cpuid)
         {WORD_7_ECX, 7, 0, offsetof(struct kvm_cpuid_entry2, ecx)},
         {WORD_7_EDX, 7, 0, offsetof(struct kvm_cpuid_entry2, edx)},
         {WORD_D_EAX, 0xd, 1, offsetof(struct kvm_cpuid_entry2, eax)},
+        {WORD_KVM_EAX, 0x40000001, 0, offsetof(struct kvm_cpuid_entry2, eax)},
         {WORD_EXT_EDX, 0x80000001, 0, offsetof(struct kvm_cpuid_entry2, edx)},
         {WORD_EXT_ECX, 0x80000001, 0, offsetof(struct kvm_cpuid_entry2, ecx)},
     };
@@ -63,8 +64,8 @@ bool kvm_fit_model(struct cpu_model *model, const struct kvm_host *host,
         features_remove(&there, "tsc-deadline");
     if (model->of_host)
         cpu_model_limit(model, &there);
-    /* The clock is KVM's own and knows nothing of this machine's pauses. */
-    features_remove(&model->features, "kvmclock");
+    if (!host->clock)
+        features_remove(&there, "kvmclock");
     if (!features_beyond(&model->features, &there))
         return true;
     for (unsigned i = 0; i < WORD_COUNT; i++)

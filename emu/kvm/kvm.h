@@ -11,6 +11,7 @@
  *      CPU model  -> cpuid.c -> the kernel's CPUID, or an error
  *      APICs, 8259s, PIT <- irqchip.c, routing.c -> the kernel's
  *      messages, doorbells <- eventfds.c -> eventfds of the kernel's
+ *      guest clock -> clock.c -> KVM's clock
  *
  * The state of a CPU is in one of two places: here (cpu->s) or in the kernel. kvm_state_out() and
  * kvm_state_in() move it. It is here whenever cpu_run() is not running; some fields (halted,
@@ -64,6 +65,7 @@ struct kvm_host {
     bool deadline_timer; /* those local APICs have it */
     bool deadline;       /* a model may have it */
     bool irqfd, ioeventfd;
+    bool clock; /* KVM's clock, which can be set */
 };
 
 /* Opens /dev/kvm and looks whether all that the engine needs is there. */
@@ -107,6 +109,13 @@ struct kvm_vm {
     GArray *watched;        /* struct kvm_watched: slots of these keep what is written to them */
     uint64_t *kept;         /* what was found in slots and nobody took yet, by the page's number */
     uint32_t slots_version; /* the map's, when the slots were made; read without the lock */
+
+    /* KVM's clock: set for the guest clock's generation; ns that it was ahead of that. */
+    struct {
+        bool is_set;
+        unsigned generation;
+        int64_t ahead;
+    } clock;
 
     struct kvm_cpu *cpus[KVM_CPUS_MAX]; /* by index */
     bool filtered;                      /* the MSR filter was set */
@@ -188,6 +197,11 @@ struct kvm_cpu {
     uint32_t out_mp_state;
     uint64_t out_rip;
     bool was_there; /* the state that is here came out of the kernel */
+    /* What the kernel has of the clock's registers; the guest is to be told of a pause. */
+    struct {
+        uint64_t time, wall;
+        bool stopped;
+    } clock;
     struct kvm_stats stats;
 
     bool inside; /* in cpu_run() */
@@ -208,6 +222,8 @@ void kvm_state_finish(struct kvm_cpu *kv);
 bool kvm_state_in(struct kvm_cpu *kv);
 bool kvm_state_out(struct kvm_cpu *kv);
 
+void kvm_registers(struct cpu *cpu, bool to_guest); /* struct engine_ops.registers */
+
 /* Brings cpu->s.tsc_offset up to date while the rest of the state is in the kernel. */
 bool kvm_tsc_out(struct kvm_cpu *kv);
 /* A time stamp of the kernel's counter as one of a counter of TSC_HZ would have it, and back; both
@@ -222,6 +238,15 @@ void kvm_state_late(struct kvm_cpu *kv);
 bool kvm_tsc_in(struct kvm_cpu *kv);
 bool kvm_get_msr(struct kvm_cpu *kv, uint32_t index, uint64_t *ret_value);
 bool kvm_set_msr(struct kvm_cpu *kv, uint32_t index, uint64_t value);
+
+/* clock.c: KVM's clock. The CPU's part goes with its state; the VM's is set before a CPU enters and
+ * looked at when it leaves. */
+bool kvm_clock_out(struct kvm_cpu *kv);
+bool kvm_clock_in(struct kvm_cpu *kv);
+void kvm_clock_stopped(struct cpu *cpu); /* struct engine_ops.tell_stopped */
+void kvm_clock_set(struct kvm_vm *vm);
+void kvm_clock_note(struct kvm_vm *vm);
+void kvm_clock_forget(struct kvm_vm *vm); /* another state is loaded: its clock is exact */
 
 /* fpu.c */
 bool kvm_fpu_in(struct kvm_cpu *kv);

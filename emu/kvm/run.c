@@ -299,6 +299,7 @@ static enum cpu_exit run(struct cpu *cpu)
     struct kvm_cpu *kv = cpu->kvm;
     enum cpu_exit exit = CPU_EXIT_KICKED;
     set_inside(kv, true);
+    kvm_clock_set(kv->vm);
     while (attend(kv, &exit)) {
         if (cpu->s.shutdown)
             continue;
@@ -316,6 +317,7 @@ static enum cpu_exit run(struct cpu *cpu)
         enter(kv);
     }
     set_inside(kv, false);
+    kvm_clock_note(kv->vm);
     if (kvm_state_out(kv))
         finish_event(kv);
     kv->set_tsc = true; /* it goes on where it is now, however long this takes */
@@ -410,6 +412,7 @@ static void state_changed(struct cpu *cpu)
 {
     cpu->kvm->place = KVM_STATE_HERE;
     cpu->kvm->was_there = false;
+    kvm_clock_forget(cpu->kvm->vm);
     cpu->kvm->event.is_there = false;
     cpu->kvm->set_tsc = true;
 }
@@ -462,6 +465,8 @@ const struct engine_ops engine_kvm = {
     .destroy = destroy,
     .run = run,
     .kick = kvm_kick,
+    .registers = kvm_registers,
+    .tell_stopped = kvm_clock_stopped,
     .state_changed = state_changed,
     .report = report,
 };

@@ -199,6 +199,14 @@ static bool regs_in(struct kvm_cpu *kv)
     return ioctl(kv->fd, KVM_SET_REGS, &r) == 0 || kvm_fail(kv, "KVM_SET_REGS");
 }
 
+/* In the middle of a port access, whose value the kernel puts into RAX when it is entered again. */
+void kvm_registers(struct cpu *cpu, bool to_guest)
+{
+    struct kvm_cpu *kv = cpu->kvm;
+    if (kv->place == KVM_STATE_THERE)
+        to_guest ? regs_in(kv) : regs_out(kv);
+}
+
 /* ---- segments and control registers ------------------------------------------------------ */
 
 static struct segment segment_out(const struct kvm_segment *k)
@@ -486,7 +494,7 @@ bool kvm_state_out(struct kvm_cpu *kv)
     kv->place = KVM_STATE_HERE;
     kv->was_there = true;
     return mp_state_out(kv) && regs_out(kv) && sregs_out(kv) && kvm_fpu_out(kv) && xcr0_out(kv) &&
-           msrs_out(kv) && debug_out(kv) && events_out(kv);
+           msrs_out(kv) && kvm_clock_out(kv) && debug_out(kv) && events_out(kv);
 }
 
 bool kvm_state_in(struct kvm_cpu *kv)
@@ -498,5 +506,5 @@ bool kvm_state_in(struct kvm_cpu *kv)
     kv->unfinished = false;
     kv->accepts = s->rflags & FLAG_IF && !s->shadow;
     return sregs_in(kv) && regs_in(kv) && xcr0_in(kv) && kvm_fpu_in(kv) && msrs_in(kv) &&
-           debug_in(kv) && events_in(kv) && mp_state_in(kv);
+           kvm_clock_in(kv) && debug_in(kv) && events_in(kv) && mp_state_in(kv);
 }

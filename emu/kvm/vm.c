@@ -64,6 +64,7 @@ static bool check_capabilities(struct kvm_host *host, GError **error)
     host->tsc_scaling = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
     host->chips = has_chips(host);
     host->deadline_timer = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+    host->clock = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_ADJUST_CLOCK) > 0;
     host->irqfd = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_IRQFD) > 0;
     host->ioeventfd = ioctl(host->fd, KVM_CHECK_EXTENSION, KVM_CAP_IOEVENTFD) > 0;
     host->deadline = host->chips ? host->deadline_timer : host->msr_filter;

@@ -145,6 +145,7 @@ static bool load_all(struct machine *machine, GBytes *image, GError **error)
                           cpu_state(machine->vcpus[i].cpu), error))
             return false;
         cpu_state_changed(machine->vcpus[i].cpu);
+        cpu_renew_clock(machine->vcpus[i].cpu);
     }
     return load_nets(machine, image, error);
 }

@@ -214,6 +214,7 @@ find_device:
         jb .next
         SAY `no device\n`
         OUTB 0xf4, 2
+        hlt
 .found: PUT 0x10, PORTS
         PUT 0x14, TABLE
         PUT 0x20, MODERN
