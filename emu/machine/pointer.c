@@ -10,29 +10,34 @@
 static const unsigned registers_used[VMMOUSE_REGISTERS] = {RAX, RBX, RCX, RDX};
 
 /* The CPU whose thread this is: a port access runs on it. */
-static struct cpu_state *current_cpu(struct machine *machine)
+static struct cpu *current_cpu(struct machine *machine)
 {
     for (unsigned i = 0; i < machine->vcpu_count; i++) {
         struct vcpu *vcpu = &machine->vcpus[i];
         if (vcpu->started && pthread_equal(vcpu->thread, pthread_self()))
-            return cpu_state(vcpu->cpu);
+            return vcpu->cpu;
     }
     return NULL;
 }
 
 static bool get_registers(void *opaque, uint32_t registers[VMMOUSE_REGISTERS])
 {
-    const struct cpu_state *state = current_cpu(opaque);
-    for (unsigned i = 0; state && i < VMMOUSE_REGISTERS; i++)
-        registers[i] = (uint32_t)state->gpr[registers_used[i]];
-    return state != NULL;
+    struct cpu *cpu = current_cpu(opaque);
+    if (!cpu)
+        return false;
+    cpu_fetch_registers(cpu);
+    for (unsigned i = 0; i < VMMOUSE_REGISTERS; i++)
+        registers[i] = (uint32_t)cpu_state(cpu)->gpr[registers_used[i]];
+    return true;
 }
 
 static void set_registers(void *opaque, const uint32_t registers[VMMOUSE_REGISTERS])
 {
-    struct cpu_state *state = current_cpu(opaque);
-    for (unsigned i = 0; state && i < VMMOUSE_REGISTERS; i++)
-        state->gpr[registers_used[i]] = registers[i];
+    struct cpu *cpu = current_cpu(opaque);
+    for (unsigned i = 0; cpu && i < VMMOUSE_REGISTERS; i++)
+        cpu_state(cpu)->gpr[registers_used[i]] = registers[i];
+    if (cpu)
+        cpu_store_registers(cpu);
 }
 
 static void nudge(void *opaque)

@@ -57,6 +57,23 @@ start32:
         call puts
         OUTB 0xe9, 10
 
+        ; ---- a port that answers in several registers
+        SAY "backdoor: "
+        mov eax, 0x564d5868
+        mov ecx, 10
+        mov edx, 0xabcd5658
+        xor ebx, ebx
+        in eax, dx
+        push edx
+        push ecx
+        call hex32
+        SHOW ebx
+        pop ebx
+        SHOW ebx
+        pop ebx
+        SHOW ebx
+        OUTB 0xe9, 10
+
         ; ---- a device in memory
         SAY "mmio: "
         mov dword [IOAPIC], 1

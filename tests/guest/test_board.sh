@@ -22,7 +22,7 @@ expect() {
     [ "$(wc -l <"$tmp/expected")" -eq "$3" ] || { echo "the expected lines are not found"; exit 1; }
 }
 run board
-expect board_before '"saved: "' 10
+expect board_before '"saved: "' 11
 sed -i '$d' "$tmp/expected"
 diff "$tmp/expected" "$tmp/qemu"
 run chips -smp 2 -device virtio-rng-pci -device pc-testdev
