@@ -217,6 +217,7 @@ static void emit_cold(struct translator *t, const struct cold *cold)
     if (!e->full && cold->second_hole)
         emit_patch(cold->second_hole, e->at);
     t->part = cold->part;
+    t->in_t1 = 0; /* what the last instruction translated left there */
     switch ((enum cold_kind)cold->kind) {
     case COLD_ACCESS:
         cold_lookup(t, cold);

@@ -565,6 +565,8 @@ static inline void function(struct program *p, unsigned at)
         p->kind->patch(p, CODE + at + (p->bits == 16 ? 2 : 1), any(p, UINT32_MAX));
     byte(p, 0xe8);
     near_offset(p, at);
+    if (any(p, 2))
+        bytes(p, "9c 5a"); /* shows the flags that it returned with */
 }
 
 /* Calls itself, at times deeper than a translator's predictions; things happen on the way down and
