@@ -43,6 +43,7 @@ static const char board_after[] =
 /* The number of CPUs that have come up, of messages; level interrupts; messages of a device. */
 static const char chips_before[] = "smp: 00000001 00000001 \n"
                                    "level: 00000002 \n"
+                                   "vector: 00000020 00000001 00008061 00000000 \n"
                                    "msi: 00000001 00000008 \n"
                                    "timers: tick\n"
                                    "saved: ";
@@ -146,6 +147,8 @@ static void check_report(struct machine *machine, const struct guest *guest, con
     if (how->chips == CHIPS_ON && guest->has_devices) {
         assert_true(counted(report, "messages by eventfd") > 0);
         assert_int_equal(counted(report, "exits because of HLT"), 0);
+        print_message("chips borrowed: %u times\n",
+                      (unsigned)counted(report, "kernel's chips were borrowed"));
     }
     if (guest->has_devices)
         assert_true(counted(report, "times that a device was rung by eventfd") > 0);
