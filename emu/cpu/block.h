@@ -18,10 +18,10 @@ struct block {
     struct block *link[2]; /* taken, not taken */
     uint16_t count;        /* instructions, without the end mark */
     uint16_t bytes;
-    bool crossing;   /* one instruction, reaching into another page */
-    bool open;       /* it ends only because it got too long: the next instruction follows */
-    bool no_windows; /* for the translator: accesses here do not share probes well */
-    uint16_t heat;   /* how often an engine that cares has run it */
+    bool crossing;          /* one instruction, reaching into another page */
+    bool open;              /* it ends only because it got too long: the next instruction follows */
+    uint8_t window_trouble; /* for the translator: how badly accesses here share looks */
+    uint16_t heat;          /* how often an engine that cares has run it */
     struct block *hash_next;
     const uint8_t *source; /* what was decoded: a page rewritten with the same bytes stays valid */
     uint64_t phys2;        /* crossing: the second page */

@@ -147,7 +147,7 @@ static inline unsigned host_of(unsigned guest)
 #define REGION_MAX_BLOCKS 32
 #define REGION_MAX_INSNS  320
 #define REGION_CODE_BYTES (80u << 10)
-#define REGION_MAX_BYTES  (128u << 10) /* of host code and what belongs to it */
+#define REGION_MAX_BYTES  (192u << 10) /* of host code and what belongs to it */
 
 struct jit_region;
 struct translator;
@@ -268,6 +268,7 @@ struct jit_opening {
     uint16_t span;          /* bytes of the window */
     bool writes, window_writes;
     bool aligned; /* it faults unless it is, before anything is looked for */
+    bool tail;    /* there is code for when it cannot be opened */
 };
 
 /* A RET, to take it back if it faults after all. */
@@ -448,7 +449,8 @@ void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t s
 void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
 void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
 /* These return true to leave the region; s.rip is set. */
-/* NULL to leave the region; s.rip is set. */
+/* NULL to leave the region; s.rip is set. JIT_NO_WINDOW to go on in the tail. */
+#define JIT_NO_WINDOW ((void *)1)
 void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t site);
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
 bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site);

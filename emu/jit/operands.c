@@ -84,8 +84,8 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
     }
     t->e.touched_r11 = true; /* on its way back */
     struct cold *cold = &t->cold[t->cold_count++];
-    *cold =
-        (struct cold){.kind = kind, .hole = hole, .cell = -1, .x87 = t->x87_last, .part = t->part};
+    *cold = (struct cold){
+        .kind = kind, .hole = hole, .cell = -1, .tail = -1, .x87 = t->x87_last, .part = t->part};
     if (!t->flags_memory && t->recipe.length)
         cold->recipe = t->recipe;
     return cold;

@@ -52,7 +52,27 @@ void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t si
     return note_store(cpu, mmu_rmw_slow(cpu, address, size), address, size);
 }
 
-#define WINDOW_PATIENCE 8 /* failures before a region is made anew without windows */
+#define WINDOW_PATIENCE 4  /* failures before a region is made anew with tails */
+#define SLOW_PATIENCE   64 /* with tails, where the memory is not plain: without windows */
+
+static void *not_opened(struct cpu *cpu, const struct jit_opening *o, bool slow)
+{
+    struct jit *jit = cpu->jit;
+    unsigned patience = o->tail ? SLOW_PATIENCE : WINDOW_PATIENCE;
+    jit->stats.windows_failed++;
+    o->region->window_failures += slow || !o->tail;
+    if (o->region->window_failures > patience && o->region->state == REGION_LIVE) {
+        struct block *block = block_peek(cpu, o->region->phys);
+        if (block)
+            block->window_trouble = o->tail ? 2 : block->window_trouble + 1;
+        jit_cache_remove(jit, o->region);
+    }
+    if (o->tail)
+        return JIT_NO_WINDOW;
+    jit->interpret_next = true;
+    jit->exit_cell = 0;
+    return NULL;
+}
 
 void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t site)
 {
@@ -84,16 +104,7 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
         jit->mark = entry->mark;
         return mmu_host(entry, low);
     }
-    jit->stats.windows_failed++;
-    jit->interpret_next = true;
-    jit->exit_cell = 0;
-    if (++o->region->window_failures > WINDOW_PATIENCE && o->region->state == REGION_LIVE) {
-        struct block *block = block_peek(cpu, o->region->phys);
-        if (block)
-            block->no_windows = true;
-        jit_cache_remove(jit, o->region);
-    }
-    return NULL;
+    return not_opened(cpu, o, (entry->read ^ low) & PAGE_MASK);
 }
 
 /* Between instructions: is there something the run loop has to see to? */

@@ -172,16 +172,15 @@ static void translate_part(struct translator *t, struct version *version)
         after = flags_before_insn(t, &block->insns[i], after);
     }
     version_begin(t, version);
-    t->x87_last = (struct x87_last){0};
     t->in_t1 = 0;
     version->placed = true;
     version->start = t->e.at;
-    if (part->loop_head)
+    if (part->loop_head && !version->tail)
         check_attention(t, part->rip);
-    if (t->jit->counts)
+    if (t->jit->counts && !version->tail)
         count_instructions(t, block->count);
     bool branched = false;
-    for (unsigned i = 0; i < block->count && !t->e.full; i++) {
+    for (unsigned i = version->from; i < block->count && !t->e.full; i++) {
         const struct insn *insn = &block->insns[i];
         bool last = i + 1 == block->count;
         t->live_after = live[i];
@@ -209,6 +208,15 @@ static void translate_part(struct translator *t, struct version *version)
 
 /* ---- behind the hot code --------------------------------------------------------------------- */
 
+/* To the tail if that many bytes from T0 on run over the page's end. */
+static void emit_window_end(struct translator *t, unsigned span, const uint8_t *tail)
+{
+    emit_mov_rr32(&t->e, T1, T0);
+    emit_alu_imm(&t->e, 4, SIZE_32, op_reg(T1), 0xfff);
+    emit_alu_imm(&t->e, 7, SIZE_32, op_reg(T1), (int32_t)(0x1000 - span));
+    emit_jcc(&t->e, CC_A, tail);
+}
+
 static void emit_cold(struct translator *t, const struct cold *cold)
 {
     struct emitter *e = &t->e;
@@ -230,9 +238,16 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_mov_imm(e, T1, cold->site);
         emit_call(e, t->jit->stub[cold->stub]);
         break;
-    case COLD_WINDOW:
-        if (!cold->marked)
+    case COLD_WINDOW: {
+        const uint8_t *tail = cold->tail < 0 ? NULL : t->versions[cold->tail].start;
+        if (!cold->marked) {
             cold_lookup(t, cold);
+        } else if (tail) {
+            emit_jmp(e, tail);
+            return;
+        }
+        if (tail) /* in two pages? */
+            emit_window_end(t, cold->opening->span, tail);
         x87_tell(t, &cold->x87, T1);
         if (cold->recipe.length)
             flags_cold(t, &cold->recipe);
@@ -241,7 +256,12 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_store(e, op_abs(&t->jit->opening), T1);
         emit_mov_imm(e, T1, cold->site);
         emit_call(e, t->jit->stub[STUB_WINDOW]);
+        if (tail) {
+            emit_alu_imm(e, 7, SIZE_64, op_reg(T0), (int32_t)(uintptr_t)JIT_NO_WINDOW);
+            emit_jcc(e, CC_E, tail);
+        }
         break;
+    }
     case COLD_STORED:
         x87_tell(t, &cold->x87, T0);
         if (cold->recipe.length)
@@ -312,14 +332,16 @@ void load_units(struct translator *t, uint64_t rip)
         load_unless(t, &t->jit->x87_loaded, COLD_X87, rip);
 }
 
-/* The version to be written next: the one that is run into, or the first that is jumped to. */
+/* The version to be written next: the one that is run into, or the first that is jumped to; tails
+ * behind all others. */
 static struct version *next_version(struct translator *t)
 {
     int at = t->falls;
     t->falls = -1;
-    for (unsigned i = 0; at < 0 && i < t->version_count; i++)
-        if (!t->versions[i].placed)
-            at = (int)i;
+    for (unsigned tails = 0; tails < 2; tails++)
+        for (unsigned i = 0; at < 0 && i < t->version_count; i++)
+            if (!t->versions[i].placed && t->versions[i].tail == (tails != 0))
+                at = (int)i;
     return at < 0 ? NULL : &t->versions[at];
 }
 
@@ -349,7 +371,7 @@ static size_t count_exits(const struct translator *t)
     for (unsigned i = 0; i < t->part_count; i++)
         for (unsigned way = 0; way < 2; way++)
             count += t->parts[i].goes[way] && t->parts[i].next[way] < 0;
-    return count * VERSIONS_OF_PART;
+    return count * VERSIONS_OF_PART + (t->tails ? 2 * MAX_TAILS : 0);
 }
 
 /* ---- the region ------------------------------------------------------------------------------ */
@@ -414,7 +436,7 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     jit_cache_reserve(jit);
     memset(t, 0, offsetof(struct translator, parts));
     t->part_count = t->insn_count = t->cold_count = t->fixup_count = 0;
-    t->version_count = t->extra_insns = 0;
+    t->version_count = t->extra_insns = t->tail_count = t->tail_insns = 0;
     t->failed = t->uses_xmm = t->uses_x87 = false;
     t->jit = jit;
     t->cpu = cpu;
@@ -422,7 +444,8 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     t->word = cpu->mode & MODE_LONG ? SIZE_64 : SIZE_32;
     t->kind = tlb_kind_of(cpu);
     t->tlb = cpu->tlbs[t->kind].entry;
-    t->no_windows = block->no_windows;
+    t->no_windows = block->window_trouble > 1;
+    t->tails = block->window_trouble == 1;
     t->shared = memory_is_shared(cpu->board->memory);
     t->region = jit_cache_data(jit, sizeof(struct jit_region));
     *t->region = (struct jit_region){

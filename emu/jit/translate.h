@@ -57,12 +57,21 @@ struct state {
     struct windows windows;
 };
 
+/* What has yet to be told of the x87 instructions before: the last, and the last with an operand in
+ * memory. */
+struct x87_last {
+    const struct insn *insn, *memory;
+};
+
 /* A part's code, given what is known: see versions.c. */
 struct version {
     int part;
     bool placed;
+    bool tail; /* only from instruction `from` on: for when a window cannot be opened there */
+    unsigned from;
     uint8_t *start;
     struct state state;
+    struct x87_last x87; /* of a tail */
 };
 
 /* A memory operand's address in terms of guest registers. */
@@ -71,12 +80,6 @@ struct address {
     uint8_t size;  /* enum operand_size */
     uint64_t code; /* RIP of the part, for base GPR_CODE */
     int64_t disp;
-};
-
-/* What has yet to be told of the x87 instructions before: the last, and the last with an operand in
- * memory. */
-struct x87_last {
-    const struct insn *insn, *memory;
 };
 
 enum cold_kind {
@@ -104,6 +107,7 @@ struct cold {
     struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */
     struct jit_opening *opening;
+    int tail; /* COLD_WINDOW: the version to go on in where it cannot be opened, or -1 */
     struct jit_exit *exit; /* COLD_CALL */
     struct x87_last x87;
     struct part *part;
@@ -117,7 +121,8 @@ struct fixup {
 };
 
 #define VERSIONS_OF_PART 3
-#define MAX_VERSIONS     (REGION_MAX_BLOCKS * VERSIONS_OF_PART)
+#define MAX_TAILS        24
+#define MAX_VERSIONS     (REGION_MAX_BLOCKS * VERSIONS_OF_PART + MAX_TAILS)
 #define MAX_COLD         (REGION_MAX_INSNS * 5)
 #define MAX_FIXUPS       (MAX_VERSIONS * 2)
 
@@ -136,7 +141,7 @@ struct translator {
     struct part parts[REGION_MAX_BLOCKS];
     unsigned part_count, insn_count;
     struct version versions[MAX_VERSIONS];
-    unsigned version_count, extra_insns;
+    unsigned version_count, extra_insns, tail_count, tail_insns;
     struct part *part;   /* being translated */
     uint16_t live_after; /* of the current instruction */
 
@@ -144,9 +149,10 @@ struct translator {
     int32_t at;
     struct window *window;
     int cell;
-    struct windows windows;  /* those open */
-    bool no_windows, shared; /* shared: several CPUs store */
-    bool aligned;            /* the access being translated must be */
+    struct windows windows; /* those open */
+    bool no_windows, tails, in_tail;
+    bool shared;  /* several CPUs store */
+    bool aligned; /* the access being translated must be */
 
     /* Where the guest's arithmetic flags are: in the host's, in cpu->flags, in both; in neither
      * when they can be made again, or nobody looks at them before they are written. */
@@ -218,6 +224,9 @@ int version_plain(struct translator *t, struct part *part);
 /* The one that the part goes on to from where it is now, one of its ways inside the region;
  * *ret_store: the flags have to be put into memory before. */
 int version_on(struct translator *t, unsigned way, bool *ret_store);
+/* The rest of the part from an instruction on, which has changed nothing yet, without opening
+ * windows; -1 if there is to be none. `windows`: how many of those open count. */
+int version_tail(struct translator *t, const struct insn *insn, unsigned windows);
 /* What is known where it begins is so now. */
 void version_begin(struct translator *t, const struct version *version);
 

@@ -14,6 +14,7 @@
 #include <string.h>
 
 #define EXTRA_INSNS 160 /* in versions besides the first of their parts */
+#define TAIL_INSNS  160
 
 /* ---- loops ----------------------------------------------------------------------------------- */
 
@@ -92,6 +93,8 @@ void version_begin(struct translator *t, const struct version *version)
     t->recipe = state->recipe;
     t->saved_count = state->saved_count;
     t->windows = state->windows;
+    t->x87_last = version->x87;
+    t->in_tail = version->tail;
 }
 
 static const struct state plain = {.flags_memory = true};
@@ -157,8 +160,8 @@ static int find_version(const struct translator *t, const struct part *part,
 {
     for (unsigned i = 0; i < t->version_count; i++) {
         const struct version *v = &t->versions[i];
-        if (&t->parts[v->part] == part && !is_plain(&v->state) && suffices(state, &v->state) &&
-            (!exact || suffices(&v->state, state)))
+        if (&t->parts[v->part] == part && !v->tail && !is_plain(&v->state) &&
+            suffices(state, &v->state) && (!exact || suffices(&v->state, state)))
             return (int)i;
     }
     return -1;
@@ -167,9 +170,30 @@ static int find_version(const struct translator *t, const struct part *part,
 int version_plain(struct translator *t, struct part *part)
 {
     for (unsigned i = 0; i < t->version_count; i++)
-        if (&t->parts[t->versions[i].part] == part && is_plain(&t->versions[i].state))
+        if (&t->parts[t->versions[i].part] == part && !t->versions[i].tail &&
+            is_plain(&t->versions[i].state))
             return (int)i;
     return add_version(t, part, &plain);
+}
+
+int version_tail(struct translator *t, const struct insn *insn, unsigned windows)
+{
+    const struct block *block = t->part->block;
+    unsigned from = (unsigned)(insn - block->insns);
+    unsigned count = block->count - from;
+    if (!t->tails || t->in_tail || t->tail_count == MAX_TAILS ||
+        t->tail_insns + count > TAIL_INSNS || t->version_count == MAX_VERSIONS)
+        return -1;
+    t->tail_count++;
+    t->tail_insns += count;
+    struct version *version = &t->versions[t->version_count];
+    *version = (struct version){.part = (int)(t->part - t->parts),
+                                .tail = true,
+                                .from = from,
+                                .state = state_now(t),
+                                .x87 = t->x87_last};
+    version->state.windows.count = windows;
+    return (int)t->version_count++;
 }
 
 /* May there be one more that is not the plain one? */

@@ -10,7 +10,9 @@
  *
  * A window that is stored to in the part that opens it is looked up for writing from the start.
  * One that does not lie in one page of plain memory cannot be opened. Then the interpreter runs the
- * block, and a region where that happens often is made anew without windows.
+ * block, and a region where that happens more than a few times is made anew with tails: behind its
+ * other code each window has the rest of its part once more, without it. Where the memory is not
+ * plain, again and again, the region does without windows.
  *
  * What a window rests on changes between regions, or when `attention` is acted on: a loop's head
  * looks at it each turn, and leaves the region if there is anything. So a window is as good as a
@@ -228,7 +230,7 @@ static struct window *plan(struct translator *t, const struct insn *insn, const 
     ahead.w.writes = access.writes;
     unsigned at = (unsigned)(insn - t->part->block->insns);
     look_ahead(t, &ahead, t->part, at, 0, 0);
-    return ahead.uses < 2 ? NULL : add_window(&t->windows, &ahead);
+    return ahead.uses < 2 || t->in_tail ? NULL : add_window(&t->windows, &ahead);
 }
 
 /* ---- accesses -------------------------------------------------------------------------------- */
@@ -259,6 +261,8 @@ static void open_window(struct translator *t, const struct insn *insn, const str
     cold->address = *low;
     cold->site = jit_site(insn_rip(t, insn), insn->length);
     cold->opening = opening;
+    cold->tail = version_tail(t, insn, t->windows.count - 1);
+    opening->tail = cold->tail >= 0;
     if (w->writes && t->shared) {
         emit_store(e, op_abs(&cell->mark), T1);
     } else if (w->writes) {
@@ -270,6 +274,7 @@ static void open_window(struct translator *t, const struct insn *insn, const str
         marked->address = t->cold[at].address;
         marked->site = t->cold[at].site;
         marked->opening = opening;
+        marked->tail = t->cold[at].tail;
         marked->resume = e->at;
     }
     emit_store(e, op_abs(&cell->host), T0);
