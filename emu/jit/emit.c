@@ -65,13 +65,22 @@ static void emit_modrm(struct emitter *e, unsigned reg, struct host_operand rm)
         emit32(e, (uint32_t)rm.disp);
 }
 
+/* Vector registers count as the general ones of their numbers. */
+static void touch(struct emitter *e, unsigned reg)
+{
+    e->touched_r11 |= reg == H_R11;
+    e->touched_rax |= reg == H_RAX;
+}
+
 void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct host_operand rm)
 {
     static const uint8_t mandatory[4] = {0, 0x66, 0xf3, 0xf2};
     unsigned map = encoding >> 8 & 3, prefix = encoding >> 10 & 3;
     unsigned rex = encoding & ENC_W ? 0x48 : 0;
 
-    e->touched_r11 |= reg == H_R11 || (rm.kind == OPERAND_REG && rm.base == H_R11);
+    touch(e, reg);
+    if (rm.kind == OPERAND_REG)
+        touch(e, rm.base);
     if (reg & 8)
         rex |= 0x44;
     if (rm.kind != OPERAND_ABS && rm.base != H_NONE && rm.base & 8)
@@ -103,7 +112,10 @@ void emit_vex(struct emitter *e, uint32_t encoding, unsigned reg, unsigned vvvv,
 {
     bool base = rm.kind != OPERAND_ABS && rm.base != H_NONE && rm.base & 8;
     bool index = rm.kind == OPERAND_MEM && rm.index != H_NONE && rm.index & 8;
-    e->touched_r11 |= reg == H_R11 || vvvv == H_R11 || (rm.kind == OPERAND_REG && rm.base == H_R11);
+    touch(e, reg);
+    touch(e, vvvv);
+    if (rm.kind == OPERAND_REG)
+        touch(e, rm.base);
     emit8(e, 0xc4);
     emit8(e, (reg & 8 ? 0 : 0x80) | (index ? 0 : 0x40) | (base ? 0 : 0x20) | (encoding >> 8 & 3));
     emit8(e, (encoding & ENC_W ? 0x80 : 0) | (~vvvv & 15) << 3 | (encoding & ENC_L ? 4 : 0) |
@@ -161,7 +173,7 @@ void emit_store(struct emitter *e, struct host_operand to, unsigned from)
 
 void emit_mov_imm(struct emitter *e, unsigned to, uint64_t value)
 {
-    e->touched_r11 |= to == H_R11;
+    touch(e, to);
     if (value <= UINT32_MAX) {
         if (to & 8)
             emit8(e, 0x41);
@@ -225,7 +237,7 @@ uint8_t *emit_jcc(struct emitter *e, unsigned condition, const uint8_t *target)
 
 void emit_call(struct emitter *e, const uint8_t *target)
 {
-    e->touched_r11 = true;
+    e->touched_r11 = e->touched_rax = true;
     emit8(e, 0xe8);
     emit_displacement(e, target);
 }

@@ -71,8 +71,9 @@ static inline struct host_operand op_abs(const volatile void *address)
 struct emitter {
     uint8_t *at, *end;
     bool full; /* something did not fit; nothing was written past the end */
-    /* R11 may have been written since somebody cleared this. */
-    bool touched_r11;
+    /* R11 or RAX may have been written since somebody cleared this; RAX also by instructions that
+     * do so without naming it. */
+    bool touched_r11, touched_rax;
 };
 
 void emit8(struct emitter *e, uint8_t value);

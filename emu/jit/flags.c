@@ -337,6 +337,7 @@ void flags_recipe_saved(struct translator *t, const struct insn *insn, unsigned 
 
 static void emit_recipe(struct emitter *e, const struct recipe *recipe)
 {
+    e->touched_rax = true;
     for (unsigned i = 0; i < recipe->length; i++)
         emit8(e, recipe->bytes[i]);
 }
@@ -344,6 +345,7 @@ static void emit_recipe(struct emitter *e, const struct recipe *recipe)
 /* LAHF, SETO AL, and into memory. */
 void flags_store(struct translator *t)
 {
+    t->e.touched_rax = true;
     emit8(&t->e, 0x9f);
     emit8(&t->e, 0x0f);
     emit8(&t->e, 0x90);

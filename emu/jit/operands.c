@@ -82,7 +82,7 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
         t->failed = true;
         t->cold_count = 0;
     }
-    t->e.touched_r11 = true; /* on its way back */
+    t->e.touched_r11 = t->e.touched_rax = true; /* on its way back */
     struct cold *cold = &t->cold[t->cold_count++];
     *cold = (struct cold){
         .kind = kind, .hole = hole, .cell = -1, .tail = -1, .x87 = t->x87_last, .part = t->part};

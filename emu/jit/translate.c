@@ -129,6 +129,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     t->flags_memory = mark.memory;
     t->recipe = mark.recipe;
     t->windows = mark.windows;
+    t->in_t0 = -1;
     return false;
 }
 
@@ -173,6 +174,7 @@ static void translate_part(struct translator *t, struct version *version)
     }
     version_begin(t, version);
     t->in_t1 = 0;
+    t->in_t0 = -1;
     version->placed = true;
     version->start = t->e.at;
     if (part->loop_head && !version->tail)
@@ -195,6 +197,7 @@ static void translate_part(struct translator *t, struct version *version)
         if (t->e.touched_r11 || (!t->fresh_t1 && registers_written(insn) >> t->in_t1 & 1))
             t->in_t1 = 0;
         t->e.touched_r11 = false;
+        windows_keep_t0(t, insn);
     }
     if (branched)
         return;

@@ -167,6 +167,7 @@ struct translator {
     /* The guest register of those in memory whose value T1 has, too; 0 for none. */
     unsigned in_t1;
     bool fresh_t1; /* since this instruction */
+    int in_t0;     /* the cell of the window whose host address T0 has, too; -1 for none */
     int falls;     /* the version that is run into, or -1 */
     bool failed;
 };
@@ -325,6 +326,8 @@ bool adds_constant(const struct insn *insn, unsigned word, unsigned *ret_registe
 
 /* After an instruction: which windows are still open. */
 void windows_step(struct translator *t, const struct insn *insn, bool translated);
+/* At its end: does T0 have what it had before? */
+void windows_keep_t0(struct translator *t, const struct insn *insn);
 /* Closes those that rest on registers that change. */
 void windows_keep(struct windows *ws, uint16_t changing);
 /* Are all that are wanted open? */

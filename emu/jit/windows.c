@@ -280,6 +280,42 @@ static void open_window(struct translator *t, const struct insn *insn, const str
     emit_store(e, op_abs(&cell->host), T0);
 }
 
+/* T0 is the window's host address from here on, for as long as nothing touches it. */
+static void note_t0(struct translator *t, const struct window *w)
+{
+    t->in_t0 = w->cell;
+    t->e.touched_rax = false;
+}
+
+/* May what was in T0 before an instruction be there still, if no code names it? MUL, CMPXCHG and
+ * their like have it for an operand that they do not name. */
+static bool names_what_it_writes(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_ADD ... OP_NEG:
+    case OP_IMUL2 ... OP_IMUL3:
+    case OP_ROL ... OP_SAR:
+    case OP_MOV:
+    case OP_MOVZX8 ... OP_LEA:
+    case OP_SETCC:
+    case OP_CMOVCC:
+    case OP_NOP:
+    case OP_NOP_E:
+    case OP_PUSH ... OP_PUSHI:
+    case OP_LEAVE:
+        return true;
+    default:
+        return insn_uses_xmm(insn);
+    }
+}
+
+void windows_keep_t0(struct translator *t, const struct insn *insn)
+{
+    if (t->e.touched_rax || !names_what_it_writes(insn))
+        t->in_t0 = -1;
+    t->e.touched_rax = false;
+}
+
 bool window_access(struct translator *t, const struct insn *insn, unsigned which,
                    const struct address *address, unsigned bytes, enum access access)
 {
@@ -292,7 +328,9 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
     struct window *w = find_open(t, &key, offset, bytes, this.writes, &t->at);
     if (w) {
         t->window = w;
-        emit_load(&t->e, T0, op_abs(&t->jit->windows[w->cell].host));
+        if (t->in_t0 != w->cell || t->e.touched_rax)
+            emit_load(&t->e, T0, op_abs(&t->jit->windows[w->cell].host));
+        note_t0(t, w);
         return true;
     }
     w = plan(t, insn, &key, offset, this);
@@ -308,5 +346,6 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
         return false;
     }
     open_window(t, insn, w, &low, new_opening(t, w, t->at, bytes, this.writes));
+    note_t0(t, w);
     return true;
 }
