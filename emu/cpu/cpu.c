@@ -451,11 +451,6 @@ void cpu_report(const struct cpu *cpu, GString *text)
         cpu->engine->report(cpu, text);
 }
 
-bool cpu_has_smm(const struct cpu *cpu)
-{
-    return !cpu->engine->without_smm;
-}
-
 const char *cpu_shutdown_reason(const struct cpu *cpu)
 {
     return cpu->shutdown_reason;

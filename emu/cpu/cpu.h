@@ -87,8 +87,6 @@ bool cpu_observe(struct cpu *cpu, unsigned what, GError **error);
 /* Appends what the engine counted, in lines; nothing for an engine that counts nothing. */
 void cpu_report(const struct cpu *cpu, GString *text);
 
-/* False: the engine knows no system management mode, and firmware must not be led to use it. */
-bool cpu_has_smm(const struct cpu *cpu);
 /* Real time passed that the CPU was not there for: a guest with KVM's clock is told. While the CPU
  * is not running. */
 void cpu_tell_stopped(struct cpu *cpu);

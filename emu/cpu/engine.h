@@ -24,7 +24,6 @@ struct engine_ops {
     bool (*create)(struct cpu *cpu, GError **error);
     void (*destroy)(struct cpu *cpu);
     enum cpu_exit (*run)(struct cpu *cpu);
-    bool without_smm; /* system management interrupts have no effect */
     /* From any thread, after `attention` was set: run() shall look at it soon. NULL for engines
      * that look by themselves. */
     void (*kick)(struct cpu *cpu);

@@ -23,7 +23,6 @@ struct pm {
     struct port_range *ports, *gpe_ports;
     struct irq *sci;
     const struct irq *smi;
-    bool without_smi;
     bool smi_set_up; /* APMC_EN was set by firmware, so there is a handler */
     uint16_t pm1_status, pm1_enable, pm1_control;
     uint8_t gpe[4]; /* two of status, two of enable */
@@ -200,7 +199,7 @@ static void smi_write(void *opaque, uint16_t offset, uint32_t value, unsigned si
     else if (value == PIIX4_ACPI_DISABLE)
         pm->pm1_control &= (uint16_t)~CNT_SCI_EN;
     update(pm);
-    if (pm->smi_set_up && !pm->without_smi)
+    if (pm->smi_set_up)
         irq_pulse(pm->smi);
 }
 
@@ -225,7 +224,7 @@ static void config_written(struct pci_device *device, unsigned offset, unsigned 
     struct pm *pm = (struct pm *)device;
     device->config[PM_BASE] = (uint8_t)((device->config[PM_BASE] & 0xc0) | 1);
     if (offset <= DEVACTB && offset + size > DEVACTB)
-        pm->smi_set_up = !pm->without_smi && device->config[DEVACTB] & 2;
+        pm->smi_set_up = device->config[DEVACTB] & 2;
     map_ports((struct pm *)device);
 }
 
@@ -233,11 +232,6 @@ void piix4_pm_connect(struct device *device, struct irq *sci, const struct irq *
 {
     ((struct pm *)device)->sci = sci;
     ((struct pm *)device)->smi = smi;
-}
-
-void piix4_pm_without_smi(struct device *device)
-{
-    ((struct pm *)device)->without_smi = true;
 }
 
 static bool realize(struct device *device, GError **error)
@@ -261,7 +255,7 @@ static void reset(struct device *device)
     pci_reset(&pm->pci);
     pm->pci.config[PM_BASE] = 1;
     pm->pci.config[SMB_BASE] = 1;
-    pm->pci.config[DEVACTB] = pm->without_smi ? 2 : 0;
+    pm->pci.config[DEVACTB] = 0;
     pm->smi_set_up = false;
     pm->pci.config[PCI_STATUS] = 0x80;
     pm->pci.config[PCI_STATUS + 1] = 0x02;

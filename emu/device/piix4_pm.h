@@ -12,9 +12,6 @@ extern const struct device_ops piix4_pm_ops;
 
 /* Borrowed, before realize. `smi` gets an edge for each system management interrupt. */
 void piix4_pm_connect(struct device *device, struct irq *sci, const struct irq *smi);
-/* CPUs that know no system management mode: firmware is told that it is set up already, which keeps
- * it from waiting for its handler. Before reset. */
-void piix4_pm_without_smi(struct device *device);
 void piix4_pm_power_button(struct device *device); /* pressed and let go */
 /* ACPI events by number, for tables: PM1 block's port where firmware has not moved it. */
 #define PIIX4_PM_DEFAULT_BASE 0x600

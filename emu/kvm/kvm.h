@@ -3,7 +3,7 @@
  *
  *      struct cpu_state  <- state.c, fpu.c ->  the kernel's vCPU       one struct kvm_cpu each
  *              |                                    |
- *       reference engine                     KVM_RUN (run.c)
+ *       reference engine (help.c)            KVM_RUN (run.c)
  *              |                                    |
  *      what KVM cannot do         ports, MMIO, MSRs: the board's maps, as for every engine
  *
@@ -30,6 +30,8 @@
  * the state of all chips, the access is done, with whatever it sets off at other CPUs, and all goes
  * back. No interrupt can come in between and be overwritten: those of CPUs need KVM_RUN, those of
  * devices the board lock, which is held; the kernel's timers are set anew from what was left.
+ *
+ * System management mode is the reference engine's from the SMI to RSM.
  *
  * Threads: struct kvm_vm is guarded by its lock, which is taken before the board's. A struct
  * kvm_cpu belongs to its CPU's thread; `inside` and `thread` are guarded by cpu->wait_lock. The
@@ -170,7 +172,7 @@ static inline bool kvm_slots_stale(const struct kvm_vm *vm)
 enum kvm_place { KVM_STATE_HERE, KVM_STATE_THERE };
 
 struct kvm_stats {
-    uint64_t runs, kicks, ports, mmio, msrs, halts, interrupts, emulated, steps;
+    uint64_t runs, kicks, ports, mmio, msrs, halts, interrupts, emulated, steps, smis;
 };
 
 struct kvm_cpu {
@@ -251,6 +253,14 @@ void kvm_clock_forget(struct kvm_vm *vm); /* another state is loaded: its clock 
 /* fpu.c */
 bool kvm_fpu_in(struct kvm_cpu *kv);
 bool kvm_fpu_out(struct kvm_cpu *kv);
+
+/* help.c: the interpreter does what the kernel was delivering (true: there was something), or the
+ * next instruction. */
+bool kvm_finish_event(struct kvm_cpu *kv);
+void kvm_help(struct kvm_cpu *kv);
+/* Enters system management mode if that was asked for, and runs in it for a while. False: the CPU
+ * is not in it. */
+bool kvm_system_mode(struct kvm_cpu *kv);
 
 /* run.c: an access to a port or a device is complete, and its value in a register, only after the
  * kernel has been entered again. */

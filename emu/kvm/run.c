@@ -16,56 +16,6 @@
 #define MSR_APIC_BASE    0x1b
 #define BLOCK_CACHE_SIZE (1u << 20)
 #define KICK_SIGNAL      SIGUSR1
-/* Iterations of one REP instruction that the interpreter does at a time. */
-#define REPEATS_MAX 4096
-
-/* ---- the reference engine helps out ------------------------------------------------------ */
-
-/* What the kernel was delivering when it was left is delivered here. */
-static bool finish_event(struct kvm_cpu *kv)
-{
-    if (!kv->event.is_there)
-        return false;
-    kv->event.is_there = false;
-    interp_prepare_step(kv->cpu);
-    kv->cpu->s.shadow = false;
-    if (kv->event.vector == VEC_NMI)
-        kv->cpu->s.nmi_blocked = true;
-    interp_step_event(kv->cpu, kv->event.vector, kv->event.has_error, kv->event.error);
-    return true;
-}
-
-static void step(struct kvm_cpu *kv)
-{
-    struct cpu *cpu = kv->cpu;
-    uint64_t rip = cpu->s.rip;
-    interp_prepare_step(cpu);
-    for (unsigned i = 0; i < REPEATS_MAX; i++) {
-        interp_step(cpu);
-        kv->stats.steps++;
-        if (cpu->s.rip != rip || cpu->s.shutdown || cpu->s.halted ||
-            atomic_load(&cpu->requests) & ~(unsigned)REQUEST_SIPI)
-            return;
-    }
-}
-
-static void emulate(struct kvm_cpu *kv)
-{
-    kv->unfinished = false;
-    kv->stats.emulated++;
-    if (!kvm_state_out(kv))
-        return;
-    uint64_t tsc_offset = kv->cpu->s.tsc_offset;
-    /* Kernels that do not know KVM_CAP_EXIT_ON_EMULATION_FAILURE have put #UD in its place. */
-    bool failure = kv->run->exit_reason == KVM_EXIT_INTERNAL_ERROR &&
-                   kv->run->internal.suberror == KVM_INTERNAL_ERROR_EMULATION;
-    if (failure && kv->event.is_there && kv->event.vector == VEC_UD)
-        kv->event.is_there = false;
-    if (!finish_event(kv))
-        step(kv);
-    kv->set_tsc |= kv->cpu->s.tsc_offset != tsc_offset;
-}
-
 /* ---- exits ------------------------------------------------------------------------------- */
 
 static void port_exit(struct kvm_cpu *kv)
@@ -158,7 +108,7 @@ static void handle_exit(struct kvm_cpu *kv)
     case KVM_EXIT_SET_TPR:
         break;
     default: /* an internal error, an entry that failed, or something newer than this program */
-        emulate(kv);
+        kvm_help(kv);
     }
 }
 
@@ -236,7 +186,6 @@ static bool attend(struct kvm_cpu *kv, enum cpu_exit *ret_exit)
         kv->event.is_there = false; /* INIT leaves nothing of it */
     }
     system_attend_start(cpu);
-    system_take(cpu, REQUEST_SMI); /* see without_smm */
     if (cpu->s.shutdown) {
         *ret_exit = CPU_EXIT_TRIPLE_FAULT;
         return false;
@@ -304,6 +253,8 @@ static enum cpu_exit run(struct cpu *cpu)
         if (cpu->s.shutdown)
             continue;
         exit = CPU_EXIT_HALTED;
+        if (kvm_system_mode(kv))
+            continue;
         bool chips = kv->vm->chips; /* then the kernel waits */
         if (cpu->s.wait_for_sipi && !chips)
             break;
@@ -319,7 +270,7 @@ static enum cpu_exit run(struct cpu *cpu)
     set_inside(kv, false);
     kvm_clock_note(kv->vm);
     if (kvm_state_out(kv))
-        finish_event(kv);
+        kvm_finish_event(kv);
     kv->set_tsc = true; /* it goes on where it is now, however long this takes */
     cpu_set_arithmetic(cpu, cpu->s.rflags);
     return cpu->s.shutdown ? CPU_EXIT_TRIPLE_FAULT : exit;
@@ -449,6 +400,7 @@ static void report(const struct cpu *cpu, GString *text)
         {"interrupts injected", s->interrupts},
         {"times that KVM gave up and the interpreter helped", s->emulated},
         {"instructions that it did", s->steps},
+        {"system management interrupts", s->smis},
     };
     for (unsigned i = 0; i < G_N_ELEMENTS(lines); i++)
         g_string_append_printf(text, "cpu %u: %-50s %14" PRIu64 "\n", cpu->index, lines[i].what,
@@ -459,7 +411,6 @@ static void report(const struct cpu *cpu, GString *text)
 
 const struct engine_ops engine_kvm = {
     .name = "kvm",
-    .without_smm = true,
     .recommended = kvm_recommended,
     .create = create,
     .destroy = destroy,

@@ -105,8 +105,6 @@ static bool build(struct machine *machine, GError **error)
     if (!media_open(machine, error) || !open_debug_console(machine, error) ||
         !pc_build(machine, error) || !vcpus_new(machine, error))
         return false;
-    if (!cpu_has_smm(machine->vcpus[0].cpu))
-        piix4_pm_without_smi(machine->devices[PC_PIIX4_PM]);
     machine->keyboard = keyboard_new(machine);
     return lines_open(machine, error);
 }
