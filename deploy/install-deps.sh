@@ -16,10 +16,14 @@ zlib1g-dev libzstd-dev libfuse3-dev fuse3 ntfs-3g libnbd-bin
 libcmocka-dev nasm qemu-utils qemu-system-x86 libvhdi-utils prometheus
 clang clang-format libclang-rt-dev python3 curl openssl jq procps iproute2 ca-certificates
 dmidecode mmdebstrap
+nodejs chromium
 "
 
 # For `make bench-emu`: programs of a 32-bit guest.
 [ "${1:-}" = --bench ] && packages="$packages gcc-multilib"
+
+# Other builds of Node bring npm along, and Debian's does not go with them.
+command -v npm >/dev/null || packages="$packages npm"
 
 missing=""
 for package in $packages; do

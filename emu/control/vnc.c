@@ -147,7 +147,9 @@ static void client_gone(rfbClientPtr client)
 static enum rfbNewClientAction client_new(rfbClientPtr client)
 {
     struct vnc_server *server = client->screen->screenData;
-    if (server->clients >= CLIENTS_MAX)
+    /* A page of any web site may open a WebSocket to a port of its reader's computer; whoever means
+     * to let browsers in stands before the unix socket. */
+    if (server->clients >= CLIENTS_MAX || (client->wsctx && !server->socket_path))
         return RFB_CLIENT_REFUSE;
     server->clients++;
     server->active = true;

@@ -1,7 +1,8 @@
 /*
  * The screen, keyboard and mouse for remote viewers (RFB, RFC 6143), by libvncserver, on a unix
  * socket (mode 0600) or a loopback port. There is no password: who may connect is the socket's
- * owner's business, or what stands before it.
+ * owner's business, or what stands before it. On the unix socket viewers may speak WebSocket
+ * (RFC 6455), as noVNC does; at a port they may not, since there any web site's pages could.
  *
  * A thread of its own serves the viewers, so that a slow one stops neither a CPU nor the device
  * thread; it takes the board lock for as long as a copy of what changed takes. Without a viewer it

@@ -62,7 +62,8 @@ static const struct {
     {XK_KP_Page_Up, "kp9"},
 };
 
-/* A viewer presses and releases Shift itself, so a character is only its key. */
+/* A viewer presses and releases Shift itself, or has no such key, or another keyboard: a character
+ * comes out as that character. */
 void vnc_key(rfbBool down, rfbKeySym key, rfbClientPtr client)
 {
     struct vnc_server *server = client->screen->screenData;

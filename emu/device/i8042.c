@@ -28,6 +28,7 @@ struct i8042 {
     bool output_full, output_from_mouse, last_was_command;
     bool break_prefix; /* translation saw 0xf0 */
     uint8_t output_port;
+    unsigned set_ups; /* not saved: only changes of it mean something */
     struct irq *irq[2];
 };
 
@@ -167,6 +168,7 @@ static void data_write(struct i8042 *controller, uint8_t byte)
     controller->last_was_command = false;
     controller->command = 0;
     if (command >= 0x60 && command <= 0x7f) {
+        controller->set_ups++;
         controller->ram[command & 31] = byte;
         update_irqs(controller);
     } else if (command == 0xd1) {
@@ -223,6 +225,23 @@ void i8042_connect(struct device *device, struct irq *keyboard, struct irq *mous
     struct i8042 *controller = (struct i8042 *)device;
     controller->irq[0] = keyboard;
     controller->irq[1] = mouse;
+}
+
+bool i8042_key_taken(const struct device *device)
+{
+    const struct i8042 *controller = (const struct i8042 *)device;
+    return controller->keyboard.queue.count == 0 &&
+           (!controller->output_full || controller->output_from_mouse);
+}
+
+unsigned i8042_leds(const struct device *device)
+{
+    return ((const struct i8042 *)device)->keyboard.leds;
+}
+
+unsigned i8042_set_ups(const struct device *device)
+{
+    return ((const struct i8042 *)device)->set_ups;
 }
 
 void i8042_key(struct device *device, const uint8_t *set2, size_t count)

@@ -1,21 +1,54 @@
 /*
  * Keys that come from outside: names and characters of a US keyboard to scancodes of set 2, given
- * to the guest no faster than a quick typist would.
+ * to the guest no faster than it takes them.
+ *
+ * A scancode follows when the guest has read the one before from the controller. Where a BIOS puts
+ * them into its buffer (in the BIOS data area), one follows when there is room, too: programs that
+ * ask the BIOS for keys may be slow, and it drops what does not fit. That a BIOS does so shows by
+ * the buffer's tail, which moves with the keys; a system that takes the controller over ends it.
  */
 #include "emu/core/clock.h"
+#include "emu/core/memory.h"
 #include "emu/device/i8042.h"
 #include "emu/machine/machine_internal.h"
 #include <gio/gio.h>
 #include <string.h>
 
-#define KEY_NS      (NS_PER_SECOND / 50)
-#define PENDING_MAX 65536u /* bytes */
+#define KEY_NS      (NS_PER_SECOND / 200)
+#define WAIT_NS_MAX (NS_PER_SECOND / 8) /* between two looks whether the guest goes on */
+#define PENDING_MAX 65536u              /* bytes */
 #define CHORD_MAX   5
+#define CAPS_LOCK   4u   /* of the keyboard's lights */
+#define VIEWER_MAX  4096 /* bytes that may be pending when a viewer presses another key */
+
+/* The BIOS data area (IBM PS/2 and PC BIOS interface technical reference); pointers are offsets. */
+#define BDA       UINT64_C(0x400)
+#define BDA_HEAD  (BDA + 0x1a)
+#define BDA_TAIL  (BDA + 0x1c)
+#define BDA_START (BDA + 0x80)
+#define BDA_END   (BDA + 0x82)
+#define BIOS_ROOM 2 /* entries: one for this key, one for a key that the BIOS has in its hands */
+
+enum modifier {
+    MODIFIER_SHIFT,
+    MODIFIER_SHIFT_RIGHT,
+    MODIFIER_CTRL,
+    MODIFIER_CTRL_RIGHT,
+    MODIFIER_ALT,
+    MODIFIER_COUNT,
+};
+static const uint16_t modifier_codes[MODIFIER_COUNT] = {0x12, 0x59, 0x14, 0xe014, 0x11};
+#define SHIFTS (1u << MODIFIER_SHIFT | 1u << MODIFIER_SHIFT_RIGHT)
 
 struct keyboard {
     struct machine *machine;
     struct timer timer;
     GByteArray *pending; /* keys one after the other, each a count and its bytes */
+    int64_t wait;        /* ns until the next look */
+    unsigned held;       /* bits of enum modifier, when all that is pending is sent */
+    bool bios;           /* a BIOS takes the keys */
+    uint16_t tail;       /* of its buffer, when last seen */
+    unsigned set_ups;    /* of the controller, likewise */
 };
 
 /* 0xe0 in the high byte: an extended key. */
@@ -128,18 +161,54 @@ static uint16_t find_key(const char *name)
     return 0;
 }
 
+/* ---- towards the guest ------------------------------------------------------------------- */
+
+static unsigned load16(const struct keyboard *keyboard, uint64_t address)
+{
+    return (unsigned)memory_load(keyboard->machine->board.memory, address, 2);
+}
+
+/* Whether a BIOS has room for a key, or there is none. */
+static bool bios_takes(struct keyboard *keyboard)
+{
+    unsigned head = load16(keyboard, BDA_HEAD), tail = load16(keyboard, BDA_TAIL);
+    unsigned start = load16(keyboard, BDA_START), end = load16(keyboard, BDA_END);
+    unsigned set_ups = i8042_set_ups(keyboard->machine->devices[PC_I8042]);
+    bool valid = start < end && end - start <= 256 && head >= start && head < end &&
+                 tail >= start && tail < end;
+    if (!valid || set_ups != keyboard->set_ups)
+        keyboard->bios = false;
+    else if (tail != keyboard->tail)
+        keyboard->bios = true;
+    keyboard->tail = (uint16_t)tail;
+    keyboard->set_ups = set_ups;
+    if (!keyboard->bios)
+        return true;
+    unsigned used = (tail >= head ? tail - head : end - start + tail - head) / 2;
+    return used + 1 + BIOS_ROOM <= (end - start) / 2; /* one entry is never used */
+}
+
 static void send_next(void *opaque)
 {
     struct keyboard *keyboard = opaque;
+    struct device *controller = keyboard->machine->devices[PC_I8042];
     GByteArray *pending = keyboard->pending;
     if (pending->len == 0)
         return;
-    guint count = pending->data[0];
-    i8042_key(keyboard->machine->devices[PC_I8042], pending->data + 1, count);
-    g_byte_array_remove_range(pending, 0, count + 1);
+    if (i8042_key_taken(controller) && bios_takes(keyboard)) {
+        guint count = pending->data[0];
+        i8042_key(controller, pending->data + 1, count);
+        g_byte_array_remove_range(pending, 0, count + 1);
+        keyboard->wait = KEY_NS;
+    } else {
+        keyboard->wait = MIN(keyboard->wait * 2, WAIT_NS_MAX);
+    }
     if (pending->len)
-        timer_arm(&keyboard->timer, guest_clock_now(keyboard->machine->board.clock) + KEY_NS);
+        timer_arm(&keyboard->timer,
+                  guest_clock_now(keyboard->machine->board.clock) + keyboard->wait);
 }
+
+/* ---- keys -------------------------------------------------------------------------------- */
 
 static void add_code(GByteArray *out, uint16_t code, bool release)
 {
@@ -172,8 +241,10 @@ static bool queue_keys(struct machine *machine, const GByteArray *new, GError **
                     "the guest still has %u bytes of keys to read", keyboard->pending->len);
     else
         g_byte_array_append(keyboard->pending, new->data, new->len);
-    if (fits && !timer_armed(&keyboard->timer))
+    if (fits && !timer_armed(&keyboard->timer)) {
+        keyboard->wait = KEY_NS;
         send_next(keyboard);
+    }
     board_unlock(&machine->board);
     return fits;
 }
@@ -214,32 +285,70 @@ static uint16_t key_of(char character, bool *ret_shift)
     return 0;
 }
 
-static void change_key(struct machine *machine, uint16_t code, bool down)
+/* The same as the guest is now: with caps lock on, letters are the other way round. */
+static uint16_t key_now(char character, unsigned leds, bool *ret_shift)
+{
+    uint16_t code = key_of(character, ret_shift);
+    if (g_ascii_isalpha(character) && leds & CAPS_LOCK)
+        *ret_shift = !*ret_shift;
+    return code;
+}
+
+/* Shift keys as they are held go up, or the left one goes down; and back. */
+static void turn_shift(GByteArray *out, unsigned held, bool back)
+{
+    for (unsigned i = 0; i < MODIFIER_COUNT; i++) {
+        if (held & SHIFTS & 1u << i)
+            add_code(out, modifier_codes[i], !back);
+    }
+    if (!(held & SHIFTS))
+        add_code(out, modifier_codes[MODIFIER_SHIFT], back);
+}
+
+static void change_key(struct machine *machine, uint16_t code, bool down, bool turned)
 {
     g_autoptr(GByteArray) out = g_byte_array_new();
-    if (!code)
+    struct keyboard *keyboard = machine->keyboard;
+    /* Who holds a key down before a guest that reads none would fill the queue. */
+    if (!code || (down && keyboard->pending->len > VIEWER_MAX))
         return;
+    for (unsigned i = 0; i < MODIFIER_COUNT; i++) {
+        if (modifier_codes[i] == code)
+            keyboard->held = down ? keyboard->held | 1u << i : keyboard->held & ~(1u << i);
+    }
+    if (turned)
+        turn_shift(out, keyboard->held, false);
     add_code(out, code, !down);
+    if (turned)
+        turn_shift(out, keyboard->held, true);
     queue_keys(machine, out, NULL);
 }
 
 void machine_key(struct machine *machine, const char *name, bool down)
 {
-    change_key(machine, find_key(name), down);
+    board_lock(&machine->board);
+    change_key(machine, find_key(name), down, false);
+    board_unlock(&machine->board);
 }
 
 void machine_character_key(struct machine *machine, char character, bool down)
 {
     bool shift;
-    change_key(machine, key_of(character, &shift), down);
+    board_lock(&machine->board);
+    uint16_t code = key_now(character, i8042_leds(machine->devices[PC_I8042]), &shift);
+    unsigned held = machine->keyboard->held;
+    bool plain = !(held & ~SHIFTS); /* with Ctrl or Alt it is the key that counts */
+    change_key(machine, code, down, down && plain && shift != ((held & SHIFTS) != 0));
+    board_unlock(&machine->board);
 }
 
 bool machine_type(struct machine *machine, const char *text, GError **error)
 {
     g_autoptr(GByteArray) out = g_byte_array_new();
+    unsigned leds = i8042_leds(machine->devices[PC_I8042]);
     for (const char *c = text; *c; c++) {
         bool shift;
-        uint16_t codes[2] = {find_key("shift"), key_of(*c, &shift)};
+        uint16_t codes[2] = {find_key("shift"), key_now(*c, leds, &shift)};
         if (!codes[1]) {
             g_set_error(error, G_IO_ERROR, G_IO_ERROR_INVALID_ARGUMENT,
                         "a US keyboard has no key for character %td of the text", c - text + 1);

@@ -139,6 +139,10 @@ for _ in $(seq 600); do
 done
 timeout 60 gvnccapture "127.0.0.1:$((port - 5900))" "$tmp/capture.png" >"$tmp/capture.log" 2>&1 || { cat "$tmp/capture.log"; fail "gvnccapture"; }
 [ "$(od -An -tx1 -j16 -N8 "$tmp/capture.png" | tr -d ' ')" = 000002d000000190 ] || fail "gvnccapture's picture is not of 720x400"
+# Pages of web sites have no business at the port.
+timeout 20 curl -sS -i -N --max-time 10 -H "Connection: Upgrade" -H "Upgrade: websocket" -H "Origin: http://example.org" -H "Host: 127.0.0.1" \
+    -H "Sec-WebSocket-Version: 13" -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" "http://127.0.0.1:$port/" >"$tmp/page" 2>/dev/null
+[ $? -eq 28 ] && fail "a WebSocket at a port stays open"
 for where in 0.0.0.0:5900 :1 example.org:5900 127.0.0.1:0 unix:; do
     "$emu" --vnc "$where" 2>/dev/null
     [ $? -eq 2 ] || fail "--vnc $where is taken"
