@@ -332,6 +332,9 @@ static const struct state_field state[] = {
     STATE_UINT(struct floppy, extra_st1),
     STATE_UINT(struct floppy, extra_st2),
     STATE_UINT(struct floppy, verify_left),
+    STATE_UINT(struct floppy, format_left),
+    STATE_UINT(struct floppy, scan),
+    STATE_UINT(struct floppy, scan_step),
     STATE_UINT(struct floppy, filler),
     STATE_UINT(struct floppy, position),
     STATE_UINT(struct floppy, filled),
@@ -342,7 +345,7 @@ static const struct state_field state[] = {
 static bool is_sane(struct floppy *floppy)
 {
     const struct floppy_drive *drive = floppy_drive_at(floppy, floppy->drive);
-    if (floppy->phase >= FLOPPY_PHASE_COUNT || floppy->command_length >= sizeof(floppy->command))
+    if (floppy->phase >= FLOPPY_PHASE_COUNT || floppy->command_length > sizeof(floppy->command))
         return false;
     if (floppy->phase == FLOPPY_RESULT)
         return floppy->result_length <= sizeof(floppy->result) &&

@@ -40,6 +40,13 @@ static void verify(struct floppy *floppy)
     floppy_begin_transfer(floppy, WORK_VERIFY);
 }
 
+static void scan(struct floppy *floppy)
+{
+    floppy->scan = floppy->command[0] & 0x1f;
+    floppy->scan_step = floppy->command[8];
+    floppy_begin_transfer(floppy, WORK_SCAN);
+}
+
 static void version(struct floppy *floppy)
 {
     give_byte(floppy, VERSION_82078);
@@ -142,6 +149,22 @@ static void dump_registers(struct floppy *floppy)
     floppy_give_result(floppy, 10, false);
 }
 
+/* What RESTORE takes, so that software can have the controller as it was. */
+static void save(struct floppy *floppy)
+{
+    uint8_t *result = floppy->result;
+    memset(result, 0, sizeof(floppy->result));
+    result[0] = floppy->rate & 3;
+    memcpy(result + 2, floppy->present_track, 4);
+    result[6] = floppy->step_rate;
+    result[7] = floppy->head_load;
+    result[8] = floppy->last_count;
+    result[9] = (uint8_t)(floppy->locked << 7 | (floppy->perpendicular & 0x3f));
+    result[10] = floppy->config;
+    result[11] = floppy->precompensation_track;
+    floppy_give_result(floppy, sizeof(floppy->result), false);
+}
+
 /* ---- settings ---------------------------------------------------------------------------- */
 
 static void specify(struct floppy *floppy)
@@ -170,6 +193,20 @@ static void lock(struct floppy *floppy)
     give_byte(floppy, floppy->locked ? 0x10 : 0);
 }
 
+static void restore(struct floppy *floppy)
+{
+    const uint8_t *saved = floppy->command + 1;
+    floppy->rate = saved[0] & 3;
+    memcpy(floppy->present_track, saved + 2, 4);
+    floppy->step_rate = saved[6];
+    floppy->head_load = saved[7];
+    floppy->last_count = saved[8];
+    floppy->locked = saved[9] & 0x80;
+    floppy->perpendicular = saved[9] & 0x3f;
+    floppy->config = saved[10] & 0x7f;
+    floppy->precompensation_track = saved[11];
+}
+
 static void power_down(struct floppy *floppy)
 {
     give_byte(floppy, floppy->command[1]);
@@ -183,7 +220,7 @@ static void option(struct floppy *floppy)
 /* A byte for each drive, up to four, and one whose bit 7 ends them. */
 static void drive_specification(struct floppy *floppy)
 {
-    uint8_t last = floppy->command[floppy->command_length - 1];
+    uint8_t last = floppy->command[floppy->command_length - 1u];
     if (last & 0x40) /* no result is wanted */
         return;
     memset(floppy->result, 0, 4);
@@ -203,8 +240,14 @@ static const struct {
     {0x09, 0x3f, 9, write_data},
     {0x02, 0x9f, 9, read_data},
     {0x16, 0x1f, 9, verify},
+    {SCAN_EQUAL, 0x1f, 9, scan},
+    {SCAN_LOW, 0x1f, 9, scan},
+    {SCAN_HIGH, 0x1f, 9, scan},
     {0x10, 0xff, 1, version},
     {0x0d, 0xbf, 6, floppy_begin_format},
+    {0xad, 0xbf, 6, floppy_begin_format_write},
+    {0x2e, 0xff, 1, save},
+    {0x4e, 0xff, 17, restore},
     {0x07, 0xff, 2, recalibrate},
     {0x08, 0xff, 1, sense_interrupt},
     {0x03, 0xff, 3, specify},
@@ -224,7 +267,10 @@ static const struct {
 
 void floppy_command_byte(struct floppy *floppy, uint8_t byte)
 {
-    floppy->command[floppy->command_length++] = byte;
+    /* The last byte of RESTORE, the longest, means nothing. */
+    if (floppy->command_length < sizeof(floppy->command))
+        floppy->command[floppy->command_length] = byte;
+    floppy->command_length++;
     for (unsigned i = 0; i < G_N_ELEMENTS(commands); i++) {
         if ((floppy->command[0] & commands[i].mask) != commands[i].code)
             continue;

@@ -19,7 +19,13 @@ enum {
     ST1_DATA_ERROR = 0x20,
     ST1_END = 0x80,
 };
-enum { ST2_WRONG_CYLINDER = 0x10, ST2_DATA_ERROR = 0x20, ST2_MARK = 0x40 };
+enum {
+    ST2_NOT_SATISFIED = 0x04, /* of SCAN */
+    ST2_EQUAL = 0x08,
+    ST2_WRONG_CYLINDER = 0x10,
+    ST2_DATA_ERROR = 0x20,
+    ST2_MARK = 0x40,
+};
 enum { CONFIG_IMPLIED_SEEK = 0x40, CONFIG_NO_FIFO = 0x20, CONFIG_NO_POLL = 0x10 };
 
 /* How a disk is laid out. */
@@ -42,7 +48,17 @@ enum floppy_phase {
     FLOPPY_PHASE_COUNT,
 };
 
-enum floppy_work { WORK_READ, WORK_WRITE, WORK_VERIFY, WORK_FORMAT, WORK_COUNT };
+enum floppy_work {
+    WORK_READ,
+    WORK_WRITE,
+    WORK_VERIFY,
+    WORK_FORMAT,
+    WORK_SCAN,
+    WORK_FORMAT_WRITE,
+    WORK_COUNT,
+};
+/* What SCAN looks for, as the command's code has it. */
+enum { SCAN_EQUAL = 0x11, SCAN_LOW = 0x19, SCAN_HIGH = 0x1d };
 
 struct floppy;
 
@@ -84,6 +100,8 @@ struct floppy {
     bool multi_track, whole_track, terminal;
     uint8_t extra_st1, extra_st2; /* for the result, though the command goes on */
     uint8_t verify_left;          /* sectors of a VERIFY with a count; 0: to the end */
+    uint8_t format_left;          /* sectors of a FORMAT AND WRITE */
+    uint8_t scan, scan_step;      /* the code; to the next sector's number */
     uint8_t filler;               /* of FORMAT */
     bool in_flight;               /* the request at the worker is this transfer's */
     uint32_t position, filled;    /* in the buffer: the next byte, the end */
@@ -106,6 +124,7 @@ void floppy_give_result(struct floppy *floppy, unsigned length, bool interrupt);
 /* floppy_transfer.c */
 void floppy_begin_transfer(struct floppy *floppy, enum floppy_work work);
 void floppy_begin_format(struct floppy *floppy);
+void floppy_begin_format_write(struct floppy *floppy);
 void floppy_read_id(struct floppy *floppy);
 void floppy_serve_dma(void *opaque);
 void floppy_request_done(void *opaque, void *tag, bool ok, const uint8_t *data, size_t length);

@@ -5,6 +5,8 @@
  *      WRITE    FROM_HOST -> STORE -> the next side's FROM_HOST, or the result
  *      VERIFY   FETCH -> the next side's, or the result
  *      FORMAT   FROM_HOST (the sectors' names) -> STORE (a track of the filler) -> the result
+ *      FORMAT AND WRITE   FROM_HOST (a sector's name and data) -> STORE -> the next sector's
+ *      SCAN     FETCH (a sector) -> FROM_HOST -> the next sector's FETCH, or the result
  */
 #include "emu/device/floppy_internal.h"
 #include "emu/device/i8237.h"
@@ -117,7 +119,7 @@ static void begin_chunk(struct floppy *floppy)
         floppy_fail(floppy, ST1_NO_DATA, 0);
         return;
     }
-    floppy->filled = sectors * FLOPPY_SECTOR;
+    floppy->filled = floppy->work == WORK_SCAN ? FLOPPY_SECTOR : sectors * FLOPPY_SECTOR;
     if (floppy->work == WORK_WRITE) {
         request_data(floppy, FLOPPY_FROM_HOST);
         return;
@@ -147,6 +149,72 @@ static void next_chunk(struct floppy *floppy)
     }
 }
 
+/* ---- SCAN -------------------------------------------------------------------------------- */
+
+/* The disk's sector, which lies behind the guest's bytes in the buffer, against those: a byte of
+ * all ones on either side is like any other (82077AA, "scan commands"). */
+static int compare_scanned(const struct floppy *floppy)
+{
+    const uint8_t *host = floppy->buffer, *disk = host + FLOPPY_SECTOR;
+    for (unsigned i = 0; i < MIN(floppy->position, FLOPPY_SECTOR); i++) {
+        if (host[i] != disk[i] && host[i] != 0xff && disk[i] != 0xff)
+            return disk[i] < host[i] ? -1 : 1;
+    }
+    return 0;
+}
+
+static void scanned(struct floppy *floppy)
+{
+    int order = compare_scanned(floppy);
+    bool met = order == 0 || (order < 0 && floppy->scan == SCAN_LOW) ||
+               (order > 0 && floppy->scan == SCAN_HIGH);
+    floppy->extra_st2 = order == 0 ? ST2_EQUAL : met ? 0 : ST2_NOT_SATISFIED;
+    if (met) {
+        end_transfer(floppy, true, 0, floppy->extra_st2); /* of this very sector */
+        return;
+    }
+    unsigned next = floppy->sector + MAX(floppy->scan_step, 1u);
+    floppy->sector = (uint8_t)MIN(next, 0xff);
+    bool other_side = floppy->multi_track && floppy->head == 0;
+    if (floppy->terminal || (floppy->sector > floppy->end_sector && !other_side))
+        succeed(floppy);
+    else
+        next_chunk(floppy);
+}
+
+/* ---- FORMAT AND WRITE -------------------------------------------------------------------- */
+
+static void next_formatted(struct floppy *floppy)
+{
+    if (floppy->format_left == 0 || floppy->terminal) {
+        end_transfer(floppy, true, 0, 0);
+        return;
+    }
+    floppy->filled = 4 + FLOPPY_SECTOR;
+    request_data(floppy, FLOPPY_FROM_HOST);
+}
+
+/* The bytes 0 to 3 name the sector that the others are of. */
+static void formatted(struct floppy *floppy)
+{
+    const struct floppy_drive *drive = current_drive(floppy);
+    const uint8_t *name = floppy->buffer;
+    if (name[0] != drive->track || name[1] != floppy->head || name[2] < 1 ||
+        name[2] > drive->format->sectors || name[3] != FLOPPY_SECTOR_CODE) {
+        floppy_fail(floppy, ST1_NO_DATA, 0); /* an image holds no others */
+        return;
+    }
+    floppy->format_left--;
+    floppy->sector = name[2];
+    memset(floppy->buffer + floppy->position, 0, floppy->filled - floppy->position);
+    memmove(floppy->buffer, floppy->buffer + 4, FLOPPY_SECTOR);
+    floppy->filled = FLOPPY_SECTOR;
+    floppy->phase = FLOPPY_STORE;
+    floppy_start_request(floppy);
+}
+
+/* ---- chunks' ends ------------------------------------------------------------------------ */
+
 /* The guest has taken or given `position` bytes, and the chunk is full or it wants no more. */
 static void chunk_done(struct floppy *floppy)
 {
@@ -156,6 +224,14 @@ static void chunk_done(struct floppy *floppy)
     if (floppy->phase == FLOPPY_TO_HOST) {
         floppy->sector = (uint8_t)(floppy->sector + sectors);
         next_chunk(floppy);
+        return;
+    }
+    if (floppy->work == WORK_SCAN) {
+        scanned(floppy);
+        return;
+    }
+    if (floppy->work == WORK_FORMAT_WRITE) {
+        formatted(floppy);
         return;
     }
     if (floppy->work == WORK_FORMAT) {
@@ -184,6 +260,8 @@ void floppy_request_done(void *opaque, void *tag, bool ok, const uint8_t *data, 
     floppy->in_flight = false;
     if (!ok) {
         floppy_fail(floppy, ST1_DATA_ERROR, ST2_DATA_ERROR);
+    } else if (floppy->phase == FLOPPY_STORE && floppy->work == WORK_FORMAT_WRITE) {
+        next_formatted(floppy);
     } else if (floppy->phase == FLOPPY_STORE) {
         if (floppy->work != WORK_FORMAT)
             floppy->sector = (uint8_t)(floppy->sector + floppy->filled / FLOPPY_SECTOR);
@@ -199,6 +277,9 @@ void floppy_request_done(void *opaque, void *tag, bool ok, const uint8_t *data, 
             floppy->terminal = floppy->verify_left == 0;
         }
         next_chunk(floppy);
+    } else if (floppy->work == WORK_SCAN) {
+        memcpy(floppy->buffer + FLOPPY_SECTOR, data, MIN(length, FLOPPY_SECTOR));
+        request_data(floppy, FLOPPY_FROM_HOST);
     } else {
         memcpy(floppy->buffer, data, length);
         request_data(floppy, FLOPPY_TO_HOST);
@@ -319,10 +400,11 @@ void floppy_begin_transfer(struct floppy *floppy, enum floppy_work work)
     begin_chunk(floppy);
 }
 
-void floppy_begin_format(struct floppy *floppy)
+/* Whether a track is to be formatted as the disk in the drive is; else the command has failed. */
+static bool begin_track(struct floppy *floppy, enum floppy_work work)
 {
     const uint8_t *command = floppy->command;
-    floppy->work = WORK_FORMAT;
+    floppy->work = work;
     floppy->size_code = command[2];
     floppy->last_count = command[3];
     floppy->filler = command[5];
@@ -331,15 +413,30 @@ void floppy_begin_format(struct floppy *floppy)
     floppy->verify_left = 0;
     floppy->whole_track = floppy->multi_track = false;
     if (!find_track(floppy, true))
-        return;
+        return false;
     const struct floppy_drive *drive = current_drive(floppy);
     /* An image holds the tracks that its size says, and no others. */
     if (command[2] != FLOPPY_SECTOR_CODE || command[3] != drive->format->sectors) {
         floppy_fail(floppy, ST1_NO_DATA, 0);
-        return;
+        return false;
     }
-    floppy->filled = command[3] * 4u;
+    return true;
+}
+
+void floppy_begin_format(struct floppy *floppy)
+{
+    if (!begin_track(floppy, WORK_FORMAT))
+        return;
+    floppy->filled = floppy->command[3] * 4u;
     request_data(floppy, FLOPPY_FROM_HOST);
+}
+
+void floppy_begin_format_write(struct floppy *floppy)
+{
+    if (!begin_track(floppy, WORK_FORMAT_WRITE))
+        return;
+    floppy->format_left = floppy->command[3];
+    next_formatted(floppy);
 }
 
 void floppy_read_id(struct floppy *floppy)

@@ -1,6 +1,7 @@
 /*
  * The 8237 as a device of its own sees it, and the floppy controller through its ports.
  */
+#include "emu/device/floppy.h"
 #include "emu/device/i8237.h"
 #include "emu/machine/machine_internal.h"
 #include "tests/unit/emu/fixture.h"
@@ -347,12 +348,163 @@ static void test_format_and_protect(void **state)
     g_unlink(small);
 }
 
+/* SCAN compares what comes by DMA with sector after sector. */
+static void give(struct fixture *f, uint8_t byte, unsigned length)
+{
+    for (unsigned i = 0; i < length; i++)
+        memory_store(f->board->memory, BUFFER + i, i % 512 == 100 ? 0xff : byte, 1);
+    open_channel(f, 2, 0x48, BUFFER, length);
+}
+
+static void scan_for(struct fixture *f, uint8_t code, uint8_t byte, unsigned length)
+{
+    give(f, byte, length);
+    COMMAND(f, code, 0, 0, 0, 1, 2, 4, 0x1b, 1);
+}
+
+static void test_scan(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t bytes[4 * 512];
+    start(f);
+    for (unsigned i = 0; i < sizeof(bytes); i++) /* sectors of 10, 20, 30 and 40 */
+        bytes[i] = (uint8_t)(10 + i / 512 * 10);
+    bytes[1024 + 7] = 0xff; /* is like everything */
+    memory_write(f->board->memory, BUFFER, bytes, sizeof(bytes));
+    open_channel(f, 2, 0x48, BUFFER, sizeof(bytes));
+    COMMAND(f, 0x45, 0, 0, 0, 1, 2, 18, 0x1b, 0xff);
+    EXPECT(f, 0, 0, 0, 0, 0, 5, 2);
+    scan_for(f, 0x51, 30, 2048);
+    EXPECT(f, 0, 0, 0x08, 0, 0, 3, 2); /* equal, in sector 3 */
+    scan_for(f, 0x51, 31, 2048);
+    EXPECT(f, 0, 0, 0x04, 1, 0, 1, 2); /* in none; the name after the last */
+    scan_for(f, 0x59, 15, 2048);
+    EXPECT(f, 0, 0, 0, 0, 0, 1, 2); /* lower */
+    scan_for(f, 0x59, 10, 2048);
+    EXPECT(f, 0, 0, 0x08, 0, 0, 1, 2);
+    scan_for(f, 0x59, 5, 2048);
+    EXPECT(f, 0, 0, 0x04, 1, 0, 1, 2);
+    scan_for(f, 0x5d, 35, 2048);
+    EXPECT(f, 0, 0, 0, 0, 0, 4, 2); /* higher */
+    scan_for(f, 0x5d, 50, 1024);
+    EXPECT(f, 0, 0, 0x04, 0, 0, 3, 2); /* the terminal count after two sectors */
+    give(f, 40, 2048);                 /* in every other sector */
+    COMMAND(f, 0x51, 0, 0, 0, 2, 2, 4, 0x1b, 2);
+    EXPECT(f, 0, 0, 0x08, 0, 0, 4, 2);
+    give(f, 40, 2048);
+    COMMAND(f, 0x51, 0, 0, 0, 1, 2, 4, 0x1b, 2);
+    EXPECT(f, 0, 0, 0x04, 1, 0, 1, 2);
+}
+
+static void test_save_and_restore(void **state)
+{
+    struct fixture *f = *state;
+    uint8_t before[16], after[16], bytes[17] = {0x4e};
+    start(f);
+    COMMAND(f, 0x03, 0xaf, 0x04);
+    COMMAND(f, 0x13, 0, 0x57, 0x21);
+    COMMAND(f, 0x12, 0x84);
+    COMMAND(f, 0x94);
+    EXPECT(f, 0x10);
+    COMMAND(f, 0x0f, 0, 9);
+    COMMAND(f, 0x08);
+    EXPECT(f, 0x20, 9);
+    COMMAND(f, 0x2e);
+    assert_int_equal(result(f, before), 16);
+    assert_memory_equal(before + 2, ((uint8_t[]){9, 0, 0, 0, 0xaf, 0x04}), 6);
+    assert_memory_equal(before + 9, ((uint8_t[]){0x84, 0x57, 0x21}), 3);
+    COMMAND(f, 0x03, 0x11, 0x22);
+    COMMAND(f, 0x14);
+    EXPECT(f, 0);
+    COMMAND(f, 0x13, 0, 0, 0);
+    memcpy(bytes + 1, before, 16);
+    command(f, bytes, sizeof(bytes));
+    assert_int_equal(in8(f, 0x3f4), 0x80); /* no result */
+    COMMAND(f, 0x2e);
+    assert_int_equal(result(f, after), 16);
+    assert_memory_equal(before, after, 16);
+}
+
+static void test_format_and_write(void **state)
+{
+    struct fixture *f = *state;
+    g_autofree char *bytes = NULL;
+    start(f);
+    for (unsigned i = 0; i < 18; i++) { /* the names in another order than the places */
+        uint8_t sector[516] = {0, 0, (uint8_t)(18 - i), 2};
+        memset(sector + 4, (int)(0x40 + i), 512);
+        memory_write(f->board->memory, BUFFER + i * 516, sector, sizeof(sector));
+    }
+    open_channel(f, 2, 0x48, BUFFER, 18 * 516);
+    COMMAND(f, 0xed, 0, 2, 18, 0x54, 0xf6);
+    EXPECT(f, 0, 0, 0, 0, 0, 1, 2);
+    memory_store(f->board->memory, BUFFER + 2, 19, 1); /* the image has no such place */
+    open_channel(f, 2, 0x48, BUFFER, 18 * 516);
+    COMMAND(f, 0xed, 0, 2, 18, 0x54, 0xf6);
+    EXPECT(f, 0x40, 0x04, 0, 0, 0, 1, 2);
+    assert_true(g_file_get_contents(f->floppy, &bytes, NULL, NULL));
+    for (unsigned i = 0; i < 18 * 512; i++)
+        assert_int_equal((uint8_t)bytes[i], 0x40 + 17 - i / 512);
+    assert_int_equal(bytes[18 * 512], 0);
+}
+
+/* Saved in the middle of a transfer, after every kind of step, and gone on with. */
+static void test_saved_in_transfer(void **state)
+{
+    struct fixture *f = *state;
+    const struct device_ops *ops = &floppy_ops;
+    struct device *floppy = f->machine->devices[PC_FLOPPY];
+    start(f);
+    COMMAND(f, 0x03, 0xdf, 0x03); /* no DMA */
+    for (unsigned round = 0; round < 3; round++) {
+        static const uint8_t codes[] = {0x45, 0x46, 0x51};
+        uint8_t wanted = round == 2 ? 0xb0 : (uint8_t)(round == 0 ? 0xb0 : 0xf0);
+        const uint8_t bytes[] = {codes[round], 0, 0, 0, 2, 2, 3, 0x1b, 1};
+        for (unsigned i = 0; i < sizeof(bytes); i++) {
+            out8(f, 0x3f5, bytes[i]);
+            g_autoptr(GByteArray) saved = g_byte_array_new();
+            for (unsigned j = 0; i == 8 && j < 100000 && in8(f, 0x3f4) != wanted; j++)
+                g_usleep(100);
+            state_save(saved, ops->name, ops->state_version, ops->state, floppy);
+            ops->reset(floppy);
+            g_autoptr(GBytes) image = g_bytes_new(saved->data, saved->len);
+            assert_true(state_load(image, ops->name, ops->state_version, ops->state, floppy, NULL));
+            assert_true(ops->loaded(floppy, NULL));
+        }
+        for (unsigned i = 0; i < 1024; i++) {
+            for (unsigned j = 0; j < 100000 && in8(f, 0x3f4) != wanted; j++)
+                g_usleep(100);
+            assert_int_equal(in8(f, 0x3f4), wanted);
+            if (i % 100 == 37) {
+                g_autoptr(GByteArray) saved = g_byte_array_new();
+                state_save(saved, ops->name, ops->state_version, ops->state, floppy);
+                ops->reset(floppy);
+                g_autoptr(GBytes) image = g_bytes_new(saved->data, saved->len);
+                assert_true(
+                    state_load(image, ops->name, ops->state_version, ops->state, floppy, NULL));
+                assert_true(ops->loaded(floppy, NULL));
+            }
+            if (round == 1)
+                assert_int_equal(in8(f, 0x3f5), (uint8_t)(i * 7));
+            else /* SCAN finds its sector second */
+                out8(f, 0x3f5, round == 0 ? (uint8_t)(i * 7) : i < 512 ? 1 : (uint8_t)(i * 7));
+        }
+        if (round == 2)
+            EXPECT(f, 0, 0, 0x08, 0, 0, 3, 2);
+        else
+            EXPECT(f, 0x40, 0x80, 0, 1, 0, 1, 2);
+    }
+}
+
 int main(void)
 {
 #define PC_TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
-    const struct CMUnitTest tests[] = {PC_TEST(test_dma_modes),         PC_TEST(test_dma_gates),
-                                       PC_TEST(test_questions),         PC_TEST(test_seek),
-                                       PC_TEST(test_transfer),          PC_TEST(test_programmed_io),
-                                       PC_TEST(test_format_and_protect)};
+    const struct CMUnitTest tests[] = {
+        PC_TEST(test_dma_modes),          PC_TEST(test_dma_gates),
+        PC_TEST(test_questions),          PC_TEST(test_seek),
+        PC_TEST(test_transfer),           PC_TEST(test_programmed_io),
+        PC_TEST(test_format_and_protect), PC_TEST(test_scan),
+        PC_TEST(test_save_and_restore),   PC_TEST(test_format_and_write),
+        PC_TEST(test_saved_in_transfer)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
