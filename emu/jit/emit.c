@@ -204,6 +204,7 @@ void emit_store_imm8(struct emitter *e, struct host_operand to, uint8_t value)
 void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_operand rm,
                   int32_t imm)
 {
+    bool touched = e->touched_rax; /* `index` is no register */
     if (size && fits8(imm)) {
         emit_op(e, enc_sized(ENC(0, 0, 0x83), size), index, rm);
         emit8(e, (uint8_t)imm);
@@ -211,6 +212,7 @@ void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_
         emit_op(e, enc_sized(ENC(0, 0, 0x81), size), index, rm);
         emit_imm(e, (uint64_t)(int64_t)imm, size);
     }
+    e->touched_rax = touched || (rm.kind == OPERAND_REG && rm.base == H_RAX);
 }
 
 static uint8_t *emit_displacement(struct emitter *e, const uint8_t *target)

@@ -366,13 +366,38 @@ static bool only_recipe(const struct translator *t)
     return !t->flags_host && !t->flags_memory && t->recipe.length;
 }
 
+/* It changes nothing but a general register, which is the last thing it does. */
+static bool only_loads(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_MOV:
+        return insn->shape == SHAPE_GM;
+    case OP_MOVZX8 ... OP_MOVSXD:
+        return true;
+    case OP_POP:
+        return !insn_has_memory(insn);
+    default:
+        return false;
+    }
+}
+
 void flags_before_write(struct translator *t, const struct insn *insn)
 {
+    t->recipe_ends = false;
     if (!t->recipe.length || !(registers_written(insn) & t->recipe.guests))
+        return;
+    t->recipe_ends = !t->flags_memory && only_loads(insn) && !t->live_after;
+    if (t->recipe_ends)
         return;
     if (only_recipe(t) && flags_before_insn(t, insn, t->live_after))
         flags_to_memory(t);
     t->recipe.length = 0;
+}
+
+void flags_after_write(struct translator *t)
+{
+    if (t->recipe_ends)
+        t->recipe.length = 0;
 }
 
 void flags_to_memory(struct translator *t)

@@ -192,6 +192,7 @@ static void translate_part(struct translator *t, struct version *version)
         bool translated = translate_one(t, insn, last);
         if (!translated)
             call_handler(t, insn);
+        flags_after_write(t);
         windows_step(t, insn, translated);
         branched = translated && last && !block->open;
         if (t->e.touched_r11 || (!t->fresh_t1 && registers_written(insn) >> t->in_t1 & 1))

@@ -158,6 +158,7 @@ struct translator {
      * when they can be made again, or nobody looks at them before they are written. */
     bool flags_host, flags_memory;
     struct recipe recipe;
+    bool recipe_ends;     /* with the current instruction, behind which nobody looks at the flags */
     unsigned saved_count; /* operands kept in jit->saved by the part */
 
     struct cold cold[MAX_COLD];
@@ -207,8 +208,11 @@ void flags_recipe_saved(struct translator *t, const struct insn *insn, unsigned 
                         const uint64_t *saved);
 /* For ways out: the flags are in memory from here on. */
 void flags_to_memory(struct translator *t);
-/* Before an instruction: what it rests on is about to change. */
+/* Before an instruction and behind it: what the recipe rests on is about to change. Where it is the
+ * fault of a load alone that would show the flags, they are made in the cold path from what the
+ * load has not yet overwritten. */
 void flags_before_write(struct translator *t, const struct insn *insn);
+void flags_after_write(struct translator *t);
 /* The host's flags, which are the guest's, into memory: changes nothing else but T0. */
 void flags_store(struct translator *t);
 /* In a cold path: makes and stores the flags, clobbering T0. */
