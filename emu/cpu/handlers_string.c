@@ -5,8 +5,6 @@
  */
 #include "emu/cpu/interp.h"
 
-#define CHUNK_MAX 65536 /* bytes between looks at attention */
-
 static uint64_t mask_address(const struct insn *insn, uint64_t value)
 {
     return insn->addr_size == SIZE_64   ? value
@@ -324,7 +322,7 @@ static bool interrupted(struct cpu *cpu)
         }                                                                                          \
         uint64_t left;                                                                             \
         while ((left = count_left(cpu, insn)) != 0) {                                              \
-            left -= name##_chunk(cpu, insn, left < CHUNK_MAX ? left : CHUNK_MAX);                  \
+            left -= name##_chunk(cpu, insn, MIN(left, cpu->string_chunk));                         \
             set_reg_sized(cpu, RCX * 8, insn->addr_size, left);                                    \
             if (left && unlikely(interrupted(cpu)))                                                \
                 STAY();                                                                            \
@@ -345,7 +343,7 @@ BLOCK_STRING(lods)
         uint64_t left;                                                                             \
         uint16_t wanted = insn->prefix & PREFIX_REP ? 0x4000 : 0;                                  \
         while ((left = count_left(cpu, insn)) != 0) {                                              \
-            left -= name##_chunk(cpu, insn, left < CHUNK_MAX ? left : CHUNK_MAX);                  \
+            left -= name##_chunk(cpu, insn, MIN(left, cpu->string_chunk));                         \
             set_reg_sized(cpu, RCX * 8, insn->addr_size, left);                                    \
             if ((cpu->flags & 0x4000) != wanted)                                                   \
                 break;                                                                             \

@@ -155,6 +155,7 @@ struct cpu {
     insn_handler *(*handlers)[SHAPE_COUNT][4];
     uint64_t code_generation; /* of translations of code addresses */
     uint64_t walks;           /* of page tables, to fill the TLB */
+    uint64_t string_chunk;    /* elements of a repeated string between looks at `attention` */
     uint64_t a20_mask;
     const uint32_t *memory_version;
     uint32_t seen_memory_version;

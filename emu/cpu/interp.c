@@ -427,6 +427,7 @@ bool interp_create(struct cpu *cpu, size_t cache_size, GError **error)
                     "cannot reserve memory for the block cache of CPU %u", cpu->index);
         return false;
     }
+    cpu->string_chunk = INTERP_STRING_CHUNK;
     cpu->handlers = g_malloc0_n(OP_COUNT, sizeof(*cpu->handlers));
     for (size_t i = 0; i < G_N_ELEMENTS(all_rows); i++)
         for (const struct handler_row *row = all_rows[i]; row->op; row++)

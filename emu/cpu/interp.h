@@ -55,6 +55,7 @@ insn_handler interp_leave_early;
 insn_handler interp_undefined, interp_unavailable;
 /* The pieces of the interpreter's loop, for engines that interpret what they do not translate: one
  * block; one instruction with the checks of the trap flag, the interrupt shadow, breakpoints. */
+#define INTERP_STRING_CHUNK 65536 /* struct cpu.string_chunk, unless lockstep wants it finer */
 bool interp_create(struct cpu *cpu, size_t cache_size, GError **error);
 void interp_destroy(struct cpu *cpu);
 void interp_run_block(struct cpu *cpu, struct block *block);

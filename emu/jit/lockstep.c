@@ -179,6 +179,20 @@ static bool is_string(const struct insn *insn)
     return insn->op >= OP_MOVS && insn->op <= OP_OUTS;
 }
 
+/* How far a repeated string instruction is to go at once: if the translation stopped in the midst
+ * of this one, to there. How much it did at once depended on what it found in the TLB. */
+static uint64_t string_chunk(const struct lockstep *l, const struct insn *insn)
+{
+    const struct cpu_state *now = &l->cpu->s, *end = &l->translated.s;
+    if (!is_string(insn) || l->translated.vector >= 0 || now->rip != end->rip)
+        return INTERP_STRING_CHUNK;
+    uint64_t mask = insn->addr_size == SIZE_64   ? UINT64_MAX
+                    : insn->addr_size == SIZE_32 ? UINT32_MAX
+                                                 : UINT16_MAX;
+    uint64_t ahead = (now->gpr[RCX] - end->gpr[RCX]) & mask;
+    return ahead > 0 && ahead < INTERP_STRING_CHUNK ? ahead : INTERP_STRING_CHUNK;
+}
+
 static void run_reference(struct lockstep *l)
 {
     struct cpu *cpu = l->cpu;
@@ -195,6 +209,7 @@ static void run_reference(struct lockstep *l)
         /* Repeated string instructions pause wherever the translator's might have. */
         atomic_store(&cpu->attention, 1);
         struct block *block = block_find(cpu);
+        cpu->string_chunk = string_chunk(l, &block->insns[0]);
         run_block(l, block);
         if (cpu->s.rip == rip && is_string(&block->insns[0])) {
             l->passed = passed;
@@ -219,6 +234,7 @@ static void compare(struct lockstep *l)
     l->passed = l->trail_count = 0;
     l->place = NULL;
     raised = raises(l, run_reference);
+    cpu->string_chunk = INTERP_STRING_CHUNK;
     clear_stop(l);
     capture(l, &l->reference, raised);
     if (raised || !l->reached) { /* where it stands now is all there is to compare */
