@@ -419,6 +419,16 @@ bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit)
     return true;
 }
 
+void cpu_note_pending(struct cpu *cpu)
+{
+    unsigned requests = atomic_load(&cpu->requests);
+    cpu->s.nmi_pending = requests & REQUEST_NMI;
+    cpu->s.smi_pending = requests & REQUEST_SMI;
+    cpu->s.init_pending = requests & REQUEST_INIT;
+    cpu->s.sipi_pending = requests & REQUEST_SIPI;
+    cpu->s.sipi_vector = atomic_load(&cpu->sipi_vector);
+}
+
 enum cpu_exit cpu_run(struct cpu *cpu)
 {
     atomic_store(&cpu->attention, 1);
@@ -426,12 +436,7 @@ enum cpu_exit cpu_run(struct cpu *cpu)
     enum cpu_exit exit = cpu->engine->run(cpu);
     __atomic_fetch_add(&cpu->passes, 1, __ATOMIC_SEQ_CST);
     cpu->s.rflags = cpu_get_rflags(cpu);
-    unsigned requests = atomic_load(&cpu->requests);
-    cpu->s.nmi_pending = requests & REQUEST_NMI;
-    cpu->s.smi_pending = requests & REQUEST_SMI;
-    cpu->s.init_pending = requests & REQUEST_INIT;
-    cpu->s.sipi_pending = requests & REQUEST_SIPI;
-    cpu->s.sipi_vector = atomic_load(&cpu->sipi_vector);
+    cpu_note_pending(cpu);
     return exit;
 }
 

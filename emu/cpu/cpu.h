@@ -104,5 +104,7 @@ extern const struct state_field cpu_state_fields[];
  * that access: brings those of cpu_state() up to date, and gives changed ones to the guest. */
 void cpu_fetch_registers(struct cpu *cpu);
 void cpu_store_registers(struct cpu *cpu);
+/* Before cpu_state is saved: notes in it what others have asked of the CPU since it ran. */
+void cpu_note_pending(struct cpu *cpu);
 /* After cpu_state was changed from outside: drops cached translations and derived state. */
 void cpu_state_changed(struct cpu *cpu);

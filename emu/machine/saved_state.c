@@ -81,6 +81,7 @@ GBytes *machine_save(struct machine *machine)
     save_nets(machine, out);
     for (unsigned i = 0; i < machine->vcpu_count; i++) {
         g_autofree char *name = g_strdup_printf("cpu.%u", i);
+        cpu_note_pending(machine->vcpus[i].cpu);
         state_save(out, name, CPU_STATE_VERSION, cpu_state_fields,
                    cpu_state(machine->vcpus[i].cpu));
     }

@@ -1,7 +1,7 @@
 /*
  * Guests on a whole PC under every engine, saved half-way and gone on with under every other:
- * tests/guest/board.asm, and chips.asm for interrupt controllers, timers and two CPUs, kvmclock.asm
- * for KVM's clock. That QEMU prints the same of the first two is checked by
+ * tests/guest/board.asm, and chips.asm and hops.asm for interrupt controllers, timers and two CPUs,
+ * kvmclock.asm for KVM's clock. That QEMU prints the same of the first two is checked by
  * tests/guest/test_board.sh.
  */
 #include <setjmp.h>
@@ -60,6 +60,10 @@ static const char clock_before[] = "wall clock: ok\n"
 static const char clock_after[] = "00100001 00000002 together\n"
                                   "together\n";
 
+/* Messages sent, taken and answered; starts of the second CPU. */
+static const char hops_after[] = "00000140 00000140 00000140 00000009 \n";
+#define HOPS 16
+
 static const struct guest {
     const char *firmware, *before, *after, *model;
     unsigned cpus;
@@ -67,6 +71,7 @@ static const struct guest {
 } guests[] = {
     {"board", board_before, board_after, "x86-64-v1", 1, false},
     {"chips", chips_before, chips_after, "x86-64-v1,+tsc-deadline", 2, true},
+    {"hops", "", hops_after, "x86-64-v1", 2, false},
     {"kvmclock", clock_before, clock_after, "x86-64-v1", 1, false},
 };
 
@@ -236,9 +241,23 @@ static void test_chips(void **state)
     test_guest(*state, &guests[1]);
 }
 
+/* From engine to engine, in an order in which each is followed by each. */
+static void test_hops(void **state)
+{
+    static const unsigned order[] = {0, 0, 1, 0, 2, 0, 3, 1, 1, 2, 1, 3, 2, 2, 3, 3, 0};
+    struct run *run = *state;
+    const struct how *how = &hows[0];
+    for (unsigned i = 0; i <= HOPS; i++) {
+        if (run->has[order[i]])
+            how = &hows[order[i]];
+        g_autofree char *text = run_on(run, &guests[2], how, i > 0, i < HOPS ? SAVE_HERE : AT_END);
+        assert_string_equal(text, i < HOPS ? "" : hops_after);
+    }
+}
+
 static void test_clock(void **state)
 {
-    test_guest(*state, &guests[2]);
+    test_guest(*state, &guests[3]);
 }
 
 int main(void)
@@ -246,6 +265,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_board, setup, teardown),
         cmocka_unit_test_setup_teardown(test_chips, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hops, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
