@@ -34,6 +34,7 @@ static void find_ways(const struct translator *t, struct part *part)
 {
     const struct insn *last = last_insn(part->block);
     uint64_t behind = code_address(t, part->rip + part->block->bytes);
+    part->calls = last->op == OP_CALL || last->op == OP_CALL_E;
     if (is_direct_branch(last)) {
         part->goes[0] = true;
         part->target[0] = code_address(t, part->rip + last->imm);

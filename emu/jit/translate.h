@@ -18,6 +18,7 @@ struct part {
     unsigned predecessors;
     uint16_t live_in, live_out; /* arithmetic flags that somebody looks at (FL_ bits) */
     bool loop_head, walked, walking;
+    bool calls;           /* it ends with a CALL, and goes on where that returns to */
     bool back[2];         /* that way closes a loop */
     uint16_t loop_writes; /* of a loop's head: registers that the loop changes */
     unsigned version_count;

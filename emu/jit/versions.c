@@ -18,7 +18,8 @@
 
 /* ---- loops ----------------------------------------------------------------------------------- */
 
-/* Depth first: a way to a part that is still being walked from closes a loop. */
+/* Depth first: a way to a part that is still being walked from closes a loop. Not so the way on
+ * behind a CALL: where that goes begins with a look at `attention`, too. */
 static void walk(struct translator *t, int at)
 {
     struct part *part = &t->parts[at];
@@ -27,7 +28,7 @@ static void walk(struct translator *t, int at)
         int next = part->next[way];
         if (next < 0)
             continue;
-        part->back[way] = t->parts[next].walking;
+        part->back[way] = t->parts[next].walking && !part->calls;
         t->parts[next].loop_head |= part->back[way];
         if (!t->parts[next].walked)
             walk(t, next);
