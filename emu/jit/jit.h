@@ -264,7 +264,7 @@ struct jit_cell {
 /* What is known of a window that could not be opened at once. */
 struct jit_opening {
     struct jit_region *region;
-    uint16_t offset, bytes; /* the access that opens it */
+    uint16_t offset, bytes; /* the access that opens it; 0: one somewhere in it */
     uint16_t span;          /* bytes of the window */
     bool writes, window_writes;
     bool aligned; /* it faults unless it is, before anything is looked for */

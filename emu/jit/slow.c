@@ -90,9 +90,9 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
         jit->exit_cell = 0;
         return NULL;
     }
-    if (o->writes)
+    if (o->bytes && o->writes)
         mmu_write_begin(cpu, address, o->bytes);
-    else
+    else if (o->bytes)
         mmu_read_begin(cpu, address, o->bytes);
     bool one_page = !((low ^ (low + o->span - 1)) & PAGE_MASK);
     const struct tlb_entry *entry = mmu_entry(cpu, low);
@@ -104,7 +104,7 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
         jit->mark = entry->mark;
         return mmu_host(entry, low);
     }
-    return not_opened(cpu, o, (entry->read ^ low) & PAGE_MASK);
+    return not_opened(cpu, o, o->bytes && (entry->read ^ low) & PAGE_MASK);
 }
 
 /* Between instructions: is there something the run loop has to see to? */

@@ -8,6 +8,11 @@
  * constant. It stays open along ways that lead to one part only, and in a loop from turn to turn if
  * the loop leaves its registers alone (versions.c).
  *
+ * A table's entries are accessed through an index. Where that has just been made no larger than a
+ * byte, the table from its first entry to the last that can be meant is a window of its base
+ * register. It is not the access itself that opens it then, so nothing may fault: it has to be in
+ * the TLB.
+ *
  * A window that is stored to in the part that opens it is looked up for writing from the start.
  * One that does not lie in one page of plain memory cannot be opened. Then the interpreter runs the
  * block, and a region where that happens more than a few times is made anew with tails: behind its
@@ -25,6 +30,7 @@
  */
 #include "emu/cpu/mmu.h"
 #include "emu/jit/translate.h"
+#include <limits.h>
 #include <string.h>
 
 #define MAX_SPAN  1024 /* bytes of a window */
@@ -93,6 +99,7 @@ struct ahead {
     struct window w;
     int64_t low, high;
     unsigned uses, looked;
+    bool table; /* it is for accesses through a bounded index, too */
 };
 
 static void meet(struct ahead *ahead, const struct window *key, int64_t offset,
@@ -110,6 +117,38 @@ static void meet(struct ahead *ahead, const struct window *key, int64_t offset,
     ahead->uses++;
 }
 
+/* The register's largest value before the instruction, as far as one can see. */
+static unsigned bound_of(const struct block *block, const struct insn *insn, unsigned reg)
+{
+    while (insn-- > block->insns) {
+        if (!(registers_written(insn) >> reg & 1))
+            continue;
+        if (insn->size < SIZE_32)
+            return UINT_MAX;
+        if (insn->op == OP_MOVZX8 && guest_number(insn->reg) == reg)
+            return UINT8_MAX;
+        bool masked = insn->op == OP_AND && insn->shape == SHAPE_RI && insn->imm <= UINT8_MAX;
+        return masked && guest_number(insn->rm) == reg ? (unsigned)insn->imm : UINT_MAX;
+    }
+    return UINT_MAX;
+}
+
+/* Is the operand, or *address, in a table? Those become the table's. */
+static bool table_of(const struct part *part, const struct insn *insn, struct address *address,
+                     struct guest_access *access)
+{
+    if (!insn_has_memory(insn) || !access->bytes || address->index >= GPR_COUNT ||
+        address->index == address->base)
+        return false;
+    unsigned most = bound_of(part->block, insn, address->index);
+    if (most > MAX_SPAN || (most << address->scale) + access->bytes > MAX_SPAN)
+        return false;
+    access->bytes += most << address->scale;
+    address->index = GPR_NONE;
+    address->scale = 0;
+    return true;
+}
+
 static void look_at(const struct translator *t, struct ahead *ahead, const struct part *part,
                     const struct insn *insn, int64_t moved, bool surely)
 {
@@ -120,6 +159,9 @@ static void look_at(const struct translator *t, struct ahead *ahead, const struc
         meet(ahead, &key, offset + moved, operand_access(t, insn), surely);
     unsigned base;
     int32_t disp;
+    struct guest_access whole = operand_access(t, insn);
+    if (ahead->table && table_of(part, insn, &a, &whole) && key_of(t, &a, &key, &offset))
+        meet(ahead, &key, offset + moved, whole, surely);
     struct guest_access stack = stack_access(t, insn, &base, &disp);
     a = (struct address){.base = base, .index = GPR_NONE, .size = t->word, .disp = disp};
     if (key_of(t, &a, &key, &offset))
@@ -224,9 +266,9 @@ static struct window *add_window(struct windows *ws, const struct ahead *ahead)
 }
 
 static struct window *plan(struct translator *t, const struct insn *insn, const struct window *key,
-                           int64_t offset, struct guest_access access)
+                           int64_t offset, struct guest_access access, bool table)
 {
-    struct ahead ahead = {.w = *key, .low = offset, .high = offset + access.bytes};
+    struct ahead ahead = {.w = *key, .low = offset, .high = offset + access.bytes, .table = table};
     ahead.w.writes = access.writes;
     unsigned at = (unsigned)(insn - t->part->block->insns);
     look_ahead(t, &ahead, t->part, at, 0, 0);
@@ -316,16 +358,16 @@ void windows_keep_t0(struct translator *t, const struct insn *insn)
     t->e.touched_rax = false;
 }
 
-bool window_access(struct translator *t, const struct insn *insn, unsigned which,
-                   const struct address *address, unsigned bytes, enum access access)
+/* An address and all bytes that an access may mean, for a window: one that is open, or is opened
+ * now; then T0 is its host address, less t->at. `bytes` are to be found at once, or none. */
+static bool through_window(struct translator *t, const struct insn *insn,
+                           const struct address *address, struct guest_access this, unsigned bytes)
 {
-    struct guest_access this = {bytes, access != ACCESS_LOAD};
     struct window key;
     int64_t offset;
-    bool known = which == 1 || operand_access(t, insn).bytes == bytes;
-    if (t->no_windows || !known || !key_of(t, address, &key, &offset))
+    if (!key_of(t, address, &key, &offset))
         return false;
-    struct window *w = find_open(t, &key, offset, bytes, this.writes, &t->at);
+    struct window *w = find_open(t, &key, offset, this.bytes, this.writes, &t->at);
     if (w) {
         t->window = w;
         if (t->in_t0 != w->cell || t->e.touched_rax)
@@ -333,7 +375,7 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
         note_t0(t, w);
         return true;
     }
-    w = plan(t, insn, &key, offset, this);
+    w = plan(t, insn, &key, offset, this, bytes == 0);
     if (!w)
         return false;
     t->window = w;
@@ -348,4 +390,22 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
     open_window(t, insn, w, &low, new_opening(t, w, t->at, bytes, this.writes));
     note_t0(t, w);
     return true;
+}
+
+bool window_access(struct translator *t, const struct insn *insn, unsigned which,
+                   const struct address *address, unsigned bytes, enum access access)
+{
+    struct guest_access this = {bytes, access != ACCESS_LOAD}, whole = this;
+    struct address table = *address;
+    bool known = which == 1 || operand_access(t, insn).bytes == bytes;
+    if (t->no_windows || !known)
+        return false;
+    if (which == 0 && !t->aligned && table_of(t->part, insn, &table, &whole) &&
+        through_window(t, insn, &table, whole, 0)) {
+        unsigned index = guest_in(t, address->index, T1);
+        emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, T0, op_indexed(T0, index, address->scale, 0));
+        t->in_t0 = -1;
+        return true;
+    }
+    return through_window(t, insn, address, this, bytes);
 }

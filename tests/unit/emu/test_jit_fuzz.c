@@ -301,8 +301,39 @@ static void narrow_instruction(struct program *p)
     }
 }
 
+/* Entries of a table, through an index that is a byte or less. */
+static void table(struct program *p)
+{
+    static const uint8_t ops[] = {0x8b, 0x89, 0x03, 0x33, 0x31, 0x3b};
+    unsigned index = free_register(), base = any_base(), scale = any(4), size = any(2);
+    int32_t disp = any(2) ? (int32_t)any(0x1000) : (int32_t)any(64) - 32;
+    for (unsigned count = 1 + any(3); count > 0; count--) {
+        unsigned from = free_register(), reg = free_register();
+        if (any(2)) { /* MOVZX index, from; or AND index, imm */
+            rex(p, 0x40 | (index & 8 ? 4 : 0) | (from & 8 ? 1 : 0));
+            byte(p, 0x0f);
+            byte(p, 0xb6);
+            byte(p, 0xc0 | (index & 7) << 3 | (from & 7));
+        } else {
+            rex(p, 0x40 | size << 3 | (index & 8 ? 1 : 0));
+            byte(p, 0x83);
+            byte(p, 0xe0 | (index & 7));
+            byte(p, any(128));
+        }
+        rex(p, 0x40 | size << 3 | (reg & 8 ? 4 : 0) | (index & 8 ? 2 : 0));
+        byte(p, ops[any(sizeof(ops))]);
+        byte(p, 0x84 | (reg & 7) << 3);
+        byte(p, scale << 6 | (index & 7) << 3 | base);
+        word(p, (uint32_t)disp);
+    }
+}
+
 static void instruction(struct program *p)
 {
+    if (any(20) == 0) {
+        table(p);
+        return;
+    }
     unsigned size = any(narrow ? 3 : 4), which = any(27);
     struct form f = random_form(true);
     if (narrow && any(12) == 0)

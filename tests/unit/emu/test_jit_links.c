@@ -1,7 +1,7 @@
 /*
  * What translated code leads to ends when it is not what the guest means any more: links into a
- * page, and where calls return to. Each program runs interpreted and translated and must do what it
- * is written to do.
+ * page, and where calls return to. And what it knows of a page ends with that. Each program runs
+ * interpreted and translated and must do what it is written to do.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -211,12 +211,54 @@ static void test_returns_in_other_mode(void **state)
     }
 }
 
+/* A table that runs over the end of a page: the next page is elsewhere, or one of both is absent
+ * and not accessed. */
+static void test_table_in_two_pages(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t code[] = {
+        0xbb, 0,    0,    0, 0,    /* MOV EBX, table */
+        0xb9, 0,    0,    0, 0,    /* MOV ECX, first */
+        0x0f, 0xb6, 0xc1,          /* 1: MOVZX EAX, CL */
+        0x03, 0x3c, 0x83,          /* ADD EDI, [RBX + RAX * 4] */
+        0xff, 0xc9,                /* DEC ECX */
+        0x81, 0xf9, 0,    0, 0, 0, /* CMP ECX, end */
+        0x75, 0xf0, 0xf4,          /* JNE 1b; HLT */
+    };
+    static const struct {
+        uint32_t table, first, end, pages[2], sum;
+    } cases[] = {
+        {0x40800, 512, 0, {0x40003, 0x60003}, 512},
+        {0x40f00, 512, 0, {0x40003, 0x60003}, 2 * (64 + 192 * 10)},
+        {0x40f00, 63, 0, {0x40003, 0}, 63},
+        {0x40f00, 255, 127, {0, 0x60003}, 128 * 10},
+    };
+    for (unsigned i = 0; i < G_N_ELEMENTS(cases) * 4; i++) {
+        unsigned engine = i & 1, which = i / 4;
+        struct cpu_state *s = begin(f, engine);
+        memcpy(f->ram + CODE, code, sizeof(code));
+        memcpy(f->ram + CODE + 1, &cases[which].table, 4);
+        memcpy(f->ram + CODE + 6, &cases[which].first, 4);
+        memcpy(f->ram + CODE + 20, &cases[which].end, 4);
+        for (unsigned n = 0; n < 0x1000; n += 4) {
+            memcpy(f->ram + 0x40000 + n, &(uint32_t){1}, 4);
+            memcpy(f->ram + 0x41000 + n, &(uint32_t){100000}, 4);
+            memcpy(f->ram + 0x60000 + n, &(uint32_t){10}, 4);
+        }
+        for (unsigned n = 0; n < 2; n++)
+            put64(f, TABLE + (0x40 + n) * 8, cases[which].pages[n]);
+        assert_int_equal(run(f, engine, i & 2 ? 0 : 20), CPU_EXIT_HALTED);
+        assert_int_equal(s->gpr[RDI], cases[which].sum);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_large_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_returns_to_other_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_returns_in_other_mode, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_table_in_two_pages, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
