@@ -180,12 +180,15 @@ static uint64_t requested(const struct cpu *cpu)
     return mask & cpu->s.xcr0;
 }
 
-/* #UD without CR4.OSXSAVE, then #NM. */
+/* #UD without CR4.OSXSAVE, then what only a system may do, then #NM. There is no supervisor state
+ * (IA32_XSS is 0), so XSAVES and XRSTORS handle what XSAVEC and XRSTOR do. */
 static void xsave_check(struct cpu *cpu, const struct insn *insn)
 {
     cpu->insn = insn;
     if (!(cpu->s.cr4 & CR4_OSXSAVE))
         cpu_raise(cpu, VEC_UD);
+    if ((insn->op == OP_XSAVES || insn->op == OP_XRSTORS) && cpu->s.cpl)
+        cpu_raise_error(cpu, VEC_GP, 0);
     if (cpu->s.cr0 & CR0_TS)
         cpu_raise(cpu, VEC_NM);
 }
@@ -256,12 +259,12 @@ __attribute__((noinline)) static void save(struct cpu *cpu, const struct insn *i
     uint64_t wanted = requested(cpu), used = in_use(cpu), saved = wanted;
     unsigned size = area_size(wanted);
     uint64_t at = area_address(cpu, insn, size, 64, true);
-    bool mxcsr = wanted & XCR0_AVX;
+    bool mxcsr = wanted & XCR0_AVX, compact = insn->op == OP_XSAVEC || insn->op == OP_XSAVES;
 
     mmu_check_write(cpu, at, size);
     if (insn->op != OP_XSAVE)
         saved &= used;
-    if (insn->op == OP_XSAVEC) {
+    if (compact) {
         sse_sync_mxcsr(cpu);
         if (cpu->s.mxcsr != MXCSR_DEFAULT)
             saved |= wanted & XCR0_SSE;
@@ -269,7 +272,7 @@ __attribute__((noinline)) static void save(struct cpu *cpu, const struct insn *i
     }
     write_components(cpu, insn, at, saved, mxcsr);
     uint64_t header[8] = {0};
-    if (insn->op == OP_XSAVEC) {
+    if (compact) {
         header[0] = saved;
         header[1] = wanted | XCOMP_COMPACT;
         mmu_write_bytes(cpu, at + XSAVE_HEADER, header, 16);
@@ -289,7 +292,8 @@ HANDLER(xsave)
 static bool header_is_valid(const struct cpu *cpu, const uint64_t header[8])
 {
     uint64_t saved = header[0], layout = header[1];
-    if (!(layout & XCOMP_COMPACT) || !has_feature(&cpu->model->features, FEATURE_XSAVEC))
+    if (!(layout & XCOMP_COMPACT) || (!has_feature(&cpu->model->features, FEATURE_XSAVEC) &&
+                                      !has_feature(&cpu->model->features, FEATURE_XSAVES)))
         return !(saved & ~cpu->s.xcr0) && !layout && !header[2];
     layout &= ~XCOMP_COMPACT;
     return !(layout & ~cpu->s.xcr0) && !(saved & ~layout) && all_zero(header + 2, 48);
@@ -319,7 +323,7 @@ __attribute__((noinline)) static void restore(struct cpu *cpu, const struct insn
     uint64_t at = area_address(cpu, insn, size, 64, false);
     read_area(cpu, at, area, size);
     memcpy(header, area + XSAVE_HEADER, sizeof(header));
-    if (!header_is_valid(cpu, header))
+    if (!header_is_valid(cpu, header) || (insn->op == OP_XRSTORS && !(header[1] & XCOMP_COMPACT)))
         cpu_raise_error(cpu, VEC_GP, 0);
 
     uint64_t loaded = wanted & header[0];
@@ -384,6 +388,7 @@ const struct handler_row handlers_fpu_state[] = {
     {OP_VLDMXCSR, ALL_SHAPES(ldmxcsr)}, {OP_VSTMXCSR, ALL_SHAPES(stmxcsr)},
     {OP_XSAVE, ALL_SHAPES(xsave)},      {OP_XSAVEOPT, ALL_SHAPES(xsave)},
     {OP_XSAVEC, ALL_SHAPES(xsave)},     {OP_XRSTOR, ALL_SHAPES(xrstor)},
+    {OP_XSAVES, ALL_SHAPES(xsave)},     {OP_XRSTORS, ALL_SHAPES(xrstor)},
     {OP_XGETBV, ALL_SHAPES(xgetbv)},    {OP_XSETBV, ALL_SHAPES(xsetbv)},
     {OP_EMMS, ALL_SHAPES(emms)},        {0},
 };

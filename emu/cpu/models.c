@@ -43,7 +43,7 @@ static const struct model_row models[] = {
 static const char implemented_base[] = "x86-64-v3",
                   implemented_more[] =
                       "aes pclmulqdq sha vaes vpclmulqdq rdrand rdseed rdpid adx clflushopt clwb "
-                      "xsavec xgetbv1 prefetchw pcid invpcid invtsc x2apic tsc-deadline";
+                      "xsavec xgetbv1 xsaves prefetchw pcid invpcid invtsc x2apic tsc-deadline";
 /* What the host's own unit does for the guest. */
 static const char run_by_host[] = "sse4.2 aes pclmulqdq sha f16c fma avx2 vaes vpclmulqdq";
 
@@ -313,7 +313,10 @@ static void xsave_leaf(const struct cpu *cpu, uint32_t subleaf, uint32_t out[4])
     if (subleaf == 0)
         set(out, XCR0_X87 | XCR0_SSE | (avx ? XCR0_YMM : 0), enabled, avx ? 832 : 576, 0);
     else if (subleaf == 1)
-        set(out, set_of->word[WORD_D_EAX], has_feature(set_of, FEATURE_XSAVEC) ? enabled : 0, 0, 0);
+        set(out, set_of->word[WORD_D_EAX],
+            has_feature(set_of, FEATURE_XSAVEC) || has_feature(set_of, FEATURE_XSAVES) ? enabled
+                                                                                       : 0,
+            0, 0);
     else if (subleaf == 2 && avx)
         set(out, 256, 576, 0, 0);
 }

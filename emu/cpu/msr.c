@@ -27,6 +27,7 @@ enum msr {
     MSR_PAT = 0x277,
     MSR_MTRR_DEF_TYPE = 0x2ff,
     MSR_TSC_DEADLINE = 0x6e0,
+    MSR_XSS = 0xda0,
     MSR_KVM_WALL_CLOCK = 0x4b564d00,
     MSR_KVM_SYSTEM_TIME,
     MSR_EFER = 0xc0000080,
@@ -137,6 +138,7 @@ static bool exists(const struct cpu *cpu, uint32_t index)
         {MSR_STAR, MSR_FMASK, FEATURE_SYSCALL},
         {MSR_FS_BASE, MSR_KERNEL_GS_BASE, FEATURE_LM},
         {MSR_TSC_AUX, MSR_TSC_AUX, FEATURE_RDTSCP},
+        {MSR_XSS, MSR_XSS, FEATURE_XSAVES},
     };
     const struct feature_set *set = &cpu->model->features;
     /* Long mode, SYSCALL and NX share EFER. */
@@ -233,8 +235,9 @@ bool system_read_msr(struct cpu *cpu, uint32_t index, uint64_t *ret_value)
     case MSR_EFER:
         *ret_value = cpu->s.efer;
         return true;
-    case 0x17: /* platform id */
-    case 0x2a: /* power-on configuration */
+    case MSR_XSS: /* there is no supervisor state */
+    case 0x17:    /* platform id */
+    case 0x2a:    /* power-on configuration */
         *ret_value = 0;
         return true;
     }
@@ -306,6 +309,8 @@ bool system_write_msr(struct cpu *cpu, uint32_t index, uint64_t value)
         return true;
     case MSR_UCODE:
         return true;
+    case MSR_XSS:
+        return value == 0;
     }
     return false;
 }

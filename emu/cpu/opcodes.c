@@ -255,7 +255,8 @@ const struct opcode opcode_groups[GROUP_COUNT][8] = {
     [GROUP_8] = {[4] = R2(BT, E, IU, V, 0), R2(BTS, E, IU, V, A_LOCK), R2(BTR, E, IU, V, A_LOCK),
                  R2(BTC, E, IU, V, A_LOCK)},
     /* Register forms of 6 and 7 are picked by hand. */
-    [GROUP_9] = {[1] = R1(CMPXCHG8B, M, Y, A_LOCK), [4] = R1(XSAVEC, M, Y, A_NOPREFIX)},
+    [GROUP_9] = {[1] = R1(CMPXCHG8B, M, Y, A_LOCK), [3] = R1(XRSTORS, M, Y, A_NOPREFIX),
+                 R1(XSAVEC, M, Y, A_NOPREFIX), R1(XSAVES, M, Y, A_NOPREFIX)},
     [GROUP_11B] = {R2(MOV, E, I, B, 0)}, [GROUP_11V] = {R2(MOV, E, I, V, 0)},
     /* Register forms of 5-7 are fences, picked by hand. */
     [GROUP_15] = {R1(FXSAVE, M, Y, A_NOPREFIX), R1(FXRSTOR, M, Y, A_NOPREFIX),

@@ -111,7 +111,7 @@
     OP(RDPID, "rdpid", 0, 0, 0) OP(CLFLUSHOPT, "clflushopt", 0, 0, 0) OP(CLWB, "clwb", 0, 0, 0)    \
     OP(XGETBV, "xgetbv", 0, 0, 0) OP(XSETBV, "xsetbv", 0, 0, 0)                                    \
     OP(XSAVE, "xsave", 0, 0, 0) OP(XSAVEOPT, "xsaveopt", 0, 0, 0) OP(XSAVEC, "xsavec", 0, 0, 0)    \
-    OP(XRSTOR, "xrstor", 0, 0, 0)                                                                  \
+    OP(XRSTOR, "xrstor", 0, 0, 0) OP(XSAVES, "xsaves", 0, 0, 0) OP(XRSTORS, "xrstors", 0, 0, 0)    \
     OP(ANDN, "andn", 0, FL_ALL, FL_A | FL_P) OP(BLSR, "blsr", 0, FL_ALL, FL_A | FL_P)              \
     OP(BLSMSK, "blsmsk", 0, FL_ALL, FL_A | FL_P) OP(BLSI, "blsi", 0, FL_ALL, FL_A | FL_P)          \
     OP(BEXTR, "bextr", 0, FL_ALL, FL_A | FL_S | FL_P) OP(BZHI, "bzhi", 0, FL_ALL, FL_A | FL_P)     \
