@@ -67,7 +67,7 @@ void kvm_clock_stopped(struct cpu *cpu)
 void kvm_clock_set(struct kvm_vm *vm)
 {
     const struct guest_clock *clock = vm->board->clock;
-    pthread_mutex_lock(&vm->lock);
+    pthread_mutex_lock(&vm->clock.lock);
     unsigned generation = guest_clock_generation(clock);
     if (vm->host.clock && (!vm->clock.is_set || vm->clock.generation != generation)) {
         struct kvm_clock_data data = {.clock =
@@ -75,25 +75,25 @@ void kvm_clock_set(struct kvm_vm *vm)
         vm->clock.is_set = ioctl(vm->fd, KVM_SET_CLOCK, &data) == 0;
         vm->clock.generation = generation;
     }
-    pthread_mutex_unlock(&vm->lock);
+    pthread_mutex_unlock(&vm->clock.lock);
 }
 
 void kvm_clock_note(struct kvm_vm *vm)
 {
     const struct guest_clock *clock = vm->board->clock;
     struct kvm_clock_data data = {0};
-    pthread_mutex_lock(&vm->lock);
+    pthread_mutex_lock(&vm->clock.lock);
     if (vm->clock.is_set && vm->clock.generation == guest_clock_generation(clock) &&
         ioctl(vm->fd, KVM_GET_CLOCK, &data) == 0) {
         int64_t ahead = (int64_t)data.clock - guest_clock_now(clock);
         vm->clock.ahead = ahead > 0 ? ahead : 0;
     }
-    pthread_mutex_unlock(&vm->lock);
+    pthread_mutex_unlock(&vm->clock.lock);
 }
 
 void kvm_clock_forget(struct kvm_vm *vm)
 {
-    pthread_mutex_lock(&vm->lock);
+    pthread_mutex_lock(&vm->clock.lock);
     vm->clock.ahead = 0;
-    pthread_mutex_unlock(&vm->lock);
+    pthread_mutex_unlock(&vm->clock.lock);
 }

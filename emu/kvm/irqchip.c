@@ -38,21 +38,31 @@ static void refused(struct kvm_vm *vm, const char *what)
 
 /* ---- no CPU in the guest ----------------------------------------------------------------- */
 
-void kvm_gate_enter(struct kvm_vm *vm)
+/* A CPU says that it is inside before it looks whether it may be; who closes the gate looks who is
+ * inside after he has closed it. So one of the two sees the other. */
+void kvm_gate_enter(struct kvm_cpu *kv)
 {
-    pthread_mutex_lock(&vm->gate.lock);
-    while (vm->gate.closed)
-        pthread_cond_wait(&vm->gate.changed, &vm->gate.lock);
-    vm->gate.inside++;
-    pthread_mutex_unlock(&vm->gate.lock);
+    struct kvm_vm *vm = kv->vm;
+    for (;;) {
+        atomic_store(&kv->in_guest, true);
+        if (!atomic_load(&vm->gate.closed))
+            return;
+        kvm_gate_leave(kv);
+        pthread_mutex_lock(&vm->gate.lock);
+        while (atomic_load(&vm->gate.closed))
+            pthread_cond_wait(&vm->gate.changed, &vm->gate.lock);
+        pthread_mutex_unlock(&vm->gate.lock);
+    }
 }
 
-void kvm_gate_leave(struct kvm_vm *vm)
+void kvm_gate_leave(struct kvm_cpu *kv)
 {
+    struct kvm_vm *vm = kv->vm;
+    atomic_store(&kv->in_guest, false);
+    if (!atomic_load(&vm->gate.closed))
+        return;
     pthread_mutex_lock(&vm->gate.lock);
-    vm->gate.inside--;
-    if (vm->gate.closed)
-        pthread_cond_broadcast(&vm->gate.changed);
+    pthread_cond_broadcast(&vm->gate.changed);
     pthread_mutex_unlock(&vm->gate.lock);
 }
 
@@ -60,9 +70,7 @@ void kvm_gate_leave(struct kvm_vm *vm)
 static void stop(void *engine)
 {
     struct kvm_vm *vm = engine;
-    pthread_mutex_lock(&vm->gate.lock);
-    vm->gate.closed = true;
-    pthread_mutex_unlock(&vm->gate.lock);
+    atomic_store(&vm->gate.closed, true);
     for (unsigned i = 0; i < KVM_CPUS_MAX; i++) {
         struct kvm_cpu *kv = vm->cpus[i];
         if (!kv)
@@ -72,8 +80,10 @@ static void stop(void *engine)
         pthread_mutex_unlock(&kv->cpu->wait_lock);
     }
     pthread_mutex_lock(&vm->gate.lock);
-    while (vm->gate.inside)
-        pthread_cond_wait(&vm->gate.changed, &vm->gate.lock);
+    for (unsigned i = 0; i < KVM_CPUS_MAX; i++) {
+        while (vm->cpus[i] && atomic_load(&vm->cpus[i]->in_guest))
+            pthread_cond_wait(&vm->gate.changed, &vm->gate.lock);
+    }
     pthread_mutex_unlock(&vm->gate.lock);
     vm->borrowed++;
 }
@@ -82,7 +92,7 @@ static void go(void *engine)
 {
     struct kvm_vm *vm = engine;
     pthread_mutex_lock(&vm->gate.lock);
-    vm->gate.closed = false;
+    atomic_store(&vm->gate.closed, false);
     pthread_cond_broadcast(&vm->gate.changed);
     pthread_mutex_unlock(&vm->gate.lock);
 }

@@ -50,6 +50,7 @@
 #include <linux/kvm.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -114,6 +115,7 @@ struct kvm_vm {
 
     /* KVM's clock: set for the guest clock's generation; ns that it was ahead of that. */
     struct {
+        pthread_mutex_t lock; /* the innermost */
         bool is_set;
         unsigned generation;
         int64_t ahead;
@@ -122,12 +124,11 @@ struct kvm_vm {
     struct kvm_cpu *cpus[KVM_CPUS_MAX]; /* by index */
     bool filtered;                      /* the MSR filter was set */
     bool chips;                         /* the kernel's interrupt controllers and PIT are used */
-    /* Who is in KVM_RUN; closed: nobody may enter. */
+    /* Closed: no CPU may be in KVM_RUN. `changed` when one has left, or it is open again. */
     struct {
         pthread_mutex_t lock;
         pthread_cond_t changed;
-        unsigned inside;
-        bool closed;
+        atomic_bool closed;
     } gate;
     GArray *routes;                         /* struct kvm_irq_routing_entry; board lock */
     struct kvm_sender senders[KVM_SENDERS]; /* board lock */
@@ -147,8 +148,8 @@ bool kvm_slots_sync(struct kvm_vm *vm, GError **error);
 bool kvm_chips_create(struct kvm_vm *vm, GError **error);
 void kvm_chips_finish(struct kvm_vm *vm);
 /* Around KVM_RUN. The board lock is not held; who has closed the gate holds it. */
-void kvm_gate_enter(struct kvm_vm *vm);
-void kvm_gate_leave(struct kvm_vm *vm);
+void kvm_gate_enter(struct kvm_cpu *kv);
+void kvm_gate_leave(struct kvm_cpu *kv);
 
 /* routing.c; board lock held. The routes' init is false with errno. */
 bool kvm_routes_init(struct kvm_vm *vm);
@@ -206,7 +207,8 @@ struct kvm_cpu {
     } clock;
     struct kvm_stats stats;
 
-    bool inside; /* in cpu_run() */
+    atomic_bool in_guest; /* in KVM_RUN, or about to look whether it may */
+    bool inside;          /* in cpu_run() */
     pthread_t thread;
 };
 

@@ -115,9 +115,9 @@ static void handle_exit(struct kvm_cpu *kv)
 /* 0, or errno. */
 static int run_kernel(struct kvm_cpu *kv)
 {
-    kvm_gate_enter(kv->vm);
+    kvm_gate_enter(kv);
     int failure = ioctl(kv->fd, KVM_RUN, 0) == 0 ? 0 : errno;
-    kvm_gate_leave(kv->vm);
+    kvm_gate_leave(kv);
     errno = failure;
     return failure;
 }

@@ -172,6 +172,7 @@ static void free_vm(struct kvm_vm *vm)
     g_array_unref(vm->slots);
     g_array_unref(vm->watched);
     g_free(vm->kept);
+    pthread_mutex_destroy(&vm->clock.lock);
     pthread_mutex_destroy(&vm->gate.lock);
     pthread_cond_destroy(&vm->gate.changed);
     pthread_mutex_destroy(&vm->lock);
@@ -192,6 +193,7 @@ struct kvm_vm *kvm_vm_get(struct board *board, GError **error)
         vm->slots = g_array_new(FALSE, TRUE, sizeof(struct kvm_slot));
         vm->watched = g_array_new(FALSE, FALSE, sizeof(struct kvm_watched));
         pthread_mutex_init(&vm->lock, NULL);
+        pthread_mutex_init(&vm->clock.lock, NULL);
         pthread_mutex_init(&vm->gate.lock, NULL);
         pthread_cond_init(&vm->gate.changed, NULL);
         if (!set_up(vm, error)) {
