@@ -224,56 +224,87 @@ uint16_t registers_written(const struct insn *insn)
     }
 }
 
+static bool is_reg(struct host_operand operand)
+{
+    return operand.kind == OPERAND_REG;
+}
+
+/* CMP (3B) or TEST (85) of two values, wherever they are. */
+static void recipe_compare(struct emitter *e, unsigned opcode, unsigned size,
+                           struct host_operand to, struct host_operand from)
+{
+    bool compare = opcode == 0x3b;
+    if (is_reg(to)) {
+        emit_op(e, enc_sized(ENC(0, 0, opcode), size), to.base, from);
+    } else if (is_reg(from)) {
+        emit_op(e, enc_sized(ENC(0, 0, compare ? 0x39 : opcode), size), from.base, to);
+    } else {
+        emit_load(e, T0, to);
+        emit_op(e, enc_sized(ENC(0, 0, opcode), size), T0, from);
+    }
+}
+
+/* T0 is the operand's value before the result, which is in `to`, came about. */
+static void recipe_sum(struct emitter *e, const struct insn *insn, struct host_operand to,
+                       struct host_operand from, bool immediate)
+{
+    unsigned width = insn->size == SIZE_64 ? ENC_W : 0;
+    bool add = insn->op == OP_ADD;
+    int32_t imm = (int32_t)insn->imm;
+    uint32_t undo = ENC(0, 0, add ? 0x2b : 0x03), again = ENC(0, 0, add ? 0x03 : 0x3b);
+    if (immediate) {
+        if (!is_reg(to))
+            emit_load(e, T0, to);
+        emit_op(e, ENC(0, 0, 0x8d) | width, T0,
+                op_mem(is_reg(to) ? to.base : T0, add ? -imm : imm));
+        emit_alu_imm(e, add ? 0 : 7, insn->size, op_reg(T0), imm);
+        return;
+    }
+    if (!add && is_reg(to) && is_reg(from)) {
+        emit_op(e, ENC(0, 0, 0x8d) | width, T0, op_indexed(to.base, from.base, 0, 0));
+    } else {
+        emit_op(e, ENC(0, 0, 0x8b) | ENC_W, T0, to);
+        emit_op(e, undo | width, T0, from);
+    }
+    emit_op(e, again | width, T0, from);
+}
+
 void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, unsigned from)
 {
     struct emitter e = {.at = t->recipe.bytes, .end = t->recipe.bytes + sizeof(t->recipe.bytes)};
-    unsigned size = insn->size, width = size == SIZE_64 ? ENC_W : 0;
-    bool immediate = from == H_NONE;
+    bool immediate = from == GPR_NONE;
     int32_t imm = (int32_t)insn->imm;
-    uint32_t alu = ENC(0, 0, 0x03);
+    struct host_operand a = guest(t, to), b = guest(t, from);
 
     t->recipe.length = 0;
-    t->recipe.guests = operand_bit(insn->rm) | (immediate ? 0 : operand_bit(insn->reg));
+    t->recipe.guests = (uint16_t)(1u << to | (immediate ? 0 : 1u << from));
     switch (insn->op) {
     case OP_CMP:
         if (immediate)
-            emit_alu_imm(&e, 7, size, op_reg(to), imm);
+            emit_alu_imm(&e, 7, insn->size, a, imm);
         else
-            emit_op(&e, enc_sized(ENC(0, 0, 0x3b), size), to, op_reg(from));
+            recipe_compare(&e, 0x3b, insn->size, a, b);
         break;
     case OP_TEST:
         if (immediate)
             return;
-        emit_op(&e, enc_sized(ENC(0, 0, 0x85), size), from, op_reg(to));
+        recipe_compare(&e, 0x85, insn->size, a, b);
         break;
     case OP_AND:
     case OP_OR:
-    case OP_XOR:
-        t->recipe.guests = operand_bit(insn->shape == SHAPE_GM ? insn->reg : insn->rm);
-        emit_op(&e, enc_sized(ENC(0, 0, 0x85), size), to, op_reg(to));
+    case OP_XOR: /* the result says it all */
+        t->recipe.guests = (uint16_t)(1u << to);
+        if (is_reg(a))
+            recipe_compare(&e, 0x85, insn->size, a, a);
+        else
+            emit_alu_imm(&e, 7, insn->size, a, 0);
         break;
     case OP_SUB: /* the old value is the result and the operand; compare it again */
-        if (size < SIZE_32 || to == from)
-            return;
-        if (immediate) {
-            emit_op(&e, ENC(0, 0, 0x8d) | width, T0, op_mem(to, imm));
-            emit_alu_imm(&e, 7, size, op_reg(T0), imm);
-        } else {
-            emit_op(&e, ENC(0, 0, 0x8d) | width, T0, op_indexed(to, from, 0, 0));
-            emit_op(&e, ENC(0, 0, 0x3b) | width, T0, op_reg(from));
-        }
-        break;
     case OP_ADD:
-        if (size < SIZE_32 || to == from || (immediate && imm == INT32_MIN))
+        if (insn->size < SIZE_32 || to == from ||
+            (insn->op == OP_ADD && immediate && imm == INT32_MIN))
             return;
-        if (immediate) {
-            emit_op(&e, ENC(0, 0, 0x8d) | width, T0, op_mem(to, -imm));
-            emit_alu_imm(&e, 0, size, op_reg(T0), imm);
-        } else {
-            emit_mov_rr(&e, T0, to);
-            emit_op(&e, ENC(0, 0, 0x2b) | width, T0, op_reg(from));
-            emit_op(&e, alu | width, T0, op_reg(from));
-        }
+        recipe_sum(&e, insn, a, b, immediate);
         break;
     default:
         return;

@@ -70,9 +70,7 @@ static void alu_registers(struct translator *t, const struct insn *insn, int ind
         emit_op(e, enc_sized(ENC(0, 0, index * 8 + 3), insn->size), host,
                 guest_value(t, guest_number(insn->reg)));
     flags_made(t);
-    if (!IN_MEMORY(to) && (insn->shape == SHAPE_RI || !IN_MEMORY(guest_number(insn->reg))))
-        flags_recipe(t, insn, host,
-                     insn->shape == SHAPE_RI ? H_NONE : host_of(guest_number(insn->reg)));
+    flags_recipe(t, insn, to, insn->shape == SHAPE_RI ? GPR_NONE : guest_number(insn->reg));
     if (index != 7)
         result_end(t, to, host, insn->size);
 }
@@ -98,8 +96,8 @@ static bool alu(struct translator *t, const struct insn *insn)
         flags_made(t);
         if (saved)
             flags_recipe_saved(t, insn, host, saved);
-        else if (!IN_MEMORY(to) && (index == 1 || index == 4 || index == 6))
-            flags_recipe(t, insn, host, H_NONE); /* logic: the result says it all */
+        else if (index == 1 || index == 4 || index == 6)
+            flags_recipe(t, insn, to, GPR_NONE); /* logic: the result says it all */
         if (index != 7)
             result_end(t, to, host, insn->size);
         return true;
@@ -130,8 +128,8 @@ static bool test(struct translator *t, const struct insn *insn)
         unsigned reg = guest_in(t, guest_number(insn->reg), T1);
         emit_op(e, enc_sized(ENC(0, 0, 0x85), insn->size), reg, rm);
         flags_made(t);
-        if (!memory && !IN_MEMORY(guest_number(insn->rm)) && !IN_MEMORY(guest_number(insn->reg)))
-            flags_recipe(t, insn, rm.base, reg);
+        if (!memory)
+            flags_recipe(t, insn, guest_number(insn->rm), guest_number(insn->reg));
         return true;
     }
     flags_made(t);
