@@ -47,8 +47,22 @@
  *
  * The stack and addresses that the instruction names are looked for in a copy of one entry first
  * (lookup.c). Accesses through the same values of the same registers share a look (windows.c), over
- * branches and from turn to turn of a loop. After a store comes a look at the page's code mark
- * (emu/core/memory.h).
+ * branches and from turn to turn of a loop; where a loop moves them by constants, the shared look
+ * of the next turn is a comparison with the page's end:
+ *
+ *     1: movups xmm0, [rdi]         lea   rax, [rdi]
+ *                                   add   rax, [delta]         from the guest's to the host's
+ *                                   cmp   rax, [last]          the end of the page, less 32
+ *                                   ja    cold                 looks the next page up
+ *                                   mov   [host], rax
+ *                                   movups xmm0, [rax]
+ *     add   rdi, 32                 add   rdi, 32
+ *     movups [rdi - 16], xmm0       movups [rax + 16], xmm0
+ *     cmp   rdi, rsi                cmp   rdi, rsi
+ *     jne   1b                      jne   ...
+ *
+ * After a store comes a look at the page's code mark (emu/core/memory.h), but for windows of a CPU
+ * that is alone.
  *
  * Flags are the host's flags. A look at the TLB destroys them, so they are kept before it if
  * anybody may still see them: LAHF, SETO AL and a store. That is seldom: mostly they can be made
@@ -247,6 +261,9 @@ enum jit_stub {
 struct jit_window {
     uint64_t host;
     const uint8_t *mark;
+    /* Of one that slides: from the guest's addresses to the host's, and the farthest that `host`
+     * may be in the page. */
+    uint64_t delta, last;
 };
 /*
  * Copies of TLB entries for accesses that mostly meet the same page, by kind of rights. An address

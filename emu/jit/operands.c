@@ -124,11 +124,11 @@ static void load_offset(struct translator *t, const struct address *a)
     } else if (a->base == GPR_NONE) {
         emit_op(e, lea, T0, op_indexed(H_NONE, guest_in(t, a->index, T0), a->scale, disp));
     } else if (a->index == GPR_NONE) {
-        unsigned from = guest_in(t, a->base, T0);
-        if (disp == 0)
-            emit_op(e, ENC(0, 0, 0x8b) | width, T0, op_reg(from));
-        else
+        unsigned from = t1_has(t, a->base) ? T1 : guest_in(t, a->base, T0);
+        if (disp)
             emit_op(e, lea, T0, op_mem(from, disp));
+        else if (from != T0 || a->size != SIZE_64)
+            emit_op(e, ENC(0, 0, 0x8b) | width, T0, op_reg(from));
     } else {
         unsigned from = guest_in(t, a->base, T0);
         emit_op(e, lea, T0, op_indexed(from, guest_in(t, a->index, T1), a->scale, disp));

@@ -267,6 +267,9 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         }
         break;
     }
+    case COLD_SLIDE:
+        window_slid_out(t, cold);
+        break;
     case COLD_STORED:
         x87_tell(t, &cold->x87, T0);
         if (cold->recipe.length)

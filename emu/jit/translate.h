@@ -18,9 +18,12 @@ struct part {
     unsigned predecessors;
     uint16_t live_in, live_out; /* arithmetic flags that somebody looks at (FL_ bits) */
     bool loop_head, walked, walking;
-    bool calls;           /* it ends with a CALL, and goes on where that returns to */
-    bool back[2];         /* that way closes a loop */
-    uint16_t loop_writes; /* of a loop's head: registers that the loop changes */
+    bool calls;   /* it ends with a CALL, and goes on where that returns to */
+    bool back[2]; /* that way closes a loop */
+    /* Of a loop's head: registers that the loop changes, by more than constants, and the sums of
+     * those constants. */
+    uint16_t loop_writes, loop_sets;
+    int32_t loop_moves[GPR_COUNT];
     unsigned version_count;
 };
 
@@ -39,10 +42,10 @@ struct recipe {
 struct window {
     uint8_t base, index, scale, segment; /* none for constant addresses */
     bool writes;
-    uint8_t cell;  /* which of jit->windows */
-    int32_t moved; /* how far the registers have moved since it was opened */
-    int32_t span;  /* bytes */
-    int64_t low;   /* where it begins, from what the registers held */
+    uint8_t cell; /* which of jit->windows */
+    int8_t slide; /* a loop moves it up (1) or down (-1), or not (0) */
+    int32_t span; /* bytes */
+    int64_t low;  /* where it begins, from what the registers hold now */
 };
 struct windows {
     struct window open[MAX_OPEN];
@@ -86,6 +89,7 @@ struct address {
 enum cold_kind {
     COLD_ACCESS,    /* the TLB has it not */
     COLD_WINDOW,    /* nor a window */
+    COLD_SLIDE,     /* a window runs over the page's end: another is opened */
     COLD_STORED,    /* the page is marked, or the store went aside */
     COLD_EDGE,      /* a branch is taken that wants the flags in memory */
     COLD_LEAVE,     /* to the run loop, at `site` */
@@ -108,7 +112,9 @@ struct cold {
     struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */
     struct jit_opening *opening;
-    int tail; /* COLD_WINDOW: the version to go on in where it cannot be opened, or -1 */
+    struct window window; /* COLD_SLIDE */
+    int tail; /* COLD_WINDOW, COLD_SLIDE: the version to go on in where it cannot be opened, or -1
+               */
     struct jit_exit *exit; /* COLD_CALL */
     struct x87_last x87;
     struct part *part;
@@ -230,9 +236,9 @@ int version_plain(struct translator *t, struct part *part);
 /* The one that the part goes on to from where it is now, one of its ways inside the region;
  * *ret_store: the flags have to be put into memory before. */
 int version_on(struct translator *t, unsigned way, bool *ret_store);
-/* The rest of the part from an instruction on, which has changed nothing yet, without opening
- * windows; -1 if there is to be none. `windows`: how many of those open count. */
-int version_tail(struct translator *t, const struct insn *insn, unsigned windows);
+/* The rest of the part from an instruction on, which has changed nothing yet, with all windows open
+ * but one, and opening none; -1 if there is to be none. */
+int version_tail(struct translator *t, const struct insn *insn, const struct window *without);
 /* What is known where it begins is so now. */
 void version_begin(struct translator *t, const struct version *version);
 
@@ -333,8 +339,10 @@ bool adds_constant(const struct insn *insn, unsigned word, unsigned *ret_registe
 void windows_step(struct translator *t, const struct insn *insn, bool translated);
 /* At its end: does T0 have what it had before? */
 void windows_keep_t0(struct translator *t, const struct insn *insn);
-/* Closes those that rest on registers that change. */
-void windows_keep(struct windows *ws, uint16_t changing);
+/* Those that stay or slide along when a loop begins its next turn. */
+void windows_next_turn(struct windows *ws, const struct part *head);
+/* A cold path's part of a window that slides. */
+void window_slid_out(struct translator *t, const struct cold *cold);
 /* Are all that are wanted open? */
 bool windows_suffice(const struct windows *have, const struct windows *wanted);
 /* Access through a window, if it is worth one: as access_memory(). `which`: 0 for the operand, 1

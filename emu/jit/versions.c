@@ -54,12 +54,19 @@ static uint32_t body_of(const struct translator *t, unsigned head)
     return body;
 }
 
-static uint16_t block_writes(const struct block *block)
+static void add_to_loop(const struct translator *t, struct part *head, const struct block *block)
 {
-    uint16_t written = 0;
-    for (unsigned i = 0; i < block->count; i++)
-        written |= registers_written(&block->insns[i]);
-    return written;
+    for (unsigned i = 0; i < block->count; i++) {
+        const struct insn *insn = &block->insns[i];
+        uint16_t written = registers_written(insn);
+        unsigned reg;
+        int64_t by;
+        head->loop_writes |= written;
+        if (adds_constant(insn, t->word, &reg, &by))
+            head->loop_moves[reg] += (int32_t)by;
+        else
+            head->loop_sets |= written;
+    }
 }
 
 void versions_find_loops(struct translator *t)
@@ -71,7 +78,7 @@ void versions_find_loops(struct translator *t)
         uint32_t body = body_of(t, head) | 1u << head;
         for (unsigned i = 0; i < t->part_count; i++)
             if (body >> i & 1)
-                t->parts[head].loop_writes |= block_writes(t->parts[i].block);
+                add_to_loop(t, &t->parts[head], t->parts[i].block);
     }
 }
 
@@ -116,7 +123,7 @@ static struct state passed_on(const struct translator *t, const struct part *to,
         state.flags_host = false;
     }
     if (to->loop_head)
-        windows_keep(&state.windows, to->loop_writes);
+        windows_next_turn(&state.windows, to);
     return state;
 }
 
@@ -177,7 +184,7 @@ int version_plain(struct translator *t, struct part *part)
     return add_version(t, part, &plain);
 }
 
-int version_tail(struct translator *t, const struct insn *insn, unsigned windows)
+int version_tail(struct translator *t, const struct insn *insn, const struct window *without)
 {
     const struct block *block = t->part->block;
     unsigned from = (unsigned)(insn - block->insns);
@@ -193,7 +200,9 @@ int version_tail(struct translator *t, const struct insn *insn, unsigned windows
                                 .from = from,
                                 .state = state_now(t),
                                 .x87 = t->x87_last};
-    version->state.windows.count = windows;
+    struct windows *ws = &version->state.windows;
+    unsigned at = (unsigned)(without - t->windows.open);
+    memmove(ws->open + at, ws->open + at + 1, (--ws->count - at) * sizeof(struct window));
     return (int)t->version_count++;
 }
 

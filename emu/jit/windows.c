@@ -13,6 +13,11 @@
  * register. It is not the access itself that opens it then, so nothing may fault: it has to be in
  * the TLB.
  *
+ * A window whose registers a loop moves by constants slides along from turn to turn. While it stays
+ * in its page, guest's and host's addresses keep their distance, and one comparison with the page's
+ * end is all the look there is. (To move the host's address itself would have each turn wait for
+ * the store of the last one.)
+ *
  * A window that is stored to in the part that opens it is looked up for writing from the start.
  * One that does not lie in one page of plain memory cannot be opened. Then the interpreter runs the
  * block, and a region where that happens more than a few times is made anew with tails: behind its
@@ -35,8 +40,9 @@
 
 #define MAX_SPAN  1024 /* bytes of a window */
 #define MAX_MOVED (1 << 28)
-#define MAX_AHEAD 96 /* instructions looked at for what a window should hold */
-#define MAX_DEPTH 5  /* parts, one behind the other */
+#define MAX_SLIDE 1024 /* bytes a turn */
+#define MAX_AHEAD 96   /* instructions looked at for what a window should hold */
+#define MAX_DEPTH 5    /* parts, one behind the other */
 
 /* ---- addresses ------------------------------------------------------------------------------- */
 
@@ -168,6 +174,25 @@ static void look_at(const struct translator *t, struct ahead *ahead, const struc
         meet(ahead, &key, offset + moved, stack, surely);
 }
 
+/* How far a loop moves an address each turn, if its registers change by constants only. */
+static int64_t moves_by(const struct window *w, const struct part *head)
+{
+    int64_t by = w->base < GPR_COUNT ? head->loop_moves[w->base] : 0;
+    if (w->index < GPR_COUNT)
+        by += (int64_t)head->loop_moves[w->index] * (1 << w->scale);
+    return registers_of(w) & head->loop_sets ? 0 : by;
+}
+
+/* A loop's end is reached: it is used once more if it stays as it is, or slides. */
+static void next_turn(struct ahead *ahead, const struct part *head)
+{
+    int64_t by = moves_by(&ahead->w, head);
+    bool slides = by && by >= -MAX_SLIDE && by <= MAX_SLIDE;
+    if (slides)
+        ahead->w.slide = by > 0 ? 1 : -1;
+    ahead->uses += slides || !(registers_of(&ahead->w) & head->loop_writes);
+}
+
 static void look_ahead(const struct translator *t, struct ahead *ahead, const struct part *part,
                        unsigned from, int64_t moved, unsigned depth)
 {
@@ -184,7 +209,7 @@ static void look_ahead(const struct translator *t, struct ahead *ahead, const st
             continue;
         const struct part *to = &t->parts[part->next[way]];
         if (part->back[way])
-            ahead->uses += !(registers_of(&ahead->w) & to->loop_writes);
+            next_turn(ahead, to);
         else if (to->predecessors == 1 && !to->loop_head && depth < MAX_DEPTH)
             look_ahead(t, ahead, to, 0, moved, depth + 1);
     }
@@ -198,28 +223,31 @@ void windows_step(struct translator *t, const struct insn *insn, bool translated
     unsigned count = 0;
     for (unsigned i = 0; i < ws->count && translated; i++) {
         struct window w = ws->open[i];
-        int64_t moved = w.moved;
+        int64_t moved = 0;
         if (!follow(&w, t->word, insn, &moved))
             continue;
-        w.moved = (int32_t)moved;
+        w.low -= moved;
         ws->open[count++] = w;
     }
     ws->count = count;
 }
 
-void windows_keep(struct windows *ws, uint16_t changing)
+void windows_next_turn(struct windows *ws, const struct part *head)
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < ws->count; i++)
-        if (!(registers_of(&ws->open[i]) & changing))
-            ws->open[count++] = ws->open[i];
+    for (unsigned i = 0; i < ws->count; i++) {
+        const struct window *w = &ws->open[i];
+        uint16_t changing = w->slide ? head->loop_sets : head->loop_writes;
+        if (!(registers_of(w) & changing))
+            ws->open[count++] = *w;
+    }
     ws->count = count;
 }
 
 static bool same_window(const struct window *a, const struct window *b)
 {
     return same_registers(a, b) && a->writes == b->writes && a->cell == b->cell &&
-           a->moved == b->moved && a->span == b->span && a->low == b->low;
+           a->slide == b->slide && a->span == b->span && a->low == b->low;
 }
 
 bool windows_suffice(const struct windows *have, const struct windows *wanted)
@@ -240,7 +268,7 @@ static struct window *find_open(struct translator *t, const struct window *key, 
 {
     for (unsigned i = 0; i < t->windows.count; i++) {
         struct window *w = &t->windows.open[i];
-        int64_t at = offset + w->moved - w->low;
+        int64_t at = offset - w->low;
         if (!same_registers(w, key) || (writes && !w->writes) || at < 0 || at + bytes > w->span)
             continue;
         *ret_at = (int32_t)at;
@@ -265,14 +293,39 @@ static struct window *add_window(struct windows *ws, const struct ahead *ahead)
     return w;
 }
 
+/* One that slid away from what is wanted now, and can follow; *ret_by: how far. */
+static struct window *find_slid(struct windows *ws, const struct ahead *ahead, int32_t *ret_by)
+{
+    for (unsigned i = 0; i < ws->count; i++) {
+        struct window *w = &ws->open[i];
+        int64_t by = ahead->low - w->low;
+        bool onward = w->slide > 0 ? by > 0 && by <= MAX_SLIDE : by < 0 && by >= -MAX_SLIDE;
+        if (w->slide && onward && same_registers(w, &ahead->w) && (w->writes || !ahead->w.writes) &&
+            ahead->high - ahead->low <= w->span) {
+            *ret_by = (int32_t)by;
+            return w;
+        }
+    }
+    return NULL;
+}
+
+/* The window for an access: a new one, or if *ret_by one that is to slide by as much. */
 static struct window *plan(struct translator *t, const struct insn *insn, const struct window *key,
-                           int64_t offset, struct guest_access access, bool table)
+                           int64_t offset, struct guest_access access, bool table, int32_t *ret_by)
 {
     struct ahead ahead = {.w = *key, .low = offset, .high = offset + access.bytes, .table = table};
     ahead.w.writes = access.writes;
     unsigned at = (unsigned)(insn - t->part->block->insns);
     look_ahead(t, &ahead, t->part, at, 0, 0);
-    return ahead.uses < 2 || t->in_tail ? NULL : add_window(&t->windows, &ahead);
+    *ret_by = 0;
+    if (t->in_tail)
+        return NULL;
+    struct window *slid = find_slid(&t->windows, &ahead, ret_by);
+    if (slid)
+        slid->low = ahead.low;
+    if (slid || ahead.uses < 2)
+        return slid;
+    return add_window(&t->windows, &ahead);
 }
 
 /* ---- accesses -------------------------------------------------------------------------------- */
@@ -292,7 +345,27 @@ static struct jit_opening *new_opening(struct translator *t, const struct window
     return opening;
 }
 
-static void open_window(struct translator *t, const struct insn *insn, const struct window *w,
+/* What sliding needs to know: from where, and how far it may go. T0 is the host's address. */
+static void emit_slide(struct translator *t, const struct window *w, struct jit_window *cell,
+                       const struct address *low)
+{
+    struct emitter *e = &t->e;
+    emit_address(t, low);
+    emit_load(e, T1, op_abs(&cell->host));
+    emit_op(e, ENC(0, 0, 0x2b) | ENC_W, T1, op_reg(T0)); /* SUB */
+    emit_store(e, op_abs(&cell->delta), T1);
+    emit_load(e, T0, op_abs(&cell->host));
+    emit_mov_rr(e, T1, T0);
+    if (w->slide > 0) {
+        emit_alu_imm(e, 1, SIZE_64, op_reg(T1), 0xfff); /* OR */
+        emit_op(e, ENC(0, 0, 0x8d) | ENC_W, T1, op_mem(T1, 1 - w->span));
+    } else {
+        emit_alu_imm(e, 4, SIZE_64, op_reg(T1), -0x1000);
+    }
+    emit_store(e, op_abs(&cell->last), T1);
+}
+
+static void open_window(struct translator *t, uint64_t site, const struct window *w, int tail,
                         const struct address *low, struct jit_opening *opening)
 {
     struct emitter *e = &t->e;
@@ -301,10 +374,9 @@ static void open_window(struct translator *t, const struct insn *insn, const str
     struct cold *cold = emit_lookup(t, low, COLD_WINDOW, (unsigned)w->span, w->writes);
     unsigned at = t->cold_count - 1;
     cold->address = *low;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->site = site;
     cold->opening = opening;
-    cold->tail = version_tail(t, insn, t->windows.count - 1);
-    opening->tail = cold->tail >= 0;
+    cold->tail = tail;
     if (w->writes && t->shared) {
         emit_store(e, op_abs(&cell->mark), T1);
     } else if (w->writes) {
@@ -320,6 +392,34 @@ static void open_window(struct translator *t, const struct insn *insn, const str
         marked->resume = e->at;
     }
     emit_store(e, op_abs(&cell->host), T0);
+    if (w->slide)
+        emit_slide(t, w, cell, low);
+}
+
+static void slide_window(struct translator *t, uint64_t site, const struct window *w, int32_t by,
+                         int tail, const struct address *low, struct jit_opening *opening)
+{
+    struct emitter *e = &t->e;
+    struct jit_window *cell = &t->jit->windows[w->cell];
+    emit_address(t, low);
+    emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, op_abs(&cell->delta));
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_abs(&cell->last));
+    struct cold *cold = add_cold(t, COLD_SLIDE, emit_jcc(e, by > 0 ? CC_A : CC_B, NULL));
+    cold->window = *w;
+    cold->address = *low;
+    cold->site = site;
+    cold->tail = tail;
+    cold->opening = opening;
+    emit_store(e, op_abs(&cell->host), T0);
+    cold->resume = e->at;
+}
+
+void window_slid_out(struct translator *t, const struct cold *cold)
+{
+    t->recipe = cold->recipe;
+    t->flags_memory = !cold->recipe.length;
+    t->x87_last = cold->x87;
+    open_window(t, cold->site, &cold->window, cold->tail, &cold->address, cold->opening);
 }
 
 /* T0 is the window's host address from here on, for as long as nothing touches it. */
@@ -375,7 +475,8 @@ static bool through_window(struct translator *t, const struct insn *insn,
         note_t0(t, w);
         return true;
     }
-    w = plan(t, insn, &key, offset, this, bytes == 0);
+    int32_t by;
+    w = plan(t, insn, &key, offset, this, bytes == 0, &by);
     if (!w)
         return false;
     t->window = w;
@@ -384,10 +485,17 @@ static bool through_window(struct translator *t, const struct insn *insn,
     low.disp -= t->at;
     bool far = address->base != GPR_CODE && low.disp != (int32_t)low.disp;
     if (far) {
-        t->windows.count--;
+        t->windows.count = 0;
         return false;
     }
-    open_window(t, insn, w, &low, new_opening(t, w, t->at, bytes, this.writes));
+    struct jit_opening *opening = new_opening(t, w, t->at, bytes, this.writes);
+    uint64_t site = jit_site(insn_rip(t, insn), insn->length);
+    int tail = version_tail(t, insn, w);
+    opening->tail = tail >= 0;
+    if (by)
+        slide_window(t, site, w, by, tail, &low, opening);
+    else
+        open_window(t, site, w, tail, &low, opening);
     note_t0(t, w);
     return true;
 }

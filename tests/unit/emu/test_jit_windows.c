@@ -70,6 +70,26 @@ static const uint8_t cross[] = {
     0xf4,                         /*    hlt */
 };
 
+/* Downwards, 24 bytes a turn, and upwards over half of them again. */
+static const uint8_t down[] = {
+    0xbe, 0x00, 0x60, 0x04, 0x00, /*    mov esi, 0x46000 */
+    0xb9, 0x2c, 0x01, 0x00, 0x00, /*    mov ecx, 300 */
+    0x48, 0x8b, 0x46, 0xe8,       /* 1: mov rax, [rsi - 24] */
+    0x48, 0x03, 0x46, 0xf4,       /*    add rax, [rsi - 12] */
+    0x48, 0x89, 0x46, 0xe8,       /*    mov [rsi - 24], rax */
+    0x48, 0x01, 0xc3,             /*    add rbx, rax */
+    0x48, 0x83, 0xee, 0x18,       /*    sub rsi, 24 */
+    0xff, 0xc9,                   /*    dec ecx */
+    0x75, 0xe9,                   /*    jnz 1b */
+    0xb9, 0x2c, 0x01, 0x00, 0x00, /*    mov ecx, 300 */
+    0x48, 0x01, 0x1c, 0xce,       /* 2: add [rsi + rcx * 8], rbx */
+    0x48, 0x33, 0x1e,             /*    xor rbx, [rsi] */
+    0x48, 0x83, 0xc6, 0x0c,       /*    add rsi, 12 */
+    0x83, 0xe9, 0x01,             /*    sub ecx, 1 */
+    0x75, 0xf0,                   /*    jnz 2b */
+    0xf4,                         /*    hlt */
+};
+
 /* Several times over, so that what did not do is made anew. */
 static void run_both(const uint8_t *code, size_t size, unsigned rounds)
 {
@@ -109,12 +129,18 @@ static void test_page_ends(void **state)
     run_both(cross, sizeof(cross), 20);
 }
 
+static void test_down(void **state)
+{
+    run_both(down, sizeof(down), 20);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_remapped),
         cmocka_unit_test(test_own_page),
         cmocka_unit_test(test_page_ends),
+        cmocka_unit_test(test_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
