@@ -173,7 +173,7 @@ fuzz: deps ## fuzz every parser, the engines with programs, FUZZ_SECONDS=600 eac
 	@$(MAKE) --no-print-directory -j2 fuzz-build all $(BUILD)/tests/unit/emu/test_cpu_native
 	@TEST_CASES=$(FUZZ_CASES) $(BUILD)/tests/unit/emu/test_cpu_native
 	@BUILD=$(BUILD) tests/fuzz/run.sh $(FUZZ_SECONDS)
-	@$(MAKE) --no-print-directory -j2 $(addprefix $(BUILD)/tests/unit/emu/,test_jit_fuzz test_jit_events)
+	@$(MAKE) --no-print-directory -j2 $(addprefix $(BUILD)/tests/unit/emu/,test_jit_fuzz test_jit_events test_jit_smp)
 	@BUILD=$(BUILD) tests/fuzz/engines.sh $(FUZZ_SECONDS)
 	@$(MAKE) --no-print-directory -j2 SANITIZE=address,undefined $(FUZZ_DEVICES)
 	@for test in $(FUZZ_DEVICES); do DROVER_FUZZ_ROUNDS=$(FUZZ_ROUNDS) $$test || exit 1; done

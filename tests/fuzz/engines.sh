@@ -7,19 +7,16 @@ end=$(($(date +%s) + $1))
 fuzz=$(realpath "$BUILD")/fuzz
 mkdir -p "$fuzz"
 status=0
-for name in test_jit_fuzz test_jit_events; do
-    programs=0
+left=3
+for turn in test_jit_fuzz:5000 test_jit_events:5000 test_jit_smp:100; do
+    name=${turn%:*} cases=${turn#*:} programs=0
     : >"$fuzz/$name.log"
-    half=$(((end - $(date +%s)) / 2))
-    [ $name = test_jit_events ] && half=$((half * 2))
-    until=$(($(date +%s) + half))
-    while [ "$(date +%s)" -lt $until ]; do
+    until=$(($(date +%s) + (end - $(date +%s)) / left))
+    left=$((left - 1))
+    while [ "$(date +%s)" -lt $until ] && [ $status -eq 0 ]; do
         seed=0x$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
-        if ! TEST_SEED=$seed TEST_CASES=5000 timeout -s KILL 900 "$BUILD/tests/unit/emu/$name" >>"$fuzz/$name.log" 2>&1; then
-            status=1
-            break
-        fi
-        programs=$((programs + 5000))
+        TEST_SEED=$seed TEST_CASES=$cases timeout -s KILL 900 "$BUILD/tests/unit/emu/$name" >>"$fuzz/$name.log" 2>&1 || status=1
+        programs=$((programs + cases))
     done
     [ $status -eq 0 ] && printf '%-16s %d programs\n' $name $programs
     [ $status -eq 0 ] || { printf '%-16s FAILED, log %s\n' $name "$fuzz/$name.log"; grep -a '^seed' "$fuzz/$name.log" | sed 's/^/    | /'; break; }
