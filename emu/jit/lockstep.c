@@ -218,6 +218,20 @@ static void run_reference(struct lockstep *l)
     }
 }
 
+/* What the last block had before the instruction that raised is all that it did. */
+static void cut_trail(struct lockstep *l)
+{
+    struct trail_step *last = &l->trail[(l->trail_count - 1) % LOCKSTEP_TRAIL];
+    if (l->trail_count == 0 || last->epoch != block_epoch(l->cpu))
+        return;
+    uint64_t offset = interp_mask_ip(l->cpu, l->cpu->s.rip - last->rip);
+    unsigned done = 0;
+    while (done < last->count && last->block->insns[done].offset < offset)
+        done++;
+    l->passed -= last->count - done;
+    last->count = done;
+}
+
 /* From l->start on; l->agreed tells. Memory is as the reference leaves it. */
 static void compare(struct lockstep *l)
 {
@@ -236,6 +250,8 @@ static void compare(struct lockstep *l)
     raised = raises(l, run_reference);
     cpu->string_chunk = INTERP_STRING_CHUNK;
     clear_stop(l);
+    if (raised)
+        cut_trail(l);
     capture(l, &l->reference, raised);
     if (raised || !l->reached) { /* where it stands now is all there is to compare */
         l->reached = false;
