@@ -297,7 +297,7 @@ void cpu_kick(struct cpu *cpu)
     request(cpu, REQUEST_KICK);
 }
 
-static unsigned wakeful(const struct cpu *cpu)
+unsigned cpu_wakeful(const struct cpu *cpu)
 {
     /* INIT and another SMI wait for RSM. */
     unsigned bits = REQUEST_KICK | (cpu->s.smm ? 0 : REQUEST_INIT);
@@ -313,7 +313,7 @@ static unsigned wakeful(const struct cpu *cpu)
 
 void cpu_wait(struct cpu *cpu)
 {
-    unsigned bits = wakeful(cpu);
+    unsigned bits = cpu_wakeful(cpu);
     pthread_mutex_lock(&cpu->wait_lock);
     while (!(atomic_load(&cpu->requests) & bits))
         pthread_cond_wait(&cpu->wait_cond, &cpu->wait_lock);
@@ -399,11 +399,11 @@ bool system_attend(struct cpu *cpu, enum cpu_exit *ret_exit)
         atomic_store(&cpu->attention, 1);
         if (!cpu->s.shadow)
             deliver_pending(cpu);
-        bool more = atomic_load(&cpu->requests) & wakeful(cpu);
+        bool more = atomic_load(&cpu->requests) & cpu_wakeful(cpu);
         if (!more && !cpu->s.shadow)
             atomic_store(&cpu->attention, 0);
         /* A request that came in between has set its bit before the flag. */
-        if (atomic_load(&cpu->requests) & wakeful(cpu))
+        if (atomic_load(&cpu->requests) & cpu_wakeful(cpu))
             atomic_store(&cpu->attention, 1);
     }
     if (system_take(cpu, REQUEST_KICK)) {

@@ -16,7 +16,7 @@ HANDLER(flush_line)
 }
 HANDLER(pause_hint)
 {
-    asm volatile("pause");
+    cpu_pause(cpu);
     NEXT();
 }
 HANDLER(fence)

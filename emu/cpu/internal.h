@@ -121,6 +121,12 @@ struct tlb {
     uint64_t large[TLB_LARGE_BITS / 64];
 };
 
+/* See spin.c. */
+struct spin {
+    uint64_t pauses, sleeps; /* other threads may read the sleeps */
+    int64_t since, last;     /* ns: the first look at the clock of a wait, the last one */
+};
+
 struct block;
 struct block_cache;
 struct jit;
@@ -176,6 +182,7 @@ struct cpu {
     struct insn *patched;
     insn_handler *patched_handler;
 
+    struct spin spin;
     atomic_uint requests;
     atomic_uchar sipi_vector; /* of REQUEST_SIPI; s.sipi_vector while the CPU is not running */
     pthread_mutex_t wait_lock;
@@ -218,6 +225,13 @@ void cpu_deliver(struct cpu *cpu, int vector, bool software, bool has_error, uin
 /* After a raise: delivers, escalating to a double fault and to shutdown (SDM 6.15, interrupt 8). */
 void cpu_deliver_fault(struct cpu *cpu);
 void cpu_shutdown(struct cpu *cpu, const char *why);
+
+/* ---- waiting --------------------------------------------------------------------------------- */
+
+/* The requests that would wake the CPU, were it halted. */
+unsigned cpu_wakeful(const struct cpu *cpu);
+/* PAUSE (spin.c). */
+void cpu_pause(struct cpu *cpu);
 
 /* ---- debug registers (debug.c) --------------------------------------------------------------- */
 

@@ -494,12 +494,6 @@ static bool direction(struct translator *t, const struct insn *insn)
     return true;
 }
 
-static bool pause_hint(struct translator *t, const struct insn *insn)
-{
-    emit8(&t->e, 0xf3);
-    emit8(&t->e, 0x90);
-    return true;
-}
 static bool nothing(struct translator *t, const struct insn *insn)
 {
     return true;
@@ -543,7 +537,6 @@ bool translate_integer(struct translator *t, const struct insn *insn)
         [OP_CMC] = carry,
         [OP_CLD] = direction,
         [OP_STD] = direction,
-        [OP_PAUSE] = pause_hint,
         [OP_NOP] = nothing,
         [OP_NOP_E] = nothing,
         [OP_FENCE] = fence,
