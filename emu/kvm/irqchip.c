@@ -8,7 +8,8 @@
  * - whether a one-shot count of a local APIC that is down to nothing has fired: it fires again;
  * - the low four bits of the task priority, which go through CR8;
  * - the 8259s' initialisation words that it ignores (single mode, level mode for all inputs).
- * The kernel's I/O APIC is an older version than ours: without the EOI register.
+ * The kernel's I/O APIC is an older version than ours: without the EOI register. Its PIT makes up
+ * for ticks that a guest could not take, as it does for every user of KVM; ours does not.
  */
 #include "emu/kvm/kvm.h"
 

@@ -16,6 +16,7 @@ BUFFER   equ RING + 0x2000
 PORTS    equ 0xc000     ; where it is put
 TABLE    equ 0xfeb00000
 MODERN   equ 0xfeb10000
+HPET     equ 0xfed00000
 LINE11   equ 0x200b     ; a port of the test device
 
 %include "start32.inc"
@@ -171,6 +172,29 @@ start32:
         mov dword [LAPIC + 0x380], 1000000
         WAIT_FOR lapic_ticks, 3
         SAY `tick\n`
+
+        ; ---- the HPET in place of the PIT, which keeps still meanwhile
+        SAY "legacy: "
+        mov dword [HPET + 0x10], 2
+        mov dword [HPET + 0xf0], 0
+        mov dword [HPET + 0xf4], 0
+.drain: mov dword [pic_ticks], 0                 ; some may have been held back
+        mov eax, [lapic_ticks]
+        add eax, 5
+        WAIT_FOR lapic_ticks, eax
+        cmp dword [pic_ticks], 0
+        jne .drain
+        SAY "still, "
+        mov dword [HPET + 0x100], 0x14c          ; periodic, 32 bits
+        mov dword [HPET + 0x108], 100000
+        mov dword [HPET + 0x10], 3
+        WAIT_FOR pic_ticks, 3
+        SAY "hpet, "
+        mov dword [HPET + 0x100], 0
+        mov dword [HPET + 0x10], 0
+        mov dword [pic_ticks], 0
+        WAIT_FOR pic_ticks, 3
+        SAY `pit\n`
 
         ; ---- what waits while the machine is saved
         SAY "saved: "

@@ -26,7 +26,7 @@ expect board_before '"saved: "' 11
 sed -i '$d' "$tmp/expected"
 diff "$tmp/expected" "$tmp/qemu"
 run chips -smp 2 -device virtio-rng-pci -device pc-testdev
-expect chips_before ';$' 5
+expect chips_before ';$' 6
 cat "$tmp/expected" >"$tmp/both"
 expect chips_after ';$' 2
 cat "$tmp/expected" >>"$tmp/both"

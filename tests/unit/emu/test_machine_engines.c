@@ -46,6 +46,7 @@ static const char chips_before[] = "smp: 00000001 00000001 \n"
                                    "vector: 00000020 00000001 00008061 00000000 \n"
                                    "msi: 00000001 00000008 \n"
                                    "timers: tick\n"
+                                   "legacy: still, hpet, pit\n"
                                    "saved: ";
 /* Interrupts taken before they are let in (messages of the device: eight were before), and all. */
 static const char chips_after[] =
