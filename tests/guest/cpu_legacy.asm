@@ -2,33 +2,17 @@
 ; mode, legacy and PAE paging with large pages, single step, debug registers. Made and run like
 ; cpu_system.asm. Faults print as "#vector error offset cs flags".
 
-BASE    equ 0x20000
+%include "rom.inc"
+
 PAGES   equ 0x100000
 STACK   equ 0x90000
         org BASE
         bits 16
-%define REAL(x) ((x) - BASE)
 start16:
-        push cs
-        pop ds
-        mov ax, BASE >> 4
-        mov es, ax
-        xor si, si
-        xor di, di
-        mov cx, 0x8000
-        cld
-        rep movsw
-        jmp (BASE >> 4):REAL(in_ram)
-in_ram: push cs
-        pop ds
-        cli
-        lgdt [REAL(gdt_pointer)]
-        mov eax, cr0
-        or al, 1
-        mov cr0, eax
-        jmp dword 8:start32
-
+        RUN_IN_RAM
+        TO_PROTECTED_MODE
         bits 32
+
 puts:   lodsb
         test al, al
         jz .end
@@ -724,7 +708,4 @@ tss_b:  times 28 db 0
         align 16
 idt:    times 64 * 8 db 0
 
-        times 0xfff0 - ($ - $$) db 0
-        bits 16
-        jmp 0xf000:REAL(start16)
-        times 0x10000 - ($ - $$) db 0
+        END_OF_ROM

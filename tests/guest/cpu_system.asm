@@ -7,33 +7,20 @@
 ; A name that ends in ~ is of something QEMU's translator does not check. With NO_LEGACY, level 3 and
 ; paging outside long mode are left out: there are KVMs that have neither.
 
-BASE    equ 0x20000
+%include "rom.inc"
+
 PAGES   equ 0x100000            ; page tables from here
 STACK   equ 0x90000
 USTACK  equ 0x98000
 
         org BASE
         bits 16
-%define REAL(x) ((x) - BASE)
 
 start16:
         xor sp, sp
         mov ax, 0x9000
         mov ss, ax
-        push cs
-        pop ds
-        mov ax, BASE >> 4
-        mov es, ax
-        xor si, si
-        xor di, di
-        mov cx, 0x8000
-        cld
-        rep movsw
-        jmp (BASE >> 4):REAL(in_ram)
-
-in_ram:
-        push cs
-        pop ds
+        RUN_IN_RAM
         ; ---- real mode: divide error through the vector table, with IP of the faulting instruction
         xor ax, ax
         mov es, ax
@@ -57,12 +44,7 @@ after_ud:
         mov al, 10
         out 0xe9, al
         ; ---- to protected mode
-        cli
-        lgdt [REAL(gdt_pointer)]
-        mov eax, cr0
-        or al, 1
-        mov cr0, eax
-        jmp dword 8:start32
+        TO_PROTECTED_MODE
 
 real_de:
         pop ax
@@ -95,27 +77,7 @@ dummy:  dw 0
         bits 32
 putc:   out 0xe9, al
         ret
-puts:   ; esi
-        lodsb
-        test al, al
-        jz .end
-        out 0xe9, al
-        jmp puts
-.end:   ret
-hex32:  ; eax
-        mov ecx, 8
-.next:  rol eax, 4
-        push eax
-        and al, 15
-        cmp al, 10
-        sbb al, 0x69
-        das
-        out 0xe9, al
-        pop eax
-        loop .next
-        mov al, ' '
-        out 0xe9, al
-        ret
+        PRINT_ROUTINES
 
 %macro SAY 1
         push esi
@@ -864,7 +826,4 @@ tss:    times 0x68 db 0
         align 16
 idt:    times 64 * 16 db 0
 
-        times 0xfff0 - ($ - $$) db 0
-        bits 16
-        jmp 0xf000:REAL(start16)
-        times 0x10000 - ($ - $$) db 0
+        END_OF_ROM
