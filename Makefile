@@ -136,7 +136,7 @@ $(BUILD)/tests/guest/%_no_legacy.bin: tests/guest/%.asm $(wildcard tests/guest/*
 	@mkdir -p $(@D)
 	$(if $(V),,@echo "  NASM    $<";) nasm -w-all -I tests/guest/ -DNO_LEGACY -f bin -o $@ $<
 GUESTS := cpu_system cpu_legacy cpu_pages cpu_vector cpu_smp cpu_system_no_legacy cpu_legacy_no_legacy cpu_smp_no_legacy
-$(BUILD)/tests/unit/emu/test_machine_engines: | $(patsubst %,$(BUILD)/tests/guest/%.bin,board chips hops kvmclock)
+$(BUILD)/tests/unit/emu/test_machine_engines: | $(patsubst %,$(BUILD)/tests/guest/%.bin,board chips hops kvmclock x2apic)
 $(BUILD)/tests/unit/emu/test_jit_events: | $(BUILD)/tests/guest/event_handlers.bin
 $(BUILD)/tests/unit/emu/test_cpu_guest: | $(GUESTS:%=$(BUILD)/tests/guest/%.bin)
 # The recording back end that these stand upon.

@@ -1,8 +1,8 @@
 /*
  * Guests on a whole PC under every engine, saved half-way and gone on with under every other:
  * tests/guest/board.asm, and chips.asm and hops.asm for interrupt controllers, timers and two CPUs,
- * kvmclock.asm for KVM's clock. That QEMU prints the same of the first two is checked by
- * tests/guest/test_board.sh.
+ * kvmclock.asm for KVM's clock, x2apic.asm for that mode. That QEMU prints the same of the first
+ * two is checked by tests/guest/test_board.sh.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -65,6 +65,12 @@ static const char clock_after[] = "00100001 00000002 together\n"
 static const char hops_after[] = "00000140 00000140 00000140 00000009 \n";
 #define HOPS 16
 
+static const char x2apic_before[] = "x2apic: FEE00D00 00000000 ticks\n"
+                                    "saved: ";
+/* A message not let in; the mode, the id, the task priority, the logical id, the timer's entry. */
+static const char x2apic_after[] =
+    "00000000 FEE00D00 00000000 00000010 00000001 00020040 deadline\n";
+
 static const struct guest {
     const char *firmware, *before, *after, *model;
     unsigned cpus;
@@ -74,6 +80,7 @@ static const struct guest {
     {"chips", chips_before, chips_after, "x86-64-v1,+tsc-deadline", 2, true},
     {"hops", "", hops_after, "x86-64-v1", 2, false},
     {"kvmclock", clock_before, clock_after, "x86-64-v1", 1, false},
+    {"x2apic", x2apic_before, x2apic_after, "x86-64-v1,+x2apic,+tsc-deadline", 1, false},
 };
 
 /* KVM with the board's own interrupt controllers, and with the kernel's. */
@@ -261,6 +268,11 @@ static void test_clock(void **state)
     test_guest(*state, &guests[3]);
 }
 
+static void test_x2apic(void **state)
+{
+    test_guest(*state, &guests[4]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +280,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_chips, setup, teardown),
         cmocka_unit_test_setup_teardown(test_hops, setup, teardown),
         cmocka_unit_test_setup_teardown(test_clock, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_x2apic, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
