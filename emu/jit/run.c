@@ -1,5 +1,6 @@
 /* The engine: its loop, and what it is told. */
 #include "emu/core/low_memory.h"
+#include "emu/cpu/features.h"
 #include "emu/cpu/interp.h"
 #include "emu/cpu/mmu.h"
 #include "emu/cpu/sse.h"
@@ -265,9 +266,10 @@ static bool create(struct cpu *cpu, GError **error)
     cpu->jit = jit;
     cpu->one_block = true;
     jit->cpu = cpu;
+    struct feature_set host = features_of_host(); /* clang knows no name for LZCNT */
     jit->has_bmi2 = __builtin_cpu_supports("bmi2");
     jit->has_bmi =
-        jit->has_bmi2 && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("lzcnt");
+        jit->has_bmi2 && __builtin_cpu_supports("bmi") && has_feature(&host, FEATURE_LZCNT);
     jit->always_marked = 1;
     jit->generation[MAPPING_LOCAL] = jit->generation[MAPPING_GLOBAL] = 1;
     jit->hot = HOT;

@@ -5,6 +5,7 @@
 set -eu
 vhd=$(realpath "$BUILD/drover-vhd")
 sparse=$(realpath "$(dirname "$0")/sparse.py")
+guests=$(realpath "$(dirname "$0")/../guest")
 mkdir -p "$1"
 cd "$1"
 work=$(mktemp -d)
@@ -17,7 +18,7 @@ seed() {
     python3 "$sparse" 0 "$1" "$2/$3"
 }
 
-mkdir -p vhd vhdx qcow2 fsmap nbd bitmap locator parents
+mkdir -p vhd vhdx qcow2 fsmap nbd bitmap locator emu_kernel emu_saved emu_options parents
 truncate -s 10M "$work/disk.img"
 for at in 0 3 7; do printf 'seed %d' $at | dd of="$work/disk.img" bs=1M seek=$at conv=notrunc status=none; done
 for family in vhd vhdx; do
@@ -129,3 +130,45 @@ for name, data in {
     for first in (0, 1):
         open(f"nbd/{name}-{first}", "wb").write(bytes([first]) + data)
 END
+
+# The emulator's: a byte that says what it is, and the text or file (fuzz_emu_*.c).
+tagged() { # harness, name, byte
+    { printf "\\x$3"; cat; } >"$1/$2"
+}
+option() {
+    printf %s "$2" | tagged emu_options "$1-$(printf %s "$2" | md5sum | cut -c 1-6)" "$1"
+}
+option 00 "file=/a,,b.vhd,bus=virtio,format=raw,readonly=on,undo=keep,bps=20M,iops=500,chain=on"
+option 01 "/a.img,readonly=on"
+option 02 "agent=unix:/tmp/a"
+option 03 "user,hostfwd=tcp:127.0.0.1:8080-:80,hostfwd=udp:127.0.0.1:1-10.0.2.15:2,tftp=/a,bootfile=b,restrict=on,model=e1000,mac=52:54:00:12:34:56"
+option 03 "tap,ifname=t0,model=virtio"
+option 03 "bridge,name=br0"
+option 03 "socket,listen=/a"
+option 04 "tcp:127.0.0.1:8080-:80"
+option 05 "x86-64-v3,+aes,-avx2"
+option 05 "host,-xsaves"
+option 06 "1048576K"
+option 06 "acdn"
+option 07 "12345678-1234-1234-1234-123456789abc"
+nasm -w-all -f bin -o "$work/multiboot" "$guests/multiboot.asm"
+for way in 1 3 5; do tagged emu_kernel multiboot-$way 0$way <"$work/multiboot"; done
+for way in 0 1 2 3; do
+    # a bzImage's head, of a protocol that is taken, before a little of a kernel
+    python3 -c '
+import sys
+image = bytearray(8192)
+image[0x1f1] = 4
+image[0x1f4:0x1f8] = (256).to_bytes(4, "little")
+image[0x1fe:0x206] = b"\x55\xaa\xeb\x66HdrS"
+image[0x206:0x208] = (0x20f).to_bytes(2, "little")
+image[0x211] = 1
+image[0x22c:0x230] = (0x7fffffff).to_bytes(4, "little")
+image[0x230:0x234] = (0x200000).to_bytes(4, "little")
+image[0x234] = 1
+image[0x236] = 3
+image[0x238:0x23c] = (2047).to_bytes(4, "little")
+image[0x258:0x260] = (0x1000000).to_bytes(8, "little")
+image[0x260:0x264] = (0x100000).to_bytes(4, "little")
+sys.stdout.buffer.write(image)' | tagged emu_kernel linux-$way 0$way
+done
