@@ -18,17 +18,17 @@ mkdir -p "$fuzz/found"
 status=0
 for name in "$@"; do
     mkdir -p "$fuzz/corpus/$name"
-    more=()
+    unset FUZZ_SEEDS ASAN_OPTIONS
     if [ "$name" = emu_saved ]; then # it makes its seeds, and what its CPU alone points to is no leak
         export FUZZ_SEEDS=$fuzz/corpus/$name
-        more=(-detect_leaks=0)
+        export ASAN_OPTIONS=detect_leaks=0
     fi
     FUZZ_FOLDER=$(mktemp -d -p "$(if [ -w /dev/shm ]; then echo /dev/shm; else echo "$fuzz"; fi)")
     export FUZZ_FOLDER
     cp "$fuzz"/corpus/parents/* "$FUZZ_FOLDER"
     if timeout -s KILL $((seconds + 120)) "$fuzz/fuzz_$name" -max_total_time="$seconds" -seed=2006 -timeout=20 \
         -rss_limit_mb=1024 -max_len=65536 -dict="$here/storage.dict" -print_final_stats=1 \
-        "${more[@]}" -artifact_prefix="$fuzz/found/$name-" "$fuzz/corpus/$name" >"$fuzz/$name.log" 2>&1; then
+        -artifact_prefix="$fuzz/found/$name-" "$fuzz/corpus/$name" >"$fuzz/$name.log" 2>&1; then
         printf '%-11s %s\n' "$name" "$(sed -n 's/^stat::number_of_executed_units: */inputs: /p' "$fuzz/$name.log"), $(grep -o 'cov: [0-9]*' "$fuzz/$name.log" | tail -1)"
     else
         printf '%-11s FAILED, log %s\n' "$name" "$fuzz/$name.log"
