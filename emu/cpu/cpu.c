@@ -200,6 +200,26 @@ static uint32_t flat_mode(const struct cpu *cpu)
            (is_whole(&seg[SEG_GS]) ? MODE_FLAT_GS : 0);
 }
 
+/* Data that can be read and written, 64 KiB from the base on at least. Real mode has no rights. */
+static bool is_usable(const struct cpu *cpu, unsigned index)
+{
+    const struct segment *s = &cpu->s.seg[index];
+    unsigned rights = SEG_P | SEG_CODE | SEG_WRITABLE;
+    bool granted = cpu_real_or_vm86(cpu) || (s->attributes & rights) == (SEG_P | SEG_WRITABLE);
+    bool down = (s->attributes & (SEG_CODE | SEG_EXPAND)) == SEG_EXPAND;
+    return granted && !down && s->limit >= UINT16_MAX;
+}
+
+static uint32_t segmented_mode(const struct cpu *cpu, bool code32)
+{
+    uint32_t limit = cpu->s.seg[SEG_CS].limit;
+    if ((code32 ? limit != UINT32_MAX : limit < UINT16_MAX) || !is_usable(cpu, SEG_SS))
+        return 0;
+    return MODE_SEGMENTED | (is_usable(cpu, SEG_DS) ? MODE_DS : 0) |
+           (is_usable(cpu, SEG_ES) ? MODE_ES : 0) | (is_usable(cpu, SEG_FS) ? MODE_FLAT_FS : 0) |
+           (is_usable(cpu, SEG_GS) ? MODE_FLAT_GS : 0);
+}
+
 void cpu_update_mode(struct cpu *cpu)
 {
     const struct cpu_state *s = &cpu->s;
@@ -227,6 +247,8 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_MXCSR;
     if ((mode & (MODE_CODE32 | MODE_STACK32)) == (MODE_CODE32 | MODE_STACK32))
         mode |= flat_mode(cpu);
+    if (!(mode & (MODE_LONG | MODE_FLAT)))
+        mode |= segmented_mode(cpu, mode & MODE_CODE32);
 
     enum tlb_kind kind = s->cpl == 3 ? TLB_USER : TLB_KERNEL;
     if (kind == TLB_USER && s->cr0 & CR0_AM && s->rflags & FLAG_AC) {

@@ -57,6 +57,12 @@ enum cpu_mode {
     MODE_FLAT = 1 << 16,
     MODE_FLAT_FS = 1 << 17, /* besides, FS is data of 4 GiB from its base */
     MODE_FLAT_GS = 1 << 18,
+    /* 16-bit code, and 32-bit code that is not flat, whose CS and SS can be used for 64 KiB from
+     * their bases (CS of 32-bit code: 4 GiB), so can be DS and ES where their bits say so, and FS
+     * and GS by those above. */
+    MODE_SEGMENTED = 1 << 20,
+    MODE_DS = 1 << 21,
+    MODE_ES = 1 << 22,
     MODE_ALIGNED = 1 << 19, /* unaligned accesses fault: CPL 3, CR0.AM, RFLAGS.AC */
 };
 

@@ -168,8 +168,10 @@ static bool revive(struct jit *jit, struct jit_region *region)
 struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
 {
     uint32_t mode = jit->cpu->mode;
+    uint64_t linear = jit_linear(jit->cpu, rip);
     struct jit_region *region = *hash_at(jit, rip, phys, mode);
-    while (region && !(region->rip == rip && region->phys == phys && region->mode == mode))
+    while (region && !(region->rip == rip && region->phys == phys && region->mode == mode &&
+                       region->linear == linear))
         region = region->hash_next;
     if (!region || region->state == REGION_LIVE)
         return region;

@@ -186,8 +186,16 @@ uint16_t registers_written(const struct insn *insn)
     case OP_PUSH_SEG:
     case OP_CALL:
         return 1u << RSP;
+    case OP_POP_SEG:
+        return 1u << RSP;
+    case OP_LES:
+    case OP_LDS:
+    case OP_LFS:
+    case OP_LGS:
+        return operand_bit(insn->reg);
     case OP_MOV_FROM_SEG:
         return rm;
+    case OP_MOV_TO_SEG:
     case OP_PAUSE:
         return 0;
     case OP_POP:

@@ -2,18 +2,20 @@
 #include "emu/jit/translate.h"
 #include <string.h>
 
-bool is_direct_branch(const struct insn *insn)
+bool is_direct_branch(const struct translator *t, const struct insn *insn)
 {
+    /* Elsewhere the target may be cut, or lie past CS's limit. */
+    bool usual = t->word == SIZE_64 ? insn->size >= SIZE_32 : insn->size == t->word;
     switch (insn->op) {
     case OP_JCC:
     case OP_JMP:
     case OP_CALL:
-        return insn->size >= SIZE_32;
+        return usual;
     case OP_LOOP:
     case OP_LOOPE:
     case OP_LOOPNE:
     case OP_JCXZ:
-        return insn->size >= SIZE_32 && insn->addr_size != SIZE_16;
+        return usual;
     default:
         return false;
     }
@@ -32,8 +34,9 @@ static struct jit_exit *new_exit(struct translator *t, uint64_t rip)
 /* A link to an instruction that runs into the next page rests on that page, too. */
 static bool same_page(const struct translator *t, uint64_t rip)
 {
+    rip = code_linear(t, rip);
     bool may_cross = (rip & 0xfff) > 0x1000 - INSN_MAX_LENGTH;
-    return !((t->region->rip ^ rip) & PAGE_MASK) && !t->region->crossing && !may_cross;
+    return !((t->region->linear ^ rip) & PAGE_MASK) && !t->region->crossing && !may_cross;
 }
 
 /* Where an unlinked exit goes: names itself and returns. Written behind the region's hot code. */
@@ -225,7 +228,7 @@ static bool loop(struct translator *t, const struct insn *insn)
         emit_alu_imm(e, 5, size, op_reg(H_RCX), 1);
         branch_to(t, CC_NE);
     } else {
-        emit_op(e, ENC(0, 0, 0x85) | (size == SIZE_64 ? ENC_W : 0), H_RCX, op_reg(H_RCX));
+        emit_op(e, enc_sized(ENC(0, 0, 0x85), size), H_RCX, op_reg(H_RCX));
         branch_to(t, CC_E);
     }
     go_on(t, 1);
@@ -267,10 +270,10 @@ void load_target(struct translator *t, const struct insn *insn)
 {
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 1u << t->word, ACCESS_LOAD);
-        emit_op(&t->e, ENC(0, 0, 0x8b) | enc_word(t), T0, host_memory(t));
+        load_code_address(t, host_memory(t));
     } else {
         flags_keep(t, FL_ALL);
-        emit_op(&t->e, ENC(0, 0, 0x8b) | enc_word(t), T0, guest(t, guest_number(insn->rm)));
+        load_code_address(t, guest(t, guest_number(insn->rm)));
     }
 }
 
@@ -300,7 +303,7 @@ bool translate_branch(struct translator *t, const struct insn *insn)
     };
     bool direct = insn->op == OP_JCC || insn->op == OP_JMP || insn->op == OP_CALL ||
                   insn->op == OP_LOOP || insn->op == OP_JCXZ;
-    if (direct && !is_direct_branch(insn))
-        return false; /* to 16 bits */
+    if (direct && !is_direct_branch(t, insn))
+        return false;
     return table[insn->op] && table[insn->op](t, insn);
 }

@@ -449,15 +449,28 @@ static bool sti(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     bool last = insn == &t->part->block->insns[t->part->block->count - 1];
-    if (t->mode & (MODE_USER | MODE_OUTER) || last)
+    if (last)
         return false;
     flags_keep(t, t->live_after);
+    int outer = -1;
+    if (t->mode & (MODE_USER | MODE_OUTER)) { /* levels that may, and virtual flags, C knows */
+        emit_load(e, T0, op_abs(&t->cpu->s.rflags));
+        emit_op(e, ENC(0, 0, 0xf7) | ENC_W, 2, op_reg(T0)); /* NOT */
+        emit_op(e, ENC(0, 0, 0xf7), 0, op_reg(T0));
+        emit32(e, FLAG_IOPL);
+        struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
+        cold->insn = insn;
+        cold->site = jit_site(insn_rip(t, insn), insn->length);
+        outer = (int)t->cold_count - 1;
+    }
     emit_alu_imm(e, 1, SIZE_32, op_abs(&t->cpu->s.rflags), (int32_t)FLAG_IF);
     emit_op(e, ENC(0, 0, 0xf6), 0, op_abs(&t->cpu->requests));
     emit8(e, REQUEST_INTR);
     uint8_t *none = emit_jcc(e, CC_E, NULL);
     emit_store_imm32(e, op_abs(&t->cpu->attention), 1);
     emit_patch(none, e->at);
+    if (outer >= 0)
+        t->cold[outer].resume = e->at;
     return true;
 }
 

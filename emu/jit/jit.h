@@ -8,7 +8,7 @@
  *   run.c        the loop: attend to events, find or make code for RIP, run it, or interpret
  *     |
  *   translate.c  which blocks make a region; the loop over instructions
- *     |    integer.c stack.c wide.c bmi.c strings.c
+ *     |    integer.c bytes.c wide.c bmi.c stack.c segments.c strings.c
  *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes
  *     |    operands.c lookup.c                   registers; memory by way of the TLB
  *     |    windows.c accesses.c                  looks that several accesses share
@@ -86,12 +86,26 @@
  * for each address, then the host's own instruction, or a loop where that is faster. Between pages
  * comes a look at `attention`.
  *
- * 32-bit code is translated when all its segments but FS and GS are flat (MODE_FLAT), as every
- * 32-bit system since the 1990s has them: an address is then a 32-bit LEA away from being linear.
+ * 32-bit code is flat when all its segments but FS and GS are (MODE_FLAT), as every 32-bit system
+ * since the 1990s has them: an address is then a 32-bit LEA away from being linear.
  * FS and GS add their base where they have 4 GiB from there on. Operands that wrap around at 4 GiB,
  * where the limit strikes, lie in two pages: the slow ways see them and let the interpreter begin
  * the instruction anew. A load of a segment register that makes it not flat changes the mode, and
- * with it ends the region. 16-bit code, and segments with limits, are the interpreter's.
+ * with it ends the region.
+ *
+ * Other 32-bit code and all 16-bit code is translated where its segments can be written and have
+ * 64 KiB at least (MODE_SEGMENTED, and a bit for each but CS and SS). An offset of 16 bits is then
+ * inside but for operands over the 64 KiB's end; others are compared with the segment's limit. What
+ * lies outside, the interpreter faults for. Bases are added from struct cpu, so that real mode's
+ * loads of segment registers are two stores. A region is made for one base of CS, and so are links,
+ * jumps and returns:
+ *
+ *     mov  ax, [bx+si+2]        lea   eax, [rbx+rsi+2]
+ *                               movzx eax, ax
+ *                               cmp   eax, 0xfffe
+ *                               ja    cold                 the interpreter
+ *                               add   eax, [ds.base]
+ *                               (the look)
  *
  * Faults are precise because an instruction changes nothing before all its looks have succeeded.
  * Cold paths carry RIP and the instruction's length; all registers are spilled before C runs, so C
@@ -196,6 +210,7 @@ enum region_state { REGION_LIVE, REGION_STALE, REGION_DEAD };
 
 struct jit_region {
     uint64_t rip, phys;
+    uint64_t linear; /* where it begins; RIP but for segmented code */
     uint32_t mode;
     uint8_t state, segment;
     bool crossing; /* one instruction, reaching into a second page */
@@ -304,12 +319,14 @@ struct jit_return {
 #define JIT_RETURN_STACK_BYTES (64u << 10) /* with room for signal frames, and a guard page */
 struct jit_return_stack {
     uint32_t mode;
-    uint64_t *at; /* while another is current */
+    uint64_t base; /* of CS */
+    uint64_t *at;  /* while another is current */
 };
 
 /* What sets the indirect jumps of a mode and a generation apart from others. */
-#define JIT_SALTS 32
+#define JIT_SALTS 64
 struct jit_salt {
+    uint64_t base; /* of CS */
     uint32_t mode, generation;
     uint16_t id; /* 0: none */
 };
@@ -400,6 +417,7 @@ struct jit {
 
     struct translator *translator;
     uint32_t salt_mode;
+    uint64_t salt_base;
     unsigned hot; /* runs of a block before it is translated */
     bool has_bmi, has_bmi2;
     bool counts;  /* translated code counts its instructions */
@@ -428,7 +446,7 @@ void jit_all_stale(struct jit *jit);
 void jit_link(struct jit *jit, struct jit_exit *exit, struct jit_region *to, bool global);
 void jit_unlink_region(struct jit *jit, struct jit_region *region);
 void jit_flush_jumps(struct jit *jit);
-void jit_set_salt(struct jit *jit); /* after the mode or a generation changed */
+void jit_set_salt(struct jit *jit); /* after the mode, CS or a generation changed */
 /* Predictions, links or jumps rest on the region's page: when it goes, so do they. */
 void jit_rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to);
 /* Remembers where an indirect jump went. */
@@ -522,11 +540,27 @@ bool jit_after_raise(struct jit *jit);
  * other engines. */
 void jit_set_hot(struct cpu *cpu, unsigned runs);
 
-/* Code that is translated at all: 64-bit, and 32-bit whose segments are flat; not where accesses
- * are checked for alignment. */
+/* Code that is translated at all: all but with odd segments, or where accesses are checked for
+ * alignment. */
 static inline bool jit_translatable(const struct cpu *cpu)
 {
-    return cpu->mode & (MODE_LONG | MODE_FLAT) && !(cpu->mode & MODE_ALIGNED);
+    return cpu->mode & (MODE_LONG | MODE_FLAT | MODE_SEGMENTED) && !(cpu->mode & MODE_ALIGNED);
+}
+/* What CS adds to RIP. A region is made for one base. */
+static inline uint64_t jit_code_base(const struct cpu *cpu)
+{
+    return cpu->mode & MODE_SEGMENTED ? cpu->s.seg[SEG_CS].base : 0;
+}
+static inline uint64_t jit_linear(const struct cpu *cpu, uint64_t rip)
+{
+    return cpu->mode & MODE_SEGMENTED ? (uint32_t)(cpu->s.seg[SEG_CS].base + rip) : rip;
+}
+
+/* Do the cache of jumps and the stack of returns stand for this mode and base? */
+static inline bool jit_salt_holds(const struct jit *jit)
+{
+    return jit->salt && jit->salt_mode == jit->cpu->mode &&
+           jit->salt_base == jit_code_base(jit->cpu);
 }
 
 /* ---- translate.c ----------------------------------------------------------------------------- */

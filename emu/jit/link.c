@@ -68,9 +68,9 @@ static void rest_on_page(struct jit *jit, enum jit_mapping mapping, uint64_t add
 
 void jit_rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to)
 {
-    rest_on_page(jit, mapping, to->rip);
+    rest_on_page(jit, mapping, to->linear);
     if (to->crossing)
-        rest_on_page(jit, mapping, to->rip + 0x1000);
+        rest_on_page(jit, mapping, to->linear + 0x1000);
 }
 
 static void forget_link(struct jit_exit *exit)
@@ -132,13 +132,13 @@ static enum jit_mapping jump_mapping(const struct jit *jit)
     return global ? MAPPING_GLOBAL : MAPPING_LOCAL;
 }
 
-/* The mode's, or one to be taken for it: mostly the first looked at. */
-static struct jit_salt *salt_of(struct jit *jit, uint32_t mode)
+/* The mode's and the CS base's, or one to be taken for it: mostly the first looked at. */
+static struct jit_salt *salt_of(struct jit *jit, uint32_t mode, uint64_t base)
 {
-    unsigned at = mode * 0x9e3779b1u >> 27;
+    unsigned at = (mode ^ (uint32_t)base << 7) * 0x9e3779b1u >> 26;
     for (unsigned i = 0; i < JIT_SALTS; i++) {
         struct jit_salt *salt = &jit->salts[(at + i) % JIT_SALTS];
-        if (!salt->id || salt->mode == mode)
+        if (!salt->id || (salt->mode == mode && salt->base == base))
             return salt;
     }
     return &jit->salts[at];
@@ -149,20 +149,23 @@ static struct jit_salt *salt_of(struct jit *jit, uint32_t mode)
 void jit_set_salt(struct jit *jit)
 {
     uint32_t mode = jit->cpu->mode;
+    uint64_t base = jit_code_base(jit->cpu);
     uint32_t generation = jit->generation[jump_mapping(jit)];
-    struct jit_salt *salt = salt_of(jit, mode);
-    if (unlikely(!salt->id || salt->mode != mode || salt->generation != generation)) {
+    struct jit_salt *salt = salt_of(jit, mode, base);
+    bool same = salt->id && salt->mode == mode && salt->base == base;
+    if (unlikely(!same || salt->generation != generation)) {
         if (jit->salt_last == 0x7fff) {
             jit_flush_jumps(jit);
             memset(jit->salts, 0, sizeof(jit->salts));
             jit->salt_last = 0;
         }
-        *salt = (struct jit_salt){mode, generation, ++jit->salt_last};
+        *salt = (struct jit_salt){base, mode, generation, ++jit->salt_last};
     }
     jit->salt = (uint64_t)salt->id << 48;
-    if (jit->salt_mode != mode)
+    if (jit->salt_mode != mode || jit->salt_base != base)
         jit_returns_switch(jit);
     jit->salt_mode = mode;
+    jit->salt_base = base;
 }
 
 void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global)

@@ -98,13 +98,15 @@ struct host_operand host_memory(const struct translator *t)
     return op_mem(T0, t->at);
 }
 
-struct address operand_address(const struct part *part, const struct insn *insn)
+struct address operand_address(const struct translator *t, const struct part *part,
+                               const struct insn *insn)
 {
-    /* What is translated of 32-bit code has flat segments but for FS and GS. */
+    /* But for FS and GS flat code has flat segments. */
+    bool flat = !t->segmented && insn->seg < SEG_FS;
     return (struct address){.base = guest_number(insn->base),
                             .index = guest_number(insn->index),
                             .scale = insn->scale,
-                            .segment = insn->seg < SEG_FS ? SEG_NONE : insn->seg,
+                            .segment = flat ? SEG_NONE : insn->seg,
                             .size = insn->addr_size,
                             .code = part->rip,
                             .disp = insn->disp};
@@ -120,7 +122,11 @@ static void load_offset(struct translator *t, const struct address *a)
 
     if (a->base == GPR_CODE || (a->base == GPR_NONE && a->index == GPR_NONE)) {
         uint64_t at = (a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp;
-        emit_mov_imm(e, T0, a->size == SIZE_64 ? at : (uint32_t)at);
+        emit_mov_imm(e, T0,
+                     a->size == SIZE_64   ? at
+                     : a->size == SIZE_32 ? (uint32_t)at
+                                          : (uint16_t)at);
+        return;
     } else if (a->base == GPR_NONE) {
         emit_op(e, lea, T0, op_indexed(H_NONE, guest_in(t, a->index, T0), a->scale, disp));
     } else if (a->index == GPR_NONE) {
@@ -133,18 +139,49 @@ static void load_offset(struct translator *t, const struct address *a)
         unsigned from = guest_in(t, a->base, T0);
         emit_op(e, lea, T0, op_indexed(from, guest_in(t, a->index, T1), a->scale, disp));
     }
+    if (a->size == SIZE_16)
+        emit_op(e, ENC(1, 0, 0xb7), T0, op_reg(T0)); /* MOVZX */
+}
+
+static void add_base(struct translator *t, const struct address *a)
+{
+    if (a->segment != SEG_NONE) /* FS and GS have bases in 64-bit code, too */
+        emit_op(&t->e, ENC(0, 0, 0x03) | enc_word(t), T0, op_abs(&t->cpu->s.seg[a->segment].base));
+}
+
+/* The same for code with segments: what lies past the limit is the interpreter's. The mode says
+ * that there are 64 KiB at least, so that 16-bit offsets need no look at the limit. */
+static void segmented_address(struct translator *t, const struct insn *insn,
+                              const struct address *a, unsigned bytes)
+{
+    struct emitter *e = &t->e;
+    bool constant = a->base == GPR_NONE && a->index == GPR_NONE;
+    bool inside =
+        a->size == SIZE_16 && (bytes == 1 || (constant && (uint16_t)a->disp <= 0x10000 - bytes));
+    load_offset(t, a);
+    if (a->size != SIZE_16) {
+        emit_op(e, ENC(0, 0, 0x8b), T1, op_abs(&t->cpu->s.seg[a->segment].limit));
+        emit_op(e, ENC(0, 0, 0x8d), T1, op_mem(T1, 1 - (int32_t)bytes));
+        emit_op(e, ENC(0, 0, 0x3b), T0, op_reg(T1));
+    } else if (!inside) {
+        emit_alu_imm(e, 7, SIZE_32, op_reg(T0), (int32_t)(0x10000 - bytes));
+    }
+    if (!inside) {
+        struct cold *cold = add_cold(t, COLD_INTERPRET, emit_jcc(e, CC_A, NULL));
+        cold->site = insn_rip(t, insn);
+    }
+    add_base(t, a);
 }
 
 void emit_address(struct translator *t, const struct address *a)
 {
     load_offset(t, a);
-    if (a->segment == SEG_FS || a->segment == SEG_GS) /* they have bases in 64-bit code, too */
-        emit_op(&t->e, ENC(0, 0, 0x03) | enc_word(t), T0, op_abs(&t->cpu->s.seg[a->segment].base));
+    add_base(t, a);
 }
 
 void address_of(struct translator *t, const struct insn *insn)
 {
-    struct address a = operand_address(t->part, insn);
+    struct address a = operand_address(t, t->part, insn);
     load_offset(t, &a);
 }
 
@@ -166,8 +203,13 @@ static void check_limit(struct translator *t, const struct insn *insn, const str
 void access_memory(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access)
 {
-    struct address a = operand_address(t->part, insn);
+    struct address a = operand_address(t, t->part, insn);
     flags_keep(t, FL_ALL);
+    if (t->segmented) {
+        segmented_address(t, insn, &a, bytes);
+        probe(t, insn, &a, bytes, access);
+        return;
+    }
     check_limit(t, insn, &a, bytes);
     if (window_access(t, insn, 0, &a, bytes, access))
         return;
@@ -176,16 +218,43 @@ void access_memory(struct translator *t, const struct insn *insn, unsigned bytes
 }
 
 void access_stack(struct translator *t, const struct insn *insn, unsigned base, int32_t disp,
-                  enum access access)
+                  unsigned bytes, enum access access)
 {
-    struct address a = {
-        .base = base, .index = GPR_NONE, .segment = SEG_NONE, .size = t->word, .disp = disp};
-    unsigned bytes = 1u << t->word;
+    struct address a = {.base = base,
+                        .index = GPR_NONE,
+                        .segment = t->segmented ? SEG_SS : SEG_NONE,
+                        .size = t->stack,
+                        .disp = disp};
     flags_keep(t, FL_ALL);
+    if (t->segmented) {
+        segmented_address(t, insn, &a, bytes);
+        probe(t, insn, &a, bytes, access);
+        return;
+    }
     if (window_access(t, insn, 1, &a, bytes, access))
         return;
     emit_address(t, &a);
     probe(t, insn, &a, bytes, access);
+}
+
+void checked_address(struct translator *t, const struct insn *insn, const struct address *address,
+                     unsigned bytes)
+{
+    if (t->segmented)
+        segmented_address(t, insn, address, bytes);
+    else
+        emit_address(t, address);
+}
+
+void set_stack(struct translator *t, unsigned from, int32_t plus)
+{
+    unsigned width = t->stack == SIZE_16 ? ENC_66 : t->stack == SIZE_64 ? ENC_W : 0;
+    emit_op(&t->e, ENC(0, 0, 0x8d) | width, host_of(RSP), op_mem(host_of(from), plus));
+}
+
+void load_code_address(struct translator *t, struct host_operand from)
+{
+    emit_op(&t->e, t->word == SIZE_16 ? ENC(1, 0, 0xb7) : ENC(0, 0, 0x8b) | enc_word(t), T0, from);
 }
 
 /* TEST of T0 or T1's low bits; the interpreter faults. Returns the number of the cold path. */
@@ -203,17 +272,21 @@ static int check_alignment(struct translator *t, const struct insn *insn, unsign
 int access_aligned(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access)
 {
-    struct address a = operand_address(t->part, insn);
+    struct address a = operand_address(t, t->part, insn);
     flags_keep(t, FL_ALL);
-    check_limit(t, insn, &a, bytes);
+    if (!t->segmented)
+        check_limit(t, insn, &a, bytes);
     t->aligned = true;
-    bool window = window_access(t, insn, 0, &a, bytes, access);
+    bool window = !t->segmented && window_access(t, insn, 0, &a, bytes, access);
     t->aligned = false;
     if (window) {
         emit_op(&t->e, ENC(0, 0, 0x8d), T1, op_mem(T0, t->at));
         return check_alignment(t, insn, bytes, T1);
     }
-    emit_address(t, &a);
+    if (t->segmented)
+        segmented_address(t, insn, &a, bytes);
+    else
+        emit_address(t, &a);
     int cold = check_alignment(t, insn, bytes, T0);
     probe(t, insn, &a, bytes, access);
     return cold;

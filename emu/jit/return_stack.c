@@ -59,6 +59,7 @@ void jit_returns_finish(struct jit *jit)
 void jit_returns_switch(struct jit *jit)
 {
     uint32_t mode = jit->cpu->mode;
+    uint64_t base = jit_code_base(jit->cpu);
     struct jit_return_stack *stacks = jit->return_stacks;
     stacks[jit->return_stack].at = jit->returns;
     /* A kernel that goes back to its user has returned from all it called. */
@@ -66,11 +67,12 @@ void jit_returns_switch(struct jit *jit)
         if (!(stacks[i].mode & MODE_USER))
             empty(jit, i);
     unsigned found = 0;
-    while (found < JIT_RETURN_STACKS && stacks[found].mode != mode)
+    while (found < JIT_RETURN_STACKS && (stacks[found].mode != mode || stacks[found].base != base))
         found++;
     if (found == JIT_RETURN_STACKS) {
         found = (jit->return_stack + 1) % JIT_RETURN_STACKS;
         stacks[found].mode = mode;
+        stacks[found].base = base;
         empty(jit, found);
     }
     jit->return_stack = found;

@@ -22,15 +22,15 @@ static void push_return(struct translator *t, const struct insn *insn, uint64_t 
 {
     struct emitter *e = &t->e;
     int32_t bytes = 1 << t->word;
-    access_stack(t, insn, RSP, -bytes, ACCESS_STORE);
-    if (t->word == SIZE_32 || (int64_t)back == (int32_t)back) {
-        emit_op(e, ENC(0, 0, 0xc7) | enc_word(t), 0, host_memory(t));
-        emit32(e, (uint32_t)back);
+    access_stack(t, insn, RSP, -bytes, (unsigned)bytes, ACCESS_STORE);
+    if (t->word != SIZE_64 || (int64_t)back == (int32_t)back) {
+        emit_op(e, enc_sized(ENC(0, 0, 0xc7), t->word), 0, host_memory(t));
+        emit_imm(e, back, t->word);
     } else {
         emit_store_imm32(e, op_mem(T0, t->at), (uint32_t)back);
         emit_store_imm32(e, op_mem(T0, t->at + 4), (uint32_t)(back >> 32));
     }
-    emit_op(e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RSP), -bytes));
+    set_stack(t, RSP, -bytes);
     stored_at(t, next);
 }
 
@@ -54,7 +54,7 @@ static void prepare(struct translator *t)
 static void come_back(struct translator *t, uint64_t back)
 {
     struct emitter *e = &t->e;
-    if (t->word == SIZE_32 || (int64_t)back == (int32_t)back) {
+    if (t->word != SIZE_64 || (int64_t)back == (int32_t)back) {
         emit_op(e, ENC(0, 0, 0x81) | enc_word(t), 7, op_reg(T0));
         emit32(e, (uint32_t)back);
     } else {
@@ -118,10 +118,9 @@ bool translate_return(struct translator *t, const struct insn *insn)
     unsigned more = insn->op == OP_RETI ? insn->imm & 0xffff : 0;
     *r = (struct jit_return){.rip = insn_rip(t, insn), .release = (1u << t->word) + more};
     flags_to_memory(t);
-    access_stack(t, insn, RSP, 0, ACCESS_LOAD);
-    emit_op(e, ENC(0, 0, 0x8b) | enc_word(t), T0, host_memory(t));
-    emit_op(e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP),
-            op_mem(host_of(RSP), (int32_t)r->release));
+    access_stack(t, insn, RSP, 0, 1u << t->word, ACCESS_LOAD);
+    load_code_address(t, host_memory(t));
+    set_stack(t, RSP, (int32_t)r->release);
     emit_mov_imm(e, T1, (uintptr_t)r);
     emit8(e, 0xc3);
     return true;

@@ -61,7 +61,7 @@ static bool is_global(struct cpu *cpu, uint64_t rip)
 static bool second_page_holds(struct cpu *cpu, const struct jit_region *region)
 {
     return !region->crossing ||
-           mmu_translate_code(cpu, (region->rip & PAGE_MASK) + 0x1000) == region->pages[1].phys;
+           mmu_translate_code(cpu, (region->linear & PAGE_MASK) + 0x1000) == region->pages[1].phys;
 }
 
 /* The region at RIP, made when it is worth it; or a block to interpret. Raises fetch faults. */
@@ -72,7 +72,7 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
 
     cpu->insn = NULL;
     if (jit_translatable(cpu) && !jit->interpret_next) {
-        uint64_t phys = mmu_translate_code(cpu, rip);
+        uint64_t phys = mmu_translate_code(cpu, jit_linear(cpu, rip));
         struct jit_region *region = jit_cache_find(jit, rip, phys);
         if (region && second_page_holds(cpu, region))
             return region;
@@ -91,11 +91,16 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
     return region;
 }
 
+static uint32_t base_of(const struct jit_region *region)
+{
+    return (uint32_t)(region->linear - region->rip);
+}
+
 /* Makes the way just gone shorter. */
 static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
 {
     struct cpu *cpu = jit->cpu;
-    bool global = is_global(cpu, to->rip);
+    bool global = is_global(cpu, to->linear);
     jit_rest_on(jit, global ? MAPPING_GLOBAL : MAPPING_LOCAL, to); /* it may be returned to */
     if (jit->exit_cell == EXIT_BY_JUMP) {
         jit->stats.exits_jump++;
@@ -104,7 +109,8 @@ static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
         struct jit_exit *exit = (struct jit_exit *)jit->exit_cell;
         jit->stats.exits_link++;
         bool usable = jit->stats.evictions == evictions && exit->from->state == REGION_LIVE &&
-                      exit->rip == to->rip && exit->from->mode == to->mode;
+                      exit->rip == to->rip && exit->from->mode == to->mode &&
+                      base_of(exit->from) == base_of(to);
         if (usable && (exit->cell_hole || !to->crossing))
             jit_link(jit, exit, to, global);
     } else {
@@ -118,7 +124,7 @@ const uint8_t *jit_find_code(struct jit *jit, struct block **ret_block)
     struct cpu *cpu = jit->cpu;
     uint64_t evictions = jit->stats.evictions;
 
-    if (unlikely(jit->salt == 0 || jit->salt_mode != cpu->mode))
+    if (unlikely(!jit_salt_holds(jit)))
         jit_set_salt(jit);
     struct jit_jump *jump = &jit->jumps[cpu->s.rip & (JIT_JUMPS - 1)];
     const uint8_t *code = NULL;
@@ -143,15 +149,16 @@ const uint8_t *jit_known_code(struct jit *jit)
     if (atomic_load_explicit(&cpu->attention, memory_order_relaxed) || interp_must_single(cpu) ||
         cpu->journal || jit->interpret_next || !jit_translatable(cpu))
         return NULL;
-    if (jit->salt == 0 || jit->salt_mode != cpu->mode)
+    if (!jit_salt_holds(jit))
         jit_set_salt(jit);
     const struct jit_jump *jump = &jit->jumps[rip & (JIT_JUMPS - 1)];
+    uint64_t linear = jit_linear(cpu, rip);
     if (jump->tag == (rip ^ jit->salt))
         return jump->code;
-    const struct tlb_info *info = &mmu_tlb(cpu)->info[(rip >> 12) & (TLB_SIZE - 1)];
-    if (info->exec != (rip & PAGE_MASK))
+    const struct tlb_info *info = &mmu_tlb(cpu)->info[(linear >> 12) & (TLB_SIZE - 1)];
+    if (info->exec != (linear & PAGE_MASK))
         return NULL;
-    struct jit_region *region = jit_cache_find(jit, rip, info->phys | (rip & ~PAGE_MASK));
+    struct jit_region *region = jit_cache_find(jit, rip, info->phys | (linear & ~PAGE_MASK));
     if (!region || region->crossing)
         return NULL;
     jit_rest_on(jit, info->global ? MAPPING_GLOBAL : MAPPING_LOCAL, region);

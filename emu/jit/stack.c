@@ -3,84 +3,84 @@
 
 static void push_access(struct translator *t, const struct insn *insn)
 {
-    access_stack(t, insn, RSP, -(1 << t->word), ACCESS_STORE);
+    unsigned bytes = 1u << insn->size;
+    access_stack(t, insn, RSP, -(int32_t)bytes, bytes, ACCESS_STORE);
 }
-/* By so many words. */
-static void move_sp(struct translator *t, int32_t by)
+static void stack_load(struct translator *t, const struct insn *insn, unsigned host)
 {
-    emit_op(&t->e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP),
-            op_mem(host_of(RSP), by * (1 << t->word)));
+    emit_op(&t->e, enc_sized(ENC(0, 0, 0x8b), insn->size), host, host_memory(t));
 }
-/* A word from or to the stack. */
-static void stack_load(struct translator *t, unsigned host)
+static void stack_store(struct translator *t, const struct insn *insn, unsigned host)
 {
-    emit_op(&t->e, ENC(0, 0, 0x8b) | enc_word(t), host, host_memory(t));
+    emit_op(&t->e, enc_sized(ENC(0, 0, 0x89), insn->size), host, host_memory(t));
 }
-static void stack_store(struct translator *t, unsigned host)
+
+/* What is in scratch[1]. */
+static void store_kept(struct translator *t, const struct insn *insn)
 {
-    emit_op(&t->e, ENC(0, 0, 0x89) | enc_word(t), host, host_memory(t));
+    emit_store(&t->e, op_abs(&t->jit->scratch[0]), H_RCX);
+    emit_load(&t->e, H_RCX, op_abs(&t->jit->scratch[1]));
+    stack_store(t, insn, H_RCX);
+    emit_load(&t->e, H_RCX, op_abs(&t->jit->scratch[0]));
 }
 
 static bool push(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    if (insn->size != t->word)
+    if (!stack_operand(t, insn))
         return false;
     if (insn_has_memory(insn)) {
-        access_memory(t, insn, 1u << t->word, ACCESS_LOAD);
-        stack_load(t, T1);
+        access_memory(t, insn, 1u << insn->size, ACCESS_LOAD);
+        stack_load(t, insn, T1);
         emit_store(e, op_abs(&t->jit->scratch[1]), T1);
         push_access(t, insn);
-        emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
-        emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
-        stack_store(t, H_RCX);
-        emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
+        store_kept(t, insn);
     } else {
         push_access(t, insn);
         if (insn->op == OP_PUSH_SEG) {
             emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
             emit_op(e, ENC(1, 0, 0xb7), H_RCX, op_abs(&t->cpu->s.seg[insn->reg].selector));
-            stack_store(t, H_RCX);
+            stack_store(t, insn, H_RCX);
             emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
         } else if (insn->op == OP_PUSHI) {
-            emit_op(e, ENC(0, 0, 0xc7) | enc_word(t), 0, host_memory(t));
-            emit32(e, (uint32_t)insn->imm);
+            emit_op(e, enc_sized(ENC(0, 0, 0xc7), insn->size), 0, host_memory(t));
+            emit_imm(e, insn->imm, insn->size);
         } else {
             unsigned number = guest_number(insn->rm);
-            stack_store(t, borrow(t, number));
+            stack_store(t, insn, borrow(t, number));
             give_back(t, number);
         }
     }
-    move_sp(t, -1);
+    set_stack(t, RSP, -(1 << insn->size));
     stored(t, insn);
     return true;
 }
 
 static void pop_access(struct translator *t, const struct insn *insn)
 {
-    access_stack(t, insn, RSP, 0, ACCESS_LOAD);
+    access_stack(t, insn, RSP, 0, 1u << insn->size, ACCESS_LOAD);
 }
 
 static bool pop(struct translator *t, const struct insn *insn)
 {
-    if (insn->size != t->word || insn_has_memory(insn))
+    if (!stack_operand(t, insn) || insn_has_memory(insn))
         return false;
     unsigned number = guest_number(insn->rm);
     pop_access(t, insn);
-    move_sp(t, 1);
-    unsigned host = result_begin(t, number, t->word, false);
-    stack_load(t, host);
-    result_end(t, number, host, t->word);
+    set_stack(t, RSP, 1 << insn->size);
+    unsigned host = result_begin(t, number, insn->size, false);
+    stack_load(t, insn, host);
+    result_end(t, number, host, insn->size);
     return true;
 }
 
 static bool leave(struct translator *t, const struct insn *insn)
 {
-    if (insn->size != t->word)
+    if (!stack_operand(t, insn))
         return false;
-    access_stack(t, insn, RBP, 0, ACCESS_LOAD);
-    emit_op(&t->e, ENC(0, 0, 0x8d) | enc_word(t), host_of(RSP), op_mem(host_of(RBP), 1 << t->word));
-    stack_load(t, host_of(RBP));
+    access_stack(t, insn, RBP, 0, 1u << insn->size, ACCESS_LOAD);
+    set_stack(t, RBP, 1 << insn->size);
+    stack_load(t, insn, host_of(RBP));
     return true;
 }
 
@@ -89,7 +89,8 @@ static bool pushf(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     const uint8_t *flags = (const uint8_t *)&t->cpu->flags;
-    if (insn->size != t->word)
+    bool vm86 = t->mode & MODE_USER && t->mode & MODE_NO_VEX; /* shows flags of its own */
+    if (!stack_operand(t, insn) || vm86)
         return false;
     flags_keep(t, FL_ALL);
     emit_op(e, ENC(1, 0, 0xb6), T1, op_abs(flags + 1));
@@ -104,11 +105,8 @@ static bool pushf(struct translator *t, const struct insn *insn)
     emit_op(e, ENC(0, 0, 0x0b), T1, op_reg(T0));
     emit_store(e, op_abs(&t->jit->scratch[1]), T1);
     push_access(t, insn);
-    emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
-    emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
-    stack_store(t, H_RCX);
-    emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
-    move_sp(t, -1);
+    store_kept(t, insn);
+    set_stack(t, RSP, -(1 << insn->size));
     stored(t, insn);
     return true;
 }

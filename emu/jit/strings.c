@@ -11,11 +11,20 @@ static bool is_repeated(const struct insn *insn)
     return insn->prefix & (PREFIX_REP | PREFIX_REPNE);
 }
 
-/* Addresses as the mode has them, and segments that begin at 0. */
+static unsigned source_segment(const struct insn *insn)
+{
+    return insn->seg == SEG_NONE ? SEG_DS : insn->seg;
+}
+
+/* Addresses as the mode has them, and segments that begin at 0. With segments that may begin
+ * elsewhere: those that can be used without a look at their rights. */
 static bool is_simple(const struct translator *t, const struct insn *insn)
 {
     bool own = insn->seg == SEG_CS || insn->seg == SEG_FS || insn->seg == SEG_GS;
     bool source = insn->op == OP_MOVS || insn->op == OP_LODS || insn->op == OP_CMPS;
+    if (t->segmented)
+        return (!source || segment_usable(t, source_segment(insn))) &&
+               (insn->op == OP_LODS || segment_usable(t, SEG_ES));
     return insn->addr_size == t->word && !(source && own);
 }
 
@@ -37,22 +46,45 @@ static void test_direction(struct translator *t)
 
 /* ---- one element ----------------------------------------------------------------------------- */
 
-static void element_access(struct translator *t, const struct insn *insn, unsigned base,
-                           enum access access)
+static struct address element_address(struct translator *t, const struct insn *insn, unsigned base)
 {
-    struct address a = {.base = base, .index = GPR_NONE, .segment = SEG_NONE, .size = t->word};
-    emit_address(t, &a);
-    probe(t, insn, &a, 1u << insn->size, access);
+    unsigned segment = base == RDI ? SEG_ES : source_segment(insn);
+    struct address a = {.base = base,
+                        .index = GPR_NONE,
+                        .segment = t->segmented ? segment : SEG_NONE,
+                        .size = insn->addr_size};
+    checked_address(t, insn, &a, 1u << insn->size);
+    return a;
+}
+
+static void load_access(struct translator *t, const struct insn *insn, unsigned base)
+{
+    struct address a = element_address(t, insn, base);
+    probe(t, insn, &a, 1u << insn->size, ACCESS_LOAD);
+}
+
+/* For what stores: the whole instruction is the interpreter's where an element is not found at
+ * once, so that a device sees each access once, before the registers have changed. Returns the
+ * number of the cold path. */
+static unsigned move_access(struct translator *t, const struct insn *insn, unsigned base)
+{
+    struct address a = element_address(t, insn, base);
+    struct cold *cold = emit_lookup(t, &a, COLD_HANDLER, 1u << insn->size, base == RDI);
+    cold->insn = insn;
+    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    t->at = 0;
+    t->window = NULL;
+    return t->cold_count - 1;
 }
 
 static void advance(struct translator *t, const struct insn *insn, unsigned reg)
 {
-    emit_op(&t->e, ENC(0, 0, 0x8d) | enc_word(t), host_of(reg),
-            op_mem(host_of(reg), 1 << insn->size));
+    unsigned width = insn->addr_size == SIZE_16 ? ENC_66 : insn->addr_size == SIZE_64 ? ENC_W : 0;
+    emit_op(&t->e, ENC(0, 0, 0x8d) | width, host_of(reg), op_mem(host_of(reg), 1 << insn->size));
 }
 
-/* The source's element, or the last one's flags would be lost: into memory. */
-static void load_source(struct translator *t, const struct insn *insn)
+/* The element that T0 has found, to scratch[1]. */
+static void keep_source(struct translator *t, const struct insn *insn)
 {
     static const uint32_t load[] = {
         [SIZE_8] = ENC(1, 0, 0xb6),
@@ -60,7 +92,6 @@ static void load_source(struct translator *t, const struct insn *insn)
         [SIZE_32] = ENC(0, 0, 0x8b),
         [SIZE_64] = ENC(0, 0, 0x8b) | ENC_W,
     };
-    element_access(t, insn, RSI, ACCESS_LOAD);
     emit_op(&t->e, load[insn->size], T1, host_memory(t));
     emit_store(&t->e, op_abs(&t->jit->scratch[1]), T1);
 }
@@ -69,31 +100,33 @@ static void load_source(struct translator *t, const struct insn *insn)
 static bool move_one(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    bool loads = insn->op != OP_STOS, stores = insn->op != OP_LODS;
+    unsigned ways[3], count = 0; /* that end in the interpreter */
     flags_keep(t, FL_ALL);
     test_direction(t);
-    unsigned down = handler_if(t, insn, CC_NE);
+    ways[count++] = handler_if(t, insn, CC_NE);
     if (insn->op == OP_LODS) {
-        element_access(t, insn, RSI, ACCESS_LOAD);
+        load_access(t, insn, RSI);
         emit_op(e, enc_sized(ENC(0, 0, 0x8b), insn->size), host_of(RAX), host_memory(t));
     } else if (insn->op == OP_STOS) {
-        element_access(t, insn, RDI, ACCESS_STORE);
+        ways[count++] = move_access(t, insn, RDI);
         emit_op(e, enc_sized(ENC(0, 0, 0x89), insn->size), host_of(RAX), host_memory(t));
     } else {
-        load_source(t, insn);
-        element_access(t, insn, RDI, ACCESS_STORE);
+        ways[count++] = move_access(t, insn, RSI);
+        keep_source(t, insn);
+        ways[count++] = move_access(t, insn, RDI);
         emit_store(e, op_abs(&t->jit->scratch[0]), H_RCX);
         emit_load(e, H_RCX, op_abs(&t->jit->scratch[1]));
         emit_op(e, enc_sized(ENC(0, 0, 0x89), insn->size), H_RCX, host_memory(t));
         emit_load(e, H_RCX, op_abs(&t->jit->scratch[0]));
     }
-    if (loads)
+    if (insn->op != OP_STOS)
         advance(t, insn, RSI);
-    if (stores) {
+    if (insn->op != OP_LODS) {
         advance(t, insn, RDI);
         stored(t, insn);
     }
-    t->cold[down].resume = e->at;
+    while (count-- > 0)
+        t->cold[ways[count]].resume = e->at;
     return true;
 }
 
@@ -105,9 +138,11 @@ static bool compare_one(struct translator *t, const struct insn *insn)
     test_direction(t);
     struct cold *down = add_cold(t, COLD_INTERPRET, emit_jcc(e, CC_NE, NULL));
     down->site = insn_rip(t, insn);
-    if (insn->op == OP_CMPS)
-        load_source(t, insn);
-    element_access(t, insn, RDI, ACCESS_LOAD);
+    if (insn->op == OP_CMPS) {
+        load_access(t, insn, RSI);
+        keep_source(t, insn);
+    }
+    load_access(t, insn, RDI);
     if (insn->op == OP_CMPS) {
         emit_load(e, T1, op_abs(&t->jit->scratch[1]));
         emit_op(e, compare, T1, host_memory(t));
@@ -211,7 +246,7 @@ bool translate_string(struct translator *t, const struct insn *insn)
     bool compares = insn->op == OP_CMPS || insn->op == OP_SCAS;
     if (!is_repeated(insn))
         return compares ? compare_one(t, insn) : move_one(t, insn);
-    if (insn->op == OP_LODS)
+    if (insn->op == OP_LODS || t->segmented)
         return false;
     return compares ? compare_many(t, insn) : move_many(t, insn);
 }

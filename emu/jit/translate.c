@@ -35,7 +35,7 @@ static void find_ways(const struct translator *t, struct part *part)
     const struct insn *last = last_insn(part->block);
     uint64_t behind = code_address(t, part->rip + part->block->bytes);
     part->calls = last->op == OP_CALL || last->op == OP_CALL_E;
-    if (is_direct_branch(last)) {
+    if (is_direct_branch(t, last)) {
         part->goes[0] = true;
         part->target[0] = code_address(t, part->rip + last->imm);
         part->goes[1] = last->op != OP_JMP; /* a CALL's is where it comes back to */
@@ -46,20 +46,29 @@ static void find_ways(const struct translator *t, struct part *part)
     }
 }
 
+/* IP of 16-bit code wraps around; what lies there is another block's. */
+static bool runs_over(const struct cpu *cpu, const struct block *block, uint64_t rip)
+{
+    return !(cpu->mode & (MODE_LONG | MODE_CODE32)) && rip + block->bytes > 0x10000;
+}
+
 /* Only what has run: it is decoded, and worth it. A call's target is another region's matter. */
 static int follow(struct translator *t, const struct part *from, unsigned way)
 {
     uint64_t rip = from->target[way];
-    if ((rip ^ t->region->rip) & PAGE_MASK || t->region->crossing)
+    uint64_t linear = code_linear(t, rip);
+    if ((linear ^ t->region->linear) & PAGE_MASK || t->region->crossing)
         return -1;
     if (way == 0 && last_insn(from->block)->op == OP_CALL)
         return -1;
     int known = find_part(t, rip);
     if (known >= 0)
         return known;
-    uint64_t phys = (t->region->phys & PAGE_MASK) | (rip & ~PAGE_MASK);
+    uint64_t phys = (t->region->phys & PAGE_MASK) | (linear & ~PAGE_MASK);
     struct block *block = block_peek(t->cpu, phys);
-    return block && !block->crossing ? add_part(t, block, rip) : -1;
+    if (!block || block->crossing || runs_over(t->cpu, block, rip))
+        return -1;
+    return add_part(t, block, rip);
 }
 
 static void discover(struct translator *t, struct block *block, uint64_t rip)
@@ -91,15 +100,29 @@ static void discover(struct translator *t, struct block *block, uint64_t rip)
 
 /* ---- instructions ---------------------------------------------------------------------------- */
 
-/* Of 32-bit code: an operand whose segment is not known to be flat, or of 16-bit addressing. */
+bool segment_usable(const struct translator *t, unsigned segment)
+{
+    switch (segment) {
+    case SEG_CS: /* in real mode like any other */
+        return t->segmented && t->mode & MODE_NO_VEX;
+    case SEG_DS:
+        return !t->segmented || t->mode & MODE_DS;
+    case SEG_ES:
+        return !t->segmented || t->mode & MODE_ES;
+    case SEG_FS:
+        return t->mode & MODE_FLAT_FS;
+    case SEG_GS:
+        return t->mode & MODE_FLAT_GS;
+    default:
+        return true;
+    }
+}
+
+/* Outside 64-bit code: an operand whose segment may not be used just so. */
 static bool needs_care(const struct translator *t, const struct insn *insn)
 {
     bool operand = insn_has_memory(insn) || insn->op == OP_MOV_LOAD || insn->op == OP_MOV_STORE;
-    if (t->word == SIZE_64 || !operand)
-        return false;
-    return insn->addr_size == SIZE_16 || insn->seg == SEG_CS ||
-           (insn->seg == SEG_FS && !(t->mode & MODE_FLAT_FS)) ||
-           (insn->seg == SEG_GS && !(t->mode & MODE_FLAT_GS));
+    return t->word != SIZE_64 && operand && !segment_usable(t, insn->seg);
 }
 
 static bool translate_one(struct translator *t, const struct insn *insn, bool last)
@@ -150,6 +173,16 @@ void check_attention(struct translator *t, uint64_t rip)
         emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
     struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, counted ? CC_S : CC_NE, NULL));
     cold->site = rip;
+}
+
+/* Behind the instruction after STI an interrupt comes at once: CLI may be next. */
+static void end_shadow(struct translator *t)
+{
+    flags_to_memory(t);
+    t->flags_host = false;
+    emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
+    struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, CC_NE, NULL));
+    cold->site = t->part->target[1];
 }
 
 /* By LEA, since the flags may be the guest's. */
@@ -203,9 +236,11 @@ static void translate_part(struct translator *t, struct version *version)
     }
     if (branched)
         return;
-    if (block->open)
+    if (block->open) {
+        if (block->count > 1 && block->insns[block->count - 2].op == OP_STI)
+            end_shadow(t);
         go_on(t, 1);
-    else
+    } else
         leave_to(t, code_address(
                         t, part->rip +
                                block->bytes)); /* after instructions that change what is derived */
@@ -438,8 +473,9 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     struct cpu *cpu = jit->cpu;
     struct translator *t = jit->translator;
 
-    bool wraps = block->crossing && (uint32_t)rip >= 0xfffff000;
-    if (!jit_translatable(cpu) || cpu->mode & MODE_SINGLE || (wraps && !(cpu->mode & MODE_LONG)))
+    bool wraps = block->crossing && (uint32_t)jit_linear(cpu, rip) >= 0xfffff000;
+    if (!jit_translatable(cpu) || cpu->mode & MODE_SINGLE ||
+        (!(cpu->mode & MODE_LONG) && (wraps || runs_over(cpu, block, rip))))
         return NULL;
     jit_cache_reserve(jit);
     memset(t, 0, offsetof(struct translator, parts));
@@ -449,15 +485,21 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     t->jit = jit;
     t->cpu = cpu;
     t->mode = cpu->mode;
-    t->word = cpu->mode & MODE_LONG ? SIZE_64 : SIZE_32;
+    t->word = cpu->mode & MODE_LONG ? SIZE_64 : cpu->mode & MODE_CODE32 ? SIZE_32 : SIZE_16;
+    t->stack = cpu->mode & MODE_LONG ? SIZE_64 : cpu->mode & MODE_STACK32 ? SIZE_32 : SIZE_16;
+    t->segmented = cpu->mode & MODE_SEGMENTED;
+    t->base = jit_code_base(cpu);
     t->kind = tlb_kind_of(cpu);
     t->tlb = cpu->tlbs[t->kind].entry;
-    t->no_windows = block->window_trouble > 1;
+    t->no_windows = block->window_trouble > 1 || t->segmented;
     t->tails = block->window_trouble == 1;
     t->shared = memory_is_shared(cpu->board->memory);
     t->region = jit_cache_data(jit, sizeof(struct jit_region));
-    *t->region = (struct jit_region){
-        .rip = rip, .phys = block->phys, .mode = cpu->mode, .crossing = block->crossing};
+    *t->region = (struct jit_region){.rip = rip,
+                                     .linear = jit_linear(cpu, rip),
+                                     .phys = block->phys,
+                                     .mode = cpu->mode,
+                                     .crossing = block->crossing};
     discover(t, block, rip);
     flags_analyse(t);
     t->region->exits = jit_cache_data(jit, count_exits(t) * sizeof(struct jit_exit));

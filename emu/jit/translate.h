@@ -141,6 +141,9 @@ struct translator {
     uint32_t mode;
     enum tlb_kind kind;
     unsigned word;         /* enum operand_size of addresses, the stack and near branches */
+    unsigned stack;        /* of the stack pointer */
+    bool segmented;        /* addresses have bases and limits */
+    uint64_t base;         /* of CS */
     struct tlb_entry *tlb; /* of the mode's kind */
     bool uses_xmm, uses_x87;
     struct x87_last x87_last;
@@ -271,7 +274,18 @@ uint64_t insn_rip(const struct translator *t, const struct insn *insn);
 /* An address in the code as the mode has it: 32 bits outside 64-bit code. */
 static inline uint64_t code_address(const struct translator *t, uint64_t rip)
 {
-    return t->word == SIZE_64 ? rip : (uint32_t)rip;
+    return t->word == SIZE_64 ? rip : t->word == SIZE_32 ? (uint32_t)rip : (uint16_t)rip;
+}
+/* The same as it lies in memory. */
+static inline uint64_t code_linear(const struct translator *t, uint64_t rip)
+{
+    return t->segmented ? (uint32_t)(t->base + rip) : rip;
+}
+/* Stack operands of any size there is but in 64-bit code, where those of 16 bits are the
+ * interpreter's. */
+static inline bool stack_operand(const struct translator *t, const struct insn *insn)
+{
+    return insn->size == t->word || (t->word != SIZE_64 && insn->size != SIZE_8);
 }
 /* REX.W where addresses and the stack have 64 bits. */
 static inline unsigned enc_word(const struct translator *t)
@@ -290,7 +304,17 @@ void address_of(struct translator *t, const struct insn *insn);
 void access_memory(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access);
 void access_stack(struct translator *t, const struct insn *insn, unsigned base, int32_t disp,
-                  enum access access);
+                  unsigned bytes, enum access access);
+/* A linear address into T0, of an operand inside its segment. */
+void checked_address(struct translator *t, const struct insn *insn, const struct address *address,
+                     unsigned bytes);
+/* Outside 64-bit code: may accesses through the segment register go without a look at its rights?
+ */
+bool segment_usable(const struct translator *t, unsigned segment);
+/* Sets the stack pointer to what a guest register holds and a number. */
+void set_stack(struct translator *t, unsigned from, int32_t plus);
+/* Loads what a near branch goes to, from wherever, into T0. */
+void load_code_address(struct translator *t, struct host_operand from);
 /* The same for 16 or 32 bytes that must be aligned. Returns the number of the cold path that
  * faults: its resume is the end of the instruction. */
 int access_aligned(struct translator *t, const struct insn *insn, unsigned bytes,
@@ -302,7 +326,8 @@ void stored(struct translator *t, const struct insn *insn);
 void stored_at(struct translator *t, uint64_t next);
 
 /* The memory operand's. */
-struct address operand_address(const struct part *part, const struct insn *insn);
+struct address operand_address(const struct translator *t, const struct part *part,
+                               const struct insn *insn);
 /* A linear address into T0. */
 void emit_address(struct translator *t, const struct address *address);
 
@@ -415,7 +440,7 @@ void load_units(struct translator *t, uint64_t rip);
 
 /* The last instruction of a part, if it is a branch. */
 bool translate_branch(struct translator *t, const struct insn *insn);
-bool is_direct_branch(const struct insn *insn);
+bool is_direct_branch(const struct translator *t, const struct insn *insn);
 /* Goes on at one of the part's two ways, by a jump if need be. */
 void go_on(struct translator *t, unsigned way);
 /* A host's CALL of the code at a known address. */

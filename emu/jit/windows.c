@@ -160,7 +160,7 @@ static void look_at(const struct translator *t, struct ahead *ahead, const struc
 {
     struct window key;
     int64_t offset;
-    struct address a = operand_address(part, insn);
+    struct address a = operand_address(t, part, insn);
     if (insn_has_memory(insn) && key_of(t, &a, &key, &offset))
         meet(ahead, &key, offset + moved, operand_access(t, insn), surely);
     unsigned base;

@@ -281,6 +281,9 @@ bool translate_x87(struct translator *t, const struct insn *insn)
         return t->uses_x87 && !(t->mode & MODE_NO_FPU);
     if (!insn_uses_x87(insn) || t->mode & MODE_NO_FPU)
         return false;
+    /* Operands that lie past their segment's limit must leave no trace of the instruction. */
+    if (t->segmented && !is_register_form(insn))
+        return false;
     bool done = is_register_form(insn) ? register_form(t, insn) : memory_form(t, insn);
     if (done && !is_control(insn) && !x87_stores(insn)) {
         bool in_host = t->flags_host;

@@ -457,7 +457,8 @@ static inline void event(struct program *p, bool exact)
         break;
     case 4:
     case 5:
-        bytes(p, "e6 71"); /* OUT: an interrupt */
+        /* OUT: an interrupt; or one that has to come between STI and CLI. */
+        bytes(p, any(p, 3) ? "e6 71" : "fa e6 71 fb 90 90 fa 90 fb");
         break;
     case 6:
         raise_something(p);
