@@ -331,8 +331,8 @@ static inline void legacy_select(struct program *p)
 static inline void beyond_code(struct program *p)
 {
     const struct segment *s = &legacy_of(p)->segments[HOME];
-    if (s->base + s->limit != CODE + CODE_SIZE + 0xff)
-        return;
+    if (s->base + s->limit != CODE + CODE_SIZE + 0xff || s->limit > UINT16_MAX)
+        return; /* there is nothing beyond, or 16 bits lead back below */
     byte(p, 0xe9);
     near_offset(p, CODE_SIZE + 0x180);
 }
