@@ -50,7 +50,7 @@
  * branches and from turn to turn of a loop; where a loop moves them by constants, the shared look
  * of the next turn is a comparison with the page's end:
  *
- *     1: movups xmm0, [rdi]         lea   rax, [rdi]
+ *     1: movups xmm0, [rdi]         mov   rax, rdi
  *                                   add   rax, [delta]         from the guest's to the host's
  *                                   cmp   rax, [last]          the end of the page, less 32
  *                                   ja    cold                 looks the next page up
