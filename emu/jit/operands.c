@@ -280,6 +280,11 @@ int access_aligned(struct translator *t, const struct insn *insn, unsigned bytes
     bool window = !t->segmented && window_access(t, insn, 0, &a, bytes, access);
     t->aligned = false;
     if (window) {
+        struct window *w = t->window;
+        if (w->aligned >= bytes && !((w->aligned_at ^ (unsigned)t->at) & (bytes - 1)))
+            return -1; /* it has been looked at */
+        w->aligned = (uint8_t)bytes;
+        w->aligned_at = (unsigned)t->at & (bytes - 1);
         emit_op(&t->e, ENC(0, 0, 0x8d), T1, op_mem(T0, t->at));
         return check_alignment(t, insn, bytes, T1);
     }

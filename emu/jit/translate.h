@@ -43,6 +43,8 @@ struct window {
     uint8_t base, index, scale, segment; /* none for constant addresses */
     bool writes;
     uint8_t cell; /* which of jit->windows */
+    /* A multiple of `aligned` bytes, if not 0, lies that far from its beginning. */
+    uint8_t aligned, aligned_at;
     int8_t slide; /* a loop moves it up (1) or down (-1), or not (0) */
     int32_t span; /* bytes */
     int64_t low;  /* where it begins, from what the registers hold now */
@@ -316,7 +318,7 @@ void set_stack(struct translator *t, unsigned from, int32_t plus);
 /* Loads what a near branch goes to, from wherever, into T0. */
 void load_code_address(struct translator *t, struct host_operand from);
 /* The same for 16 or 32 bytes that must be aligned. Returns the number of the cold path that
- * faults: its resume is the end of the instruction. */
+ * faults: its resume is the end of the instruction; -1 if they are. */
 int access_aligned(struct translator *t, const struct insn *insn, unsigned bytes,
                    enum access access);
 struct host_operand host_memory(const struct translator *t);

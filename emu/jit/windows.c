@@ -247,7 +247,8 @@ void windows_next_turn(struct windows *ws, const struct part *head)
 static bool same_window(const struct window *a, const struct window *b)
 {
     return same_registers(a, b) && a->writes == b->writes && a->cell == b->cell &&
-           a->slide == b->slide && a->span == b->span && a->low == b->low;
+           a->aligned == b->aligned && a->aligned_at == b->aligned_at && a->slide == b->slide &&
+           a->span == b->span && a->low == b->low;
 }
 
 bool windows_suffice(const struct windows *have, const struct windows *wanted)
@@ -321,8 +322,11 @@ static struct window *plan(struct translator *t, const struct insn *insn, const 
     if (t->in_tail)
         return NULL;
     struct window *slid = find_slid(&t->windows, &ahead, ret_by);
-    if (slid)
+    if (slid) {
         slid->low = ahead.low;
+        if (slid->aligned && *ret_by & (slid->aligned - 1))
+            slid->aligned = slid->aligned_at = 0;
+    }
     if (slid || ahead.uses < 2)
         return slid;
     return add_window(&t->windows, &ahead);
