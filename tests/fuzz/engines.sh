@@ -13,7 +13,7 @@ for turn in test_jit_fuzz:5000 test_jit_events:5000 test_jit_smp:100; do
     : >"$fuzz/$name.log"
     until=$(($(date +%s) + (end - $(date +%s)) / left))
     left=$((left - 1))
-    while [ "$(date +%s)" -lt $until ] && [ $status -eq 0 ]; do
+    while [ $status -eq 0 ] && { [ $programs -eq 0 ] || [ "$(date +%s)" -lt $until ]; }; do
         seed=0x$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
         TEST_SEED=$seed TEST_CASES=$cases timeout -s KILL 900 "$BUILD/tests/unit/emu/$name" >>"$fuzz/$name.log" 2>&1 || status=1
         programs=$((programs + cases))
