@@ -259,6 +259,7 @@ enum jit_stub {
     STUB_CELL, /* by kind of the TLB and whether it writes. T0: an address; T1: cell and bytes */
     STUB_WINDOW = STUB_CELL + 2 * TLB_KIND_COUNT, /* T0: the window's first byte */
     STUB_HANDLER,                                 /* T0: an instruction for the interpreter */
+    STUB_HANDLER_LAST,                            /* the same, and nothing of the region follows */
     STUB_RETURN,        /* T0: where a RET goes, T1: struct jit_return; nobody expected it there */
     STUB_RETURN_BOTTOM, /* the same, of a stack that is empty and stays so */
     STUB_RETURNS_FULL,
@@ -490,9 +491,10 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
 bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site);
 void jit_save_x87(struct cpu *cpu);
-/* NULL to go on behind the instruction; JIT_LEAVE to leave the region; or the code of another. */
+/* NULL to go on behind the instruction, which a block's `last` never is; JIT_LEAVE to leave the
+ * region; or the code of another. */
 #define JIT_LEAVE ((const uint8_t *)1)
-const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size,
+const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned last,
                                 uint64_t site);
 /* The code at RIP, where there is nothing to see to and nothing to be made: NULL otherwise. Spares
  * system calls, their returns and the like the way through the run loop. */

@@ -352,13 +352,17 @@ void reload_units(struct translator *t, uint64_t next)
     }
 }
 
-void call_handler(struct translator *t, const struct insn *insn)
+void call_handler(struct translator *t, const struct insn *insn, bool last)
 {
     struct emitter *e = &t->e;
     flags_to_memory(t);
     x87_tell_now(t);
     emit_mov_imm(e, T1, jit_site(insn_rip(t, insn), insn->length));
     emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, insn));
+    if (last) { /* it never comes back, so it is not called: the host expects no RET */
+        emit_jmp(e, t->jit->stub[STUB_HANDLER_LAST]);
+        return;
+    }
     emit_call(e, t->jit->stub[STUB_HANDLER]);
     reload_units(t, insn_rip(t, insn) + insn->length);
     t->flags_host = false;

@@ -139,7 +139,7 @@ bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t si
     return true;
 }
 
-const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned size,
+const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned last,
                                 uint64_t site)
 {
     struct jit *jit = cpu->jit;
@@ -157,7 +157,9 @@ const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsign
         insn->op == OP_RET || insn->op == OP_RETI || insn->op == OP_JMP_E || insn->op == OP_CALL_E;
     jit->exit_cell = jump ? EXIT_BY_JUMP : 0;
     jit_returns_note(jit, insn->op);
-    if (!next) { /* RIP is where it goes on */
+    if (next && last)
+        cpu->s.rip = interp_mask_ip(cpu, rip + (site >> 56));
+    if (!next || last) { /* RIP is where it goes on */
         const uint8_t *code = jit_known_code(jit);
         if (code)
             return code;

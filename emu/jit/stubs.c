@@ -208,9 +208,10 @@ static void go_to_code(struct jit *jit, struct emitter *e, const struct shared *
     emit8(e, 0xe0);
 }
 
-static void emit_handler(struct jit *jit, struct emitter *e, const struct shared *shared)
+/* Called, or, for a block's `last` instruction, jumped to. */
+static void emit_handler(struct jit *jit, struct emitter *e, const struct shared *shared, bool last)
 {
-    begin_call(jit, e, shared, 0, true);
+    begin_call(jit, e, shared, last, !last);
     emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
     emit_store(e, op_abs(&jit->scratch[2]), H_RSI);
     emit_store(e, op_abs(&jit->scratch[3]), H_RCX);
@@ -218,12 +219,15 @@ static void emit_handler(struct jit *jit, struct emitter *e, const struct shared
     emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
     emit_load(e, H_RSI, op_abs(&jit->scratch[2]));
     emit_load(e, H_RCX, op_abs(&jit->scratch[3]));
+    emit_mov_imm(e, H_RDX, last);
     call_c(e, jit_call_handler);
-    emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
-    uint8_t *elsewhere = emit_jcc(e, CC_NE, NULL);
-    fill(jit, e);
-    stub_return(jit, e);
-    emit_patch(elsewhere, e->at);
+    if (!last) {
+        emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
+        uint8_t *elsewhere = emit_jcc(e, CC_NE, NULL);
+        fill(jit, e);
+        stub_return(jit, e);
+        emit_patch(elsewhere, e->at);
+    }
     go_to_code(jit, e, shared);
 }
 
@@ -384,7 +388,9 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     jit->stub[STUB_STORED] = e->at;
     emit_stored(jit, e, &shared);
     jit->stub[STUB_HANDLER] = e->at;
-    emit_handler(jit, e, &shared);
+    emit_handler(jit, e, &shared, false);
+    jit->stub[STUB_HANDLER_LAST] = e->at;
+    emit_handler(jit, e, &shared, true);
     emit_return(jit, e, &shared, jit->stub);
     jit->stub[STUB_LOAD_X87] = e->at;
     emit_load_x87(jit, e, &shared);

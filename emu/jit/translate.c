@@ -225,25 +225,20 @@ static void translate_part(struct translator *t, struct version *version)
         t->fresh_t1 = false;
         bool translated = translate_one(t, insn, last);
         if (!translated)
-            call_handler(t, insn);
+            call_handler(t, insn, last && !block->open);
         flags_after_write(t);
         windows_step(t, insn, translated);
-        branched = translated && last && !block->open;
+        branched = last && !block->open;
         if (t->e.touched_r11 || (!t->fresh_t1 && registers_written(insn) >> t->in_t1 & 1))
             t->in_t1 = 0;
         t->e.touched_r11 = false;
         windows_keep_t0(t, insn);
     }
-    if (branched)
+    if (branched || !block->open)
         return;
-    if (block->open) {
-        if (block->count > 1 && block->insns[block->count - 2].op == OP_STI)
-            end_shadow(t);
-        go_on(t, 1);
-    } else
-        leave_to(t, code_address(
-                        t, part->rip +
-                               block->bytes)); /* after instructions that change what is derived */
+    if (block->count > 1 && block->insns[block->count - 2].op == OP_STI)
+        end_shadow(t);
+    go_on(t, 1);
 }
 
 /* ---- behind the hot code --------------------------------------------------------------------- */

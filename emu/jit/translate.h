@@ -384,7 +384,8 @@ unsigned x87_operand(const struct insn *insn, bool *ret_writes);
 /* ---- what the kinds of instructions need ------------------------------------------------------
  */
 
-void call_handler(struct translator *t, const struct insn *insn);
+/* The interpreter does the instruction, the last of a block that ends with it, perhaps. */
+void call_handler(struct translator *t, const struct insn *insn, bool last);
 struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole);
 /* A copy of the instruction for the interpreter to run alone. */
 const struct insn *keep_insn(struct translator *t, const struct insn *insn);
