@@ -90,11 +90,6 @@ void jit_cache_finish(struct jit *jit)
     jit->write = NULL;
 }
 
-void jit_forget_cells(struct jit *jit)
-{
-    memset(jit->limits, 0, sizeof(jit->limits));
-}
-
 void jit_cache_clear(struct jit *jit)
 {
     jit_forget_cells(jit);
@@ -111,6 +106,7 @@ void jit_cache_reserve(struct jit *jit)
     if ((size_t)(jit->data_at - jit->code_at) >= REGION_MAX_BYTES)
         return;
     jit->stats.evictions++;
+    jit_forgive_cells(jit);
     begin_segment(jit, (jit->segment + 1) % JIT_SEGMENTS);
 }
 
@@ -179,6 +175,27 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
         return region;
     jit_cache_remove(jit, region);
     return NULL;
+}
+
+static bool holds(const struct jit_region *region, uint64_t phys)
+{
+    for (unsigned i = 0; i < region->range_count; i++)
+        if (phys - region->ranges[i].phys < region->ranges[i].length)
+            return true;
+    return false;
+}
+
+void jit_cache_remove_at(struct jit *jit, uint64_t phys)
+{
+    uint64_t page;
+    if (!memory_page_number_at(jit->cpu->board->memory, phys, &page))
+        return;
+    struct jit_page_link *next;
+    for (struct jit_page_link *link = *page_at(jit, page); link; link = next) {
+        next = link->next;
+        if (link->page == page && holds(link->region, phys))
+            jit_cache_remove(jit, link->region);
+    }
 }
 
 void jit_page_stale(struct jit *jit, uint64_t page)

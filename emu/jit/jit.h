@@ -10,7 +10,7 @@
  *   translate.c  which blocks make a region; the loop over instructions
  *     |    integer.c bytes.c wide.c bmi.c stack.c segments.c strings.c
  *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes
- *     |    operands.c lookup.c                   registers; memory by way of the TLB
+ *     |    operands.c lookup.c cells.c           registers; memory by way of the TLB
  *     |    windows.c accesses.c                  looks that several accesses share
  *     |    flags.c versions.c                    where the arithmetic flags are; loops
  *   emit.c       bytes
@@ -45,10 +45,11 @@
  *                               add   rax, [r11 + hosts]
  *                               mov   rbx, [rax]
  *
- * The stack and addresses that the instruction names are looked for in a copy of one entry first
- * (lookup.c). Accesses through the same values of the same registers share a look (windows.c), over
- * branches and from turn to turn of a loop; where a loop moves them by constants, the shared look
- * of the next turn is a comparison with the page's end:
+ * The stack, addresses that the instruction names, and what an instruction in a loop touched last
+ * are looked for in a copy of one entry first (lookup.c, cells.c), which waits for no index.
+ * Accesses through the same values of the same registers share a look (windows.c), over branches
+ * and from turn to turn of a loop; where a loop moves them by constants, the shared look of the
+ * next turn is a comparison with the page's end:
  *
  *     1: movups xmm0, [rdi]         mov   rax, rdi
  *                                   add   rax, [delta]         from the guest's to the host's
@@ -286,13 +287,16 @@ struct jit_window {
  * whose offset in the cell's page is below the limit is in it, with room for JIT_CELL_BYTES: none
  * while the limit is 0. There is one for reading and one for writing.
  */
-#define JIT_CELLS      64
-#define JIT_CELL_BYTES 32
-#define JIT_CELL_LIMIT (0x1000 - JIT_CELL_BYTES + 1)
+#define JIT_CELLS       512
+#define JIT_FIXED_CELLS 64 /* of these, for the stack and for addresses that instructions name */
+#define JIT_CELL_GROUP  64 /* are forgotten together */
+#define JIT_CELL_BYTES  32
+#define JIT_CELL_LIMIT  (0x1000 - JIT_CELL_BYTES + 1)
 struct jit_cell {
     uint64_t tag, host;
     const uint8_t *mark;
-    uint64_t unused;
+    uint32_t fillings_left; /* until C looks how often it is filled */
+    uint32_t since;         /* its clock when it last did; 0: never */
 };
 /* What is known of a window that could not be opened at once. */
 struct jit_opening {
@@ -370,6 +374,9 @@ struct jit {
     uint64_t stash[2];                /* of STUB_CELL */
     uint64_t limits[TLB_KIND_COUNT][2][JIT_CELLS]; /* for reading, for writing */
     struct jit_cell cells[TLB_KIND_COUNT][JIT_CELLS];
+    uint8_t cells_filled[TLB_KIND_COUNT][JIT_CELLS / JIT_CELL_GROUP];
+    struct jit_cell *tired; /* has been filled as often as it may without a look at the clock */
+    bool roams[JIT_CELLS];
     struct jit_window windows[JIT_WINDOWS];
     struct jit_opening *opening;
     struct jit_jump jumps[JIT_JUMPS];
@@ -440,7 +447,18 @@ void jit_cache_add(struct jit *jit, struct jit_region *region);
 struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
 void jit_page_stale(struct jit *jit, uint64_t page);
 void jit_cache_remove(struct jit *jit, struct jit_region *region);
+/* All regions with the code at a physical address. */
+void jit_cache_remove_at(struct jit *jit, uint64_t phys);
 void jit_all_stale(struct jit *jit);
+
+/* ---- cells.c --------------------------------------------------------------------------------- */
+
+/* What cells hold may be true no longer. */
+void jit_forget_cells(struct jit *jit);
+/* Cells that were given up may be tried again. */
+void jit_forgive_cells(struct jit *jit);
+/* Of jit->tired, filled last by the instruction at RIP: does it pay? */
+void jit_rest_cell(struct cpu *cpu);
 
 /* ---- link.c: from region to region ----------------------------------------------------------- */
 
@@ -478,8 +496,6 @@ const uint8_t *jit_return_missed(struct cpu *cpu, uint64_t target);
 void emit_tlb_index(struct emitter *e, bool has_bmi2);
 /* And of a jump's in the cache of those into T1, for the address in T0. */
 void emit_jump_index(struct emitter *e);
-/* What cells hold may be true no longer. */
-void jit_forget_cells(struct jit *jit);
 bool jit_make_stubs(struct jit *jit, struct emitter *e);
 void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
 void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);

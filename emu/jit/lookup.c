@@ -3,8 +3,9 @@
  *
  * A cell is a copy of one TLB entry at a known address, so a look needs no index: two steps less,
  * and the address of the entry does not wait for that of the operand. Cells serve accesses that
- * mostly find the page they found last time: by way of the stack pointer, and at addresses that the
- * instruction names. One that is wrong is filled from the TLB (STUB_CELL), without C.
+ * mostly find the page they found last time: by way of the stack pointer, at addresses that the
+ * instruction names, and in loops by one instruction. One that is wrong is filled from the TLB
+ * (STUB_CELL), without C; one that is so too often is given up (cells.c).
  */
 #include "emu/jit/translate.h"
 
@@ -40,17 +41,25 @@ void emit_tlb_index(struct emitter *e, bool has_bmi2)
 
 /* ---- cells ----------------------------------------------------------------------------------- */
 
+/* The cell of the instruction at RIP, or -1 where its accesses are known to roam. */
+static int site_cell(const struct translator *t, uint64_t rip)
+{
+    uint64_t key = rip * UINT64_C(0x9e3779b97f4a7c15);
+    unsigned cell = JIT_FIXED_CELLS + (unsigned)((key >> 32) % (JIT_CELLS - JIT_FIXED_CELLS));
+    return t->jit->roams[cell] ? -1 : (int)cell;
+}
+
 /* The cell that accesses through such an address use, or -1. */
-static int cell_for(const struct address *a)
+static int cell_for(const struct translator *t, const struct address *a, uint64_t rip)
 {
     bool constant = a->base == GPR_NONE && a->index == GPR_NONE;
     if (a->base == RSP)
         return 0;
     if (a->base != GPR_CODE && !constant)
-        return -1;
+        return t->part->in_loop ? site_cell(t, rip) : -1;
     uint64_t page = ((a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp) >> 12;
     uint64_t key = (page ^ (uint64_t)a->segment << 56) * UINT64_C(0x9e3779b97f4a7c15);
-    return 1 + (int)((key >> 32) % (JIT_CELLS - 1));
+    return 1 + (int)((key >> 32) % (JIT_FIXED_CELLS - 1));
 }
 
 static struct jit_cell *cell_of(const struct translator *t)
@@ -95,13 +104,15 @@ static void emit_host(struct translator *t, bool writes)
                        : tlb_field(t, offsetof(struct tlb_entry, mark)));
 }
 
-struct cold *emit_lookup(struct translator *t, const struct address *address, enum cold_kind kind,
-                         unsigned bytes, bool writes)
+struct cold *emit_lookup(struct translator *t, uint64_t site, const struct address *address,
+                         enum cold_kind kind, unsigned bytes, bool writes)
 {
     struct emitter *e = &t->e;
-    t->cell = cell_for(address);
+    /* The interpreter's instructions fill no cell. */
+    t->cell = kind == COLD_HANDLER ? -1 : cell_for(t, address, jit_rip_of(site));
     struct cold *cold = add_cold(t, kind, emit_look(t, bytes, writes));
-    cold->cell = (int8_t)t->cell;
+    cold->site = site;
+    cold->cell = (int16_t)t->cell;
     cold->write = writes;
     cold->bytes = (uint16_t)bytes;
     if (t->cell >= 0 && bytes > JIT_CELL_BYTES) { /* more than a cell's limit allows for */
@@ -142,9 +153,9 @@ static unsigned stub_for(unsigned bytes, enum access access)
 void probe(struct translator *t, const struct insn *insn, const struct address *address,
            unsigned bytes, enum access access)
 {
-    struct cold *cold = emit_lookup(t, address, COLD_ACCESS, bytes, access != ACCESS_LOAD);
+    struct cold *cold = emit_lookup(t, jit_site(insn_rip(t, insn), insn->length), address,
+                                    COLD_ACCESS, bytes, access != ACCESS_LOAD);
     cold->stub = stub_for(bytes, access);
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
     t->at = 0;
     t->window = NULL;
 }

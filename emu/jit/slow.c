@@ -7,6 +7,8 @@ static void set_site(struct cpu *cpu, uint64_t site)
 {
     cpu->insn = NULL; /* so RIP counts */
     cpu->s.rip = jit_rip_of(site);
+    if (unlikely(cpu->jit->tired))
+        jit_rest_cell(cpu);
 }
 
 /* Outside 64-bit code an operand that wraps around is past its segment's limit; which fault that

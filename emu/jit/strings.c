@@ -69,9 +69,9 @@ static void load_access(struct translator *t, const struct insn *insn, unsigned 
 static unsigned move_access(struct translator *t, const struct insn *insn, unsigned base)
 {
     struct address a = element_address(t, insn, base);
-    struct cold *cold = emit_lookup(t, &a, COLD_HANDLER, 1u << insn->size, base == RDI);
+    uint64_t site = jit_site(insn_rip(t, insn), insn->length);
+    struct cold *cold = emit_lookup(t, site, &a, COLD_HANDLER, 1u << insn->size, base == RDI);
     cold->insn = insn;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
     t->at = 0;
     t->window = NULL;
     return t->cold_count - 1;

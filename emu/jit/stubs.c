@@ -281,7 +281,7 @@ static void emit_load_vectors(struct jit *jit, struct emitter *e, const struct s
 /*
  * Fills a cell from the TLB. In: T0, a linear address; T1, the cell's number << 16 and the
  * operand's bytes. Out: carry clear, T0 the host's address and T1 the mark's; or carry set, T0 as
- * it was.
+ * it was, where the TLB has it not or where C is to see to the cell (jit->tired).
  */
 static void emit_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bool writes)
 {
@@ -298,6 +298,11 @@ static void emit_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bo
     emit_mov_rr32(e, H_RCX, T1);
     emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(H_RCX)); /* SHR */
     emit8(e, 16);
+    emit_mov_rr32(e, H_RDX, H_RCX);
+    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(H_RDX)); /* SHL */
+    emit8(e, 5);
+    emit_alu_imm(e, 5, SIZE_32, op_mem(H_RDX, (int32_t)(uintptr_t)&cells->fillings_left), 1);
+    uint8_t *tired = emit_jcc(e, CC_B, NULL);
     emit_op(e, ENC(1, 0, 0xb7), H_RDX, op_reg(T1));        /* MOVZX */
     emit_op(e, ENC(0, 0, 0xf7) | ENC_W, 3, op_reg(H_RDX)); /* NEG */
     emit_alu_imm(e, 0, 3, op_reg(H_RDX), 0x1000);
@@ -306,6 +311,10 @@ static void emit_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bo
     emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_reg(H_RDX));
     uint8_t *missing = emit_jcc(e, CC_A, NULL);
 
+    emit_mov_rr32(e, H_RDX, H_RCX);
+    emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(H_RDX)); /* SHR */
+    emit8(e, 6);
+    emit_store_imm8(e, op_mem(H_RDX, (int32_t)(uintptr_t)jit->cells_filled[kind]), 1);
     emit_load(e, H_RDX, tags[writes]);
     emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, limits[writes]);
     emit32(e, JIT_CELL_LIMIT);
@@ -329,8 +338,13 @@ static void emit_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bo
     emit8(e, 0xf8); /* CLC */
     emit8(e, 0xc3);
 
+    emit_patch(tired, e->at);
+    emit_op(e, ENC(0, 0, 0x8d) | ENC_W, H_RDX, op_mem(H_RDX, (int32_t)(uintptr_t)cells)); /* LEA */
+    emit_store(e, op_abs(&jit->tired), H_RDX);
+    uint8_t *failed = emit_jmp(e, NULL);
     emit_patch(missing, e->at);
     emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tags[writes]);
+    emit_patch(failed, e->at);
     emit_load(e, H_RCX, op_abs(&jit->stash[0]));
     emit_load(e, H_RDX, op_abs(&jit->stash[1]));
     emit8(e, 0xf9); /* STC */

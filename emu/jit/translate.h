@@ -20,6 +20,7 @@ struct part {
     bool loop_head, walked, walking;
     bool calls;   /* it ends with a CALL, and goes on where that returns to */
     bool back[2]; /* that way closes a loop */
+    bool in_loop;
     /* Of a loop's head: registers that the loop changes, by more than constants, and the sums of
      * those constants. */
     uint16_t loop_writes, loop_sets;
@@ -106,7 +107,7 @@ enum cold_kind {
 struct cold {
     uint8_t kind, stub;
     bool write, marked; /* marked: found, but the page's stores are watched */
-    int8_t cell;        /* of a look; -1: in the TLB */
+    int16_t cell;       /* of a look; -1: in the TLB */
     uint16_t bytes;     /* looked for */
     uint8_t *hole, *second_hole, *resume;
     uint64_t site;
@@ -337,8 +338,8 @@ void emit_address(struct translator *t, const struct address *address);
 
 /* T0, that linear address, becomes the host's, and T1 the address of the page's mark if it is to be
  * written. Returns the cold path of what was not found, which resumes behind that. */
-struct cold *emit_lookup(struct translator *t, const struct address *address, enum cold_kind kind,
-                         unsigned bytes, bool writes);
+struct cold *emit_lookup(struct translator *t, uint64_t site, const struct address *address,
+                         enum cold_kind kind, unsigned bytes, bool writes);
 /* In that cold path: fills the cell and resumes if it can; otherwise T0 is the linear address
  * again. */
 void cold_lookup(struct translator *t, const struct cold *cold);

@@ -54,6 +54,14 @@ static uint32_t body_of(const struct translator *t, unsigned head)
     return body;
 }
 
+/* Does a part alone make a loop? Part 0 counts as a head though it need be none. */
+static bool turns_alone(const struct translator *t, unsigned head)
+{
+    const struct part *part = &t->parts[head];
+    return (part->back[0] && part->next[0] == (int)head) ||
+           (part->back[1] && part->next[1] == (int)head);
+}
+
 static void add_to_loop(const struct translator *t, struct part *head, const struct block *block)
 {
     for (unsigned i = 0; i < block->count; i++) {
@@ -77,8 +85,10 @@ void versions_find_loops(struct translator *t)
             continue;
         uint32_t body = body_of(t, head) | 1u << head;
         for (unsigned i = 0; i < t->part_count; i++)
-            if (body >> i & 1)
+            if (body >> i & 1) {
                 add_to_loop(t, &t->parts[head], t->parts[i].block);
+                t->parts[i].in_loop |= body != 1u << head || turns_alone(t, head);
+            }
     }
 }
 

@@ -375,10 +375,9 @@ static void open_window(struct translator *t, uint64_t site, const struct window
     struct emitter *e = &t->e;
     struct jit_window *cell = &t->jit->windows[w->cell];
     emit_address(t, low);
-    struct cold *cold = emit_lookup(t, low, COLD_WINDOW, (unsigned)w->span, w->writes);
+    struct cold *cold = emit_lookup(t, site, low, COLD_WINDOW, (unsigned)w->span, w->writes);
     unsigned at = t->cold_count - 1;
     cold->address = *low;
-    cold->site = site;
     cold->opening = opening;
     cold->tail = tail;
     if (w->writes && t->shared) {
