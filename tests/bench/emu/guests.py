@@ -57,6 +57,14 @@ def initramfs(scratch, name, init, others=(), modules=()):
     return image
 
 
+def make_floppy(scratch):
+    """The program for real mode, as a disk of 1.44 MB."""
+    path = os.path.join(scratch, "real.img")
+    subprocess.run(["nasm", "-f", "bin", "-o", path, os.path.join(here, "real.asm")], check=True)
+    os.truncate(path, 1440 << 10)
+    return path
+
+
 def make_disk(scratch, name):
     """64 MiB, every page of it different."""
     path = os.path.join(scratch, name)

@@ -5,7 +5,7 @@
 
 A kind's figure is the processor seconds of the emulator's process between two lines of the guest's
 serial output (wall seconds for those that say so). Guests with one CPU: for programs, for disks and the network,
-for nothing but to power off, and with a 32-bit kernel; and one with two CPUs. The sides take turns; medians are printed,
+for nothing but to power off, in real mode, and with a 32-bit kernel; and one with two CPUs. The sides take turns; medians are printed,
 with the ratios to native and of QEMU to ours, "<" where a bar is missed, and every checksum is
 compared. --check fails where a bar is missed.
 """
@@ -19,6 +19,7 @@ AS_32 = [kind + "-32" for kind in ("integer", "bytecode", "sort", "sha256", "rec
                                    "syscall", "fork-exec", "page-fault")]
 I386 = ["boot-i386"] + [kind + "-i386" for kind in ("integer", "recursion", "syscall", "fork-exec", "page-fault", "ping-pong")]
 BOOTS = ["boot", "power-off"]
+REAL = ["real-mode"]  # in a boot sector
 MEGABYTES = {"disk-virtio-read": 512, "disk-virtio-write": 256, "disk-ide-read": 512, "disk-ide-write": 256,
              "disk-virtio-random": 62.5, "disk-ide-random": 62.5, "net-send": 192, "net-receive": 192}
 # what each kind must reach at least, as QEMU's time over ours; 1 where nothing is said
@@ -97,7 +98,7 @@ def run_to_end(command, result):
 def run_native(program, program_32, kinds, result):
     for kind in kinds:
         which = program_32 if kind.endswith("-32") else program
-        if which is None or kind in IO + I386 + BOOTS:
+        if which is None or kind in IO + I386 + BOOTS + REAL:
             continue
         before, start = os.times(), time.monotonic()
         output = subprocess.run([which, kind], capture_output=True, text=True).stdout
@@ -118,9 +119,11 @@ class Side:
 
     def run(self, kinds):
         result = Result()
-        one = [kind for kind in kinds if kind not in TWO + IO + I386 + BOOTS]
+        one = [kind for kind in kinds if kind not in TWO + IO + I386 + BOOTS + REAL]
         if one or "boot" in kinds:
             run_guest(self.guest(one or ["nothing"]), result, "boot" if "boot" in kinds else None)
+        if "real-mode" in kinds:
+            run_guest(self.floppy(guests.make_floppy(self.scratch)), result)
         if "power-off" in kinds:
             run_to_end(self.guest(["nothing"]), result)
         for group, options in ((TWO, {"cpus": 2}), (IO, {"io": True})):
@@ -145,6 +148,10 @@ class Side:
 
 
 class Ours(Side):
+    def floppy(self, image):
+        return [os.path.join(build, "drover-emu"), "--engine", self.options.engine, "--memory", "64M", "--floppy", image,
+                "--serial", "stdio"] + self.options.extra.split()
+
     def command(self, kernel, initrd, append, cpus, disks):
         command = [os.path.join(build, "drover-emu"), "--engine", self.options.engine, "--cpus", str(cpus),
                    "--memory", "512M", "--kernel", kernel, "--initrd", initrd, "--append", append,
@@ -155,6 +162,10 @@ class Ours(Side):
 
 
 class Qemu(Side):
+    def floppy(self, image):
+        return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-m", "64", "-nodefaults", "-display", "none",
+                "-drive", f"file={image},if=floppy,format=raw", "-serial", "stdio"]
+
     def command(self, kernel, initrd, append, cpus, disks):
         command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus),
                    "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel,
@@ -241,7 +252,7 @@ def main():
         program_32 = guests.compile_kinds(scratch, "kinds32", "-m32", "-msse2")
         plain = [kind for kind in subprocess.run([program, "list"], capture_output=True, text=True).stdout.split()
                  if kind not in TWO + IO]
-        kinds = options.kinds or BOOTS + plain + TWO + AS_32 + IO + I386
+        kinds = options.kinds or BOOTS + REAL + plain + TWO + AS_32 + IO + I386
         images = {"all": (os.path.join(build, "guest/vmlinuz"), guests.initramfs(
             scratch, "initrd", program, ["/bin/busybox"] + ([program_32] if program_32 else []), guests.MODULES if set(kinds) & set(IO) else []))}
         if not program_32:
