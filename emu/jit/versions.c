@@ -70,9 +70,8 @@ static void add_to_loop(const struct translator *t, struct part *head, const str
         unsigned reg;
         int64_t by;
         head->loop_writes |= written;
-        if (adds_constant(insn, t->word, &reg, &by))
-            head->loop_moves[reg] += (int32_t)by;
-        else
+        if (!adds_constant(insn, t->word, &reg, &by) ||
+            __builtin_add_overflow(head->loop_moves[reg], by, &head->loop_moves[reg]))
             head->loop_sets |= written;
     }
 }
