@@ -41,9 +41,19 @@ void emit_tlb_index(struct emitter *e, bool has_bmi2)
 
 /* ---- cells ----------------------------------------------------------------------------------- */
 
-/* The cell of the instruction at RIP, or -1 where its accesses are known to roam. */
+/* Kernels live in the upper half of their addresses, and change mappings all the time: cells would
+ * be forgotten before they pay. */
+static bool is_kernel(const struct translator *t, uint64_t rip)
+{
+    uint64_t upper = t->word == SIZE_64 ? UINT64_C(1) << 63 : 0x80000000;
+    return t->kind != TLB_USER && rip & upper;
+}
+
+/* The cell of the instruction at RIP, or -1 where it has none or its accesses are known to roam. */
 static int site_cell(const struct translator *t, uint64_t rip)
 {
+    if (!t->part->in_loop || is_kernel(t, rip))
+        return -1;
     uint64_t key = rip * UINT64_C(0x9e3779b97f4a7c15);
     unsigned cell = JIT_FIXED_CELLS + (unsigned)((key >> 32) % (JIT_CELLS - JIT_FIXED_CELLS));
     return t->jit->roams[cell] ? -1 : (int)cell;
@@ -56,7 +66,7 @@ static int cell_for(const struct translator *t, const struct address *a, uint64_
     if (a->base == RSP)
         return 0;
     if (a->base != GPR_CODE && !constant)
-        return t->part->in_loop ? site_cell(t, rip) : -1;
+        return site_cell(t, rip);
     uint64_t page = ((a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp) >> 12;
     uint64_t key = (page ^ (uint64_t)a->segment << 56) * UINT64_C(0x9e3779b97f4a7c15);
     return 1 + (int)((key >> 32) % (JIT_FIXED_CELLS - 1));
