@@ -116,6 +116,12 @@ static uint16_t live_through(const struct translator *t, const struct block *blo
     return after;
 }
 
+/* Its last instruction follows STI: the run loop may be entered behind it. */
+bool ends_shadow(const struct block *block)
+{
+    return block->open && block->count > 1 && block->insns[block->count - 2].op == OP_STI;
+}
+
 void flags_analyse(struct translator *t)
 {
     bool changed = true;
@@ -127,6 +133,8 @@ void flags_analyse(struct translator *t)
             for (unsigned way = 0; way < 2; way++)
                 if (part->goes[way])
                     out |= part->next[way] < 0 ? FL_ALL : t->parts[part->next[way]].live_in;
+            if (ends_shadow(part->block))
+                out = FL_ALL;
             uint16_t in = live_through(t, part->block, out);
             /* At a loop's head the run loop may be entered. */
             if (part->loop_head)

@@ -236,7 +236,7 @@ static void translate_part(struct translator *t, struct version *version)
     }
     if (branched || !block->open)
         return;
-    if (block->count > 1 && block->insns[block->count - 2].op == OP_STI)
+    if (ends_shadow(block))
         end_shadow(t);
     go_on(t, 1);
 }

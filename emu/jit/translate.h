@@ -200,6 +200,7 @@ struct flag_use flags_used(const struct insn *insn); /* the same without may_fau
 /* The flags that matter before an instruction, if `after` do behind it. */
 uint16_t flags_before_insn(const struct translator *t, const struct insn *insn, uint16_t after);
 void flags_analyse(struct translator *t);
+bool ends_shadow(const struct block *block);
 /* Before host flags are clobbered: keeps them if any of `live` matters. */
 void flags_keep(struct translator *t, uint16_t live);
 /* The guest's flags into the host's. */

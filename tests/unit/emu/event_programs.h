@@ -457,8 +457,11 @@ static inline void event(struct program *p, bool exact)
         break;
     case 4:
     case 5:
-        /* OUT: an interrupt; or one that has to come between STI and CLI. */
-        bytes(p, any(p, 3) ? "e6 71" : "fa e6 71 fb 90 90 fa 90 fb");
+        /* OUT: an interrupt; one that has to come between STI and CLI; one behind STI that shows
+         * flags which nothing else does. */
+        bytes(p, any(p, 3)   ? "e6 71"
+                 : any(p, 2) ? "fa e6 71 fb 90 90 fa 90 fb"
+                             : "fa e6 71 a8 55 fb 90 85 c0");
         break;
     case 6:
         raise_something(p);
