@@ -12,7 +12,7 @@
  *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes
  *     |    operands.c lookup.c cells.c           registers; memory by way of the TLB
  *     |    windows.c accesses.c                  looks that several accesses share
- *     |    flags.c versions.c                    where the arithmetic flags are; loops
+ *     |    flags.c liveness.c versions.c         where the arithmetic flags are; loops
  *   emit.c       bytes
  *   stubs.c string_stubs.c slow.c
  *                the code all regions share, and the C functions it calls

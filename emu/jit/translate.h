@@ -189,7 +189,7 @@ struct translator {
 /* One instruction. False: it is not for the translator, nothing was emitted. */
 typedef bool translate_fn(struct translator *t, const struct insn *insn);
 
-/* ---- flags.c --------------------------------------------------------------------------------- */
+/* ---- liveness.c ------------------------------------------------------------------------------ */
 
 struct flag_use {
     uint16_t read, written; /* written whatever the operands are */
@@ -199,8 +199,13 @@ struct flag_use flags_of(const struct translator *t, const struct insn *insn);
 struct flag_use flags_used(const struct insn *insn); /* the same without may_fault */
 /* The flags that matter before an instruction, if `after` do behind it. */
 uint16_t flags_before_insn(const struct translator *t, const struct insn *insn, uint16_t after);
+/* Fills in live_in and live_out of all parts. */
 void flags_analyse(struct translator *t);
+/* The block's last instruction follows STI: the run loop may be entered behind it. */
 bool ends_shadow(const struct block *block);
+
+/* ---- flags.c --------------------------------------------------------------------------------- */
+
 /* Before host flags are clobbered: keeps them if any of `live` matters. */
 void flags_keep(struct translator *t, uint16_t live);
 /* The guest's flags into the host's. */
