@@ -85,27 +85,7 @@ start32:
         OUTB 0xf4, 0
         hlt
 
-        bits 16
-stub:   cli
-        mov ax, cs
-        mov ds, ax
-        lgdt [stub_gdt - stub]
-        mov eax, cr0
-        or al, 1
-        mov cr0, eax
-        jmp dword 8:second
-stub_gdt:
-        dw gdt_end - gdt - 1
-        dd gdt
-stub_end:
-        bits 32
-second: mov ax, 0x10
-        mov ds, ax
-        mov es, ax
-        mov ss, ax
-        mov esp, STACK2
-        lidt [idt_pointer]
-        mov dword [LAPIC + 0xf0], 0x1ff
+%include "second.inc"
         TIMER
         mov dword [LAPIC + 0x320], 0x20041
         inc dword [starts]
