@@ -146,6 +146,9 @@ bool memory_dma_write(struct memory_map *map, uint64_t address, const void *buff
  * and read as zero from then on. Whatever else is in them stays as it is. */
 void memory_discard(struct memory_map *map, uint64_t address, uint64_t length);
 
+/* All of RAM reads as zero from then on, and goes back to the host. While no CPU runs. */
+void memory_clear(struct memory_map *map);
+
 /* One access of 1, 2, 4 or 8 bytes, little endian. */
 uint64_t memory_load(struct memory_map *map, uint64_t address, unsigned size);
 void memory_store(struct memory_map *map, uint64_t address, uint64_t value, unsigned size);

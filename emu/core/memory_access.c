@@ -396,6 +396,13 @@ void memory_discard(struct memory_map *map, uint64_t address, uint64_t length)
     }
 }
 
+void memory_clear(struct memory_map *map)
+{
+    if (fallocate(map->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, (off_t)map->ram_size))
+        memset(map->ram, 0, map->ram_size);
+    memory_host_written(map, map->ram, map->ram_size);
+}
+
 uint64_t memory_load(struct memory_map *map, uint64_t address, unsigned size)
 {
     uint64_t value = 0;

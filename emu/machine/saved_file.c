@@ -4,8 +4,8 @@
  *   magic "DROVER-SAVED\r\n\x1a\n" (16 bytes) | version u32 | length of the description u32 |
  *   description (sections of emu/core/state.h: "machine") |
  *   runs of RAM: first page u64, pages u32, compressed length u32, zstd data; pages of zeroes are
- * in no run; a run of 0 pages ends them | state: length u64, compressed length u64, zstd data
- * (machine_save()) | XXH3 of everything before, u64
+ *   in no run; a run of 0 pages ends them | state: length u64, compressed length u64, zstd data
+ *   (machine_save()) | XXH3 of everything before, u64
  *
  * All integers are little endian. The file is written beside its final name and moved there when it
  * is complete and on disk, so a file of that name is always whole.
@@ -301,6 +301,7 @@ static bool load_memory(struct stream *s, struct machine *machine, GError **erro
     struct memory_map *memory = machine->board.memory;
     uint8_t *ram = memory_ram_host(memory);
     uint64_t total = memory_ram_size(memory) / MEMORY_PAGE_SIZE, next = 0;
+    memory_clear(memory); /* of the kernel that a reset has put there, for one */
     for (;;) {
         uint64_t first, pages, length;
         if (!get_number(s, &first, 8, error) || !get_number(s, &pages, 4, error) ||
