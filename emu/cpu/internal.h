@@ -123,7 +123,7 @@ struct tlb {
     unsigned listed; /* slots filled with pages that are not global */
     uint16_t list[TLB_LISTED];
     bool filled; /* since it was last emptied */
-    bool huge;   /* there may be pieces of pages larger than 2 MiB */
+    bool huge;   /* there may be pieces of pages larger than 4 MiB */
     uint64_t large[TLB_LARGE_BITS / 64];
 };
 

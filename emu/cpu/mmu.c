@@ -648,9 +648,19 @@ void mmu_flush_non_global(struct cpu *cpu)
 
 static uint64_t *large_word(struct tlb *tlb, uint64_t address, uint64_t *ret_bit)
 {
-    uint64_t hash = (address >> 21) % TLB_LARGE_BITS;
+    uint64_t hash = (address >> 21 ^ address >> 33) % TLB_LARGE_BITS;
     *ret_bit = UINT64_C(1) << (hash & 63);
     return &tlb->large[hash / 64];
+}
+
+static void note_large(struct tlb *tlb, const struct tlb_info *info)
+{
+    unsigned halves = info->page_shift == 22 ? 2 : 1; /* of a page of 4 MiB, which PAE has not */
+    for (unsigned i = 0; i < halves; i++) {
+        uint64_t bit, *word = large_word(tlb, info->page ^ (uint64_t)i << 21, &bit);
+        *word |= bit;
+    }
+    tlb->huge |= info->page_shift > 22;
 }
 
 static void note_filled(struct tlb *tlb, unsigned slot)
@@ -662,11 +672,8 @@ static void note_filled(struct tlb *tlb, unsigned slot)
             tlb->list[tlb->listed] = (uint16_t)slot;
         tlb->listed = MIN(tlb->listed + 1, TLB_LISTED + 1);
     }
-    if (info->page_shift > 12) {
-        uint64_t bit, *word = large_word(tlb, info->page, &bit);
-        *word |= bit;
-        tlb->huge |= info->page_shift > 21;
-    }
+    if (info->page_shift > 12)
+        note_large(tlb, info);
 }
 
 void mmu_flush_page(struct cpu *cpu, uint64_t address)

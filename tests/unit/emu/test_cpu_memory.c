@@ -89,6 +89,38 @@ static void check_watched(struct fixture *f)
     assert_int_equal(f->ram[DATA + 0x6000], 0xbb);
 }
 
+/* Reads through a page of 4 MiB, which then leads elsewhere, and again after INVLPG of an address
+ * in its other half. */
+static const uint8_t large_code[] = {
+    0xa1, 0x04, 0x00, 0x44, 0x00,                               /* mov eax, [0x440004] */
+    0xc7, 0x05, 0x04, 0x00, 0x01, 0x00, 0x83, 0x00, 0x40, 0x00, /* mov [TABLES + 4], 0x400083 */
+    0x0f, 0x01, 0x3d, 0x10, 0x00, 0x60, 0x00,                   /* invlpg [0x600010] */
+    0x8b, 0x1d, 0x04, 0x00, 0x44, 0x00, 0xf4,                   /* mov ebx, [0x440004]; hlt */
+};
+
+static void check_large(struct fixture *f)
+{
+    static const uint32_t entries[] = {0x83, 0x83}; /* both to where the RAM is */
+    struct cpu_state *s = cpu_state(f->cpu);
+    for (unsigned again = 0; again < 4; again++) {
+        bare_begin(f->cpu, again ? NULL : large_code, sizeof(large_code));
+        memcpy(f->ram + TABLES, entries, sizeof(entries));
+        memcpy(f->ram + DATA + 4, "\x12\x34\x56\x78", 4);
+        s->cr4 = CR4_PSE;
+        s->efer = 0;
+        for (unsigned i = 0; i < 6; i++)
+            s->seg[i] = (struct segment){
+                .limit = UINT32_MAX,
+                .selector = 8,
+                .attributes = SEG_P | SEG_S | SEG_DB | SEG_WRITABLE | (i == SEG_CS ? SEG_CODE : 0),
+            };
+        cpu_state_changed(f->cpu);
+        assert_int_equal(cpu_run(f->cpu), CPU_EXIT_HALTED);
+        assert_int_equal(s->gpr[RAX], 0x78563412);
+        assert_int_equal(s->gpr[RBX], 0xffffffff);
+    }
+}
+
 static void test_no_memory(void **state)
 {
     with_each(check_nowhere);
@@ -98,9 +130,17 @@ static void test_watched_page(void **state)
     with_each(check_watched);
 }
 
+static void test_large_page(void **state)
+{
+    with_each(check_large);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_no_memory),
-                                       cmocka_unit_test(test_watched_page)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_no_memory),
+        cmocka_unit_test(test_watched_page),
+        cmocka_unit_test(test_large_page),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
