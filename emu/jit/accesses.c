@@ -1,5 +1,6 @@
 /* What instructions access, and what they add to registers: for windows.c. */
-#include "emu/jit/translate.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/windows.h"
 
 static struct guest_access access_of(unsigned bytes, bool writes)
 {

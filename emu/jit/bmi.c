@@ -1,5 +1,7 @@
 /* LZCNT, TZCNT, BMI1 and BMI2 on general registers, by the host's own instructions. */
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
 
 /* The rm operand as the host's instruction may name it: a register, or memory. */
 static struct host_operand source(struct translator *t, const struct insn *insn)

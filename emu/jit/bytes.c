@@ -4,7 +4,9 @@
  * registers work on a copy of that in the host's RAX, which is T0. Those with memory turn R14 round
  * by a byte, since T0 is the address.
  */
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
 
 bool has_high_byte(const struct insn *insn)
 {

@@ -3,7 +3,9 @@
  * when an instruction of ours would clobber them while somebody may still look: a later
  * instruction, the flags image of a fault, or what follows the region.
  */
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
 #include <string.h>
 
 /* ---- making them again ----------------------------------------------------------------------- */

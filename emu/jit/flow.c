@@ -1,5 +1,9 @@
 /* Branches: inside the region, out of it to known addresses, and to computed ones. */
-#include "emu/jit/translate.h"
+#include "emu/jit/flow.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/operands.h"
+#include "emu/jit/versions.h"
+#include "emu/jit/windows.h"
 #include <string.h>
 
 bool is_direct_branch(const struct translator *t, const struct insn *insn)

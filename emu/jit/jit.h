@@ -8,16 +8,18 @@
  *   run.c        the loop: attend to events, find or make code for RIP, run it, or interpret
  *     |
  *   translate.c  which blocks make a region; the loop over instructions
- *     |    integer.c bytes.c wide.c bmi.c stack.c segments.c strings.c
- *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes
+ *     |    integer.c moves.c bytes.c wide.c bmi.c stack.c segments.c control.c strings.c
+ *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes (kinds.h)
  *     |    operands.c lookup.c cells.c           registers; memory by way of the TLB
- *     |    windows.c accesses.c                  looks that several accesses share
+ *     |    windows.c window_plan.c accesses.c    looks that several accesses share
  *     |    flags.c liveness.c versions.c         where the arithmetic flags are; loops
  *   emit.c       bytes
  *   stubs.c string_stubs.c slow.c
  *                the code all regions share, and the C functions it calls
  *   cache.c link.c return_stack.c
  *                where regions are kept, how they lead to each other, what ends that
+ *
+ * jit.h has what a CPU's translator keeps; translator.h what it works with while it makes a region.
  *
  * A block (emu/cpu/block.h) is interpreted first. One that has run often becomes the head of a
  * region: all decoded blocks of the same page that direct branches lead to from there. Code that
@@ -156,205 +158,28 @@
 #include "emu/cpu/block.h"
 #include "emu/cpu/engine.h"
 #include "emu/cpu/internal.h"
-#include "emu/jit/emit.h"
+#include "emu/jit/cache.h"
+#include "emu/jit/cells.h"
+#include "emu/jit/link.h"
+#include "emu/jit/registers.h"
+#include "emu/jit/return_stack.h"
+#include "emu/jit/slow.h"
+#include "emu/jit/stats.h"
+#include "emu/jit/stubs.h"
 
-/* ---- where the guest's registers are --------------------------------------------------------- */
-
-/* Host registers of the translator's own. T0 is RAX because LAHF wants it. */
-#define T0 H_RAX
-#define T1 H_R11
-/* Guest registers that live in memory. */
-#define IN_MEMORY(guest) ((guest) == R11 || (guest) == R14 || (guest) == R15)
-/* The host register of a guest's that lives in one. */
-static inline unsigned host_of(unsigned guest)
-{
-    return guest == RAX ? H_R14 : guest == RSP ? H_R15 : guest;
-}
-
-/* ---- regions --------------------------------------------------------------------------------- */
-
-#define REGION_MAX_BLOCKS 32
-#define REGION_MAX_INSNS  320
-#define REGION_CODE_BYTES (80u << 10)
-#define REGION_MAX_BYTES  (192u << 10) /* of host code and what belongs to it */
-
-struct jit_region;
 struct translator;
-
-/* A way out of a region to a known address. Unlinked, it goes to a piece of code that names the
- * exit and returns to the run loop. A checked one leaves the page: its link holds while its
- * generation is the current one. */
-struct jit_exit {
-    struct jit_region *from, *to;
-    struct jit_exit *incoming_next, **incoming_link; /* in to->incoming */
-    uint64_t rip;
-    uint8_t *hole, *stub;
-    uint8_t *cell_hole; /* checked: where the compare's address of the generation stands */
-    uint32_t generation;
-};
-
-/* A run of guest bytes that a region was made of, inside one page. */
-struct jit_range {
-    uint64_t phys;
-    uint16_t length;
-};
-
-/* A page that a region was made of, in the list of that page. */
-struct jit_page_link {
-    struct jit_region *region;
-    struct jit_page_link *next;
-    uint64_t phys; /* of its first byte */
-    uint64_t page; /* its number in RAM; UINT64_MAX for what never changes */
-};
-
-enum region_state { REGION_LIVE, REGION_STALE, REGION_DEAD };
-
-struct jit_region {
-    uint64_t rip, phys;
-    uint64_t linear; /* where it begins; RIP but for segmented code */
-    uint32_t mode;
-    uint8_t state, segment;
-    bool crossing; /* one instruction, reaching into a second page */
-    uint8_t *code; /* as written */
-    size_t code_bytes;
-    struct jit_page_link pages[2];
-    unsigned page_count;
-    struct jit_region *hash_next, *segment_next;
-    struct jit_exit *incoming;
-    struct jit_exit *exits;
-    unsigned exit_count, range_count;
-    unsigned window_failures;
-    struct jit_range *ranges;
-    uint8_t *source; /* the ranges' bytes */
-};
-
-/* ---- the translator's state of one CPU ------------------------------------------------------- */
 
 #define EXIT_BY_JUMP 1
 
-#define JIT_JUMPS      4096
 #define JIT_SEGMENTS   8
 #define JIT_HASH       8192
 #define JIT_WRITTEN    64
 #define JIT_STUBS_SIZE (32u << 10)
 #define JIT_SAVED      64
 
-struct jit_jump {
-    uint64_t tag; /* RIP exclusive-or the salt */
-    const uint8_t *code;
-};
-
 /* Which of the guest's vector registers are in the host's. All of a mode's regions want the same.
  */
 enum jit_vectors { VECTORS_NONE, VECTORS_XMM, VECTORS_YMM };
-
-/* The links' generations: of targets in pages that are global, and in others. */
-enum jit_mapping { MAPPING_LOCAL, MAPPING_GLOBAL, MAPPING_COUNT };
-
-#define STUB_STRING_COUNT 48
-enum jit_stub {
-    STUB_LOAD, /* by log2 of the size, 1 to 32; then 10 */
-    STUB_STORE = STUB_LOAD + 7,
-    STUB_RMW = STUB_STORE + 7,
-    STUB_STORED = STUB_RMW + 7, /* after a store that hit a marked page or went aside */
-    STUB_CELL, /* by kind of the TLB and whether it writes. T0: an address; T1: cell and bytes */
-    STUB_WINDOW = STUB_CELL + 2 * TLB_KIND_COUNT, /* T0: the window's first byte */
-    STUB_HANDLER,                                 /* T0: an instruction for the interpreter */
-    STUB_HANDLER_LAST,                            /* the same, and nothing of the region follows */
-    STUB_RETURN,        /* T0: where a RET goes, T1: struct jit_return; nobody expected it there */
-    STUB_RETURN_BOTTOM, /* the same, of a stack that is empty and stays so */
-    STUB_RETURNS_FULL,
-    STUB_LOAD_XMM,
-    STUB_LOAD_YMM,
-    STUB_LOAD_X87,                               /* T1: where to go on if it cannot be */
-    STUB_STRING,                                 /* strings.h */
-    STUB_EXIT = STUB_STRING + STUB_STRING_COUNT, /* s.rip is set */
-    STUB_EXIT_LINK,                              /* T0: struct jit_exit */
-    STUB_COUNT,
-};
-
-/* A window's host address and its page's mark, while translated code uses it. */
-#define JIT_WINDOWS 16
-struct jit_window {
-    uint64_t host;
-    const uint8_t *mark;
-    /* Of one that slides: from the guest's addresses to the host's, and the farthest that `host`
-     * may be in the page. */
-    uint64_t delta, last;
-};
-/*
- * Copies of TLB entries for accesses that mostly meet the same page, by kind of rights. An address
- * whose offset in the cell's page is below the limit is in it, with room for JIT_CELL_BYTES: none
- * while the limit is 0. There is one for reading and one for writing.
- */
-#define JIT_CELLS       512
-#define JIT_FIXED_CELLS 64 /* of these, for the stack and for addresses that instructions name */
-#define JIT_CELL_GROUP  64 /* are forgotten together */
-#define JIT_CELL_BYTES  32
-#define JIT_CELL_LIMIT  (0x1000 - JIT_CELL_BYTES + 1)
-struct jit_cell {
-    uint64_t tag, host;
-    const uint8_t *mark;
-    uint32_t fillings_left; /* until C looks how often it is filled */
-    uint32_t since;         /* its clock when it last did; 0: never */
-};
-/* What is known of a window that could not be opened at once. */
-struct jit_opening {
-    struct jit_region *region;
-    uint16_t offset, bytes; /* the access that opens it; 0: one somewhere in it */
-    uint16_t span;          /* bytes of the window */
-    bool writes, window_writes;
-    bool aligned; /* it faults unless it is, before anything is looked for */
-    bool tail;    /* there is code for when it cannot be opened */
-};
-
-/* A RET, to take it back if it faults after all. */
-struct jit_return {
-    uint64_t rip;
-    uint32_t release; /* by how much it moves the stack pointer */
-};
-
-/*
- * Host stacks of translated code, by mode: what they hold is where the host's RET goes. The address
- * of a full one is a multiple of its size, as code sees by a TEST.
- */
-#define JIT_RETURN_STACKS      4
-#define JIT_RETURNS            256 /* entries, the bottom among them */
-#define JIT_RETURNS_MASK       (JIT_RETURNS * 8 - 1)
-#define JIT_RETURN_STACK_BYTES (64u << 10) /* with room for signal frames, and a guard page */
-struct jit_return_stack {
-    uint32_t mode;
-    uint64_t base; /* of CS */
-    uint64_t *at;  /* while another is current */
-};
-
-/* What sets the indirect jumps of a mode and a generation apart from others. */
-#define JIT_SALTS 64
-struct jit_salt {
-    uint64_t base; /* of CS */
-    uint32_t mode, generation;
-    uint16_t id; /* 0: none */
-};
-
-/*
- * The pages that links and jumps of the current generation rest on: addresses, and in their low
- * bits the generation, in buckets by hash. A bucket that ran over makes every page count for one.
- */
-#define JIT_PAGE_BUCKETS 512
-#define JIT_PAGE_WAYS    4
-struct jit_pages {
-    uint64_t page[JIT_PAGE_BUCKETS][JIT_PAGE_WAYS];
-    bool full;
-};
-
-struct jit_stats {
-    uint64_t executed; /* instructions, whole blocks at a time; if jit->counts */
-    uint64_t regions, blocks, insns, code_bytes, evictions, stale, revived;
-    uint64_t links, exits_link, exits_jump, exits_other, returns_missed;
-    uint64_t exits_attention, exits_fault, exits_handler, exits_stored;
-    uint64_t windows, windows_failed;
-    uint64_t slow_loads, slow_stores, stored, handlers, interpreted;
-};
 
 struct jit {
     struct cpu *cpu;
@@ -433,96 +258,6 @@ struct jit {
     struct jit_stats stats;
 };
 
-/* ---- cache.c: memory, finding, forgetting ---------------------------------------------------- */
-
-/* Takes the place of the cache there is, if it succeeds. */
-bool jit_cache_init(struct jit *jit, size_t size, GError **error);
-void jit_cache_finish(struct jit *jit);
-void jit_cache_clear(struct jit *jit);
-/* Room for one region in the current segment; evicts the oldest segment when there is none. */
-void jit_cache_reserve(struct jit *jit);
-void *jit_cache_data(struct jit *jit, size_t size); /* zeroed, in the current segment */
-void jit_cache_add(struct jit *jit, struct jit_region *region);
-/* The live region at an address of the current mode; NULL when there is none. */
-struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
-void jit_page_stale(struct jit *jit, uint64_t page);
-void jit_cache_remove(struct jit *jit, struct jit_region *region);
-/* All regions with the code at a physical address. */
-void jit_cache_remove_at(struct jit *jit, uint64_t phys);
-void jit_all_stale(struct jit *jit);
-
-/* ---- cells.c --------------------------------------------------------------------------------- */
-
-/* What cells hold may be true no longer. */
-void jit_forget_cells(struct jit *jit);
-/* Cells that were given up may be tried again. */
-void jit_forgive_cells(struct jit *jit);
-/* Of jit->tired, filled last by the instruction at RIP: does it pay? */
-void jit_rest_cell(struct cpu *cpu);
-
-/* ---- link.c: from region to region ----------------------------------------------------------- */
-
-void jit_link(struct jit *jit, struct jit_exit *exit, struct jit_region *to, bool global);
-void jit_unlink_region(struct jit *jit, struct jit_region *region);
-void jit_flush_jumps(struct jit *jit);
-void jit_set_salt(struct jit *jit); /* after the mode, CS or a generation changed */
-/* Predictions, links or jumps rest on the region's page: when it goes, so do they. */
-void jit_rest_on(struct jit *jit, enum jit_mapping mapping, const struct jit_region *to);
-/* Remembers where an indirect jump went. */
-void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global);
-void jit_mapping_changed(struct jit *jit, enum jit_mapping mapping);
-/* The same for one page: nothing when nothing rests on it. */
-void jit_page_unmapped(struct jit *jit, uint64_t address);
-
-/* ---- return_stack.c: where translated code's RETs go -------------------------------------------
- */
-
-bool jit_returns_init(struct jit *jit, GError **error);
-void jit_returns_finish(struct jit *jit);
-/* What translated code may return to is not valid any more, or may not be. */
-void jit_returns_forget(struct jit *jit);
-/* The mode's stack becomes the current one. */
-void jit_returns_switch(struct jit *jit);
-/* The interpreter has done an instruction: a CALL or RET, perhaps. */
-void jit_returns_note(struct jit *jit, unsigned op);
-/* Makes room, by forgetting the oldest. */
-void jit_returns_full(struct cpu *cpu);
-/* A RET to an address whose code translated code does not know: that, or JIT_LEAVE. */
-const uint8_t *jit_return_missed(struct cpu *cpu, uint64_t target);
-
-/* ---- stubs.c, slow.c ------------------------------------------------------------------------- */
-
-/* Emits the offset of a TLB's entry into T1, for the linear address in T0. */
-void emit_tlb_index(struct emitter *e, bool has_bmi2);
-/* And of a jump's in the cache of those into T1, for the address in T0. */
-void emit_jump_index(struct emitter *e);
-bool jit_make_stubs(struct jit *jit, struct emitter *e);
-void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
-void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
-void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
-/* These return true to leave the region; s.rip is set. */
-/* NULL to leave the region; s.rip is set. JIT_NO_WINDOW to go on in the tail. */
-#define JIT_NO_WINDOW ((void *)1)
-void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t site);
-bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
-bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site);
-void jit_save_x87(struct cpu *cpu);
-/* NULL to go on behind the instruction, which a block's `last` never is; JIT_LEAVE to leave the
- * region; or the code of another. */
-#define JIT_LEAVE ((const uint8_t *)1)
-const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned last,
-                                uint64_t site);
-/* The code at RIP, where there is nothing to see to and nothing to be made: NULL otherwise. Spares
- * system calls, their returns and the like the way through the run loop. */
-const uint8_t *jit_known_code(struct jit *jit);
-
-/* A place in the guest's code as translated code hands it to the slow ways: RIP in the low 56 bits,
- * the instruction's length above. */
-static inline uint64_t jit_site(uint64_t rip, unsigned length)
-{
-    return (rip & (UINT64_MAX >> 8)) | (uint64_t)length << 56;
-}
-
 /* Has there been anything to act on? Whoever wrote has set `attention` behind it. */
 static inline bool jit_was_written(const struct jit *jit)
 {
@@ -530,20 +265,6 @@ static inline bool jit_was_written(const struct jit *jit)
 }
 /* Acts on pages that were written: their regions are stale. */
 void jit_attend_written(struct jit *jit);
-
-static inline uint64_t jit_rip_of(uint64_t site)
-{
-    return (uint64_t)((int64_t)(site << 8) >> 8);
-}
-#define JIT_SITE_TARGET UINT64_MAX /* the address in scratch[1] */
-
-/* ---- stats.c, perf_map.c: what can be seen from outside -------------------------------------- */
-
-void jit_report(const struct jit *jit, GString *text);
-bool jit_perf_map_open(struct jit *jit, GError **error);
-void jit_perf_map_stubs(struct jit *jit); /* nothing while there is no map */
-void jit_perf_map_add(struct jit *jit, const struct jit_region *region);
-void jit_perf_map_close(struct jit *jit);
 
 /* ---- run.c: the loop's pieces, for lockstep.c ------------------------------------------------ */
 
@@ -580,11 +301,5 @@ static inline bool jit_salt_holds(const struct jit *jit)
     return jit->salt && jit->salt_mode == jit->cpu->mode &&
            jit->salt_base == jit_code_base(jit->cpu);
 }
-
-/* ---- translate.c ----------------------------------------------------------------------------- */
-
-/* Translates what is hot from `block` on; NULL when there is nothing to gain, or when the code has
- * changed meanwhile. */
-struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t rip);
 
 extern const struct engine_ops engine_jit;

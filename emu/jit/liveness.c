@@ -3,7 +3,8 @@
  * an interrupt shows, or what follows the region. flags.c keeps those, and no others.
  */
 #include "emu/cpu/interp.h"
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
 
 /* What a condition code looks at. */
 static uint16_t condition_flags(unsigned code)

@@ -1,5 +1,6 @@
 /*
- * What lockstep.c and lockstep_report.c share: the two engines' views of one stretch.
+ * What lockstep.c, lockstep_compare.c and lockstep_report.c share: the two engines' views of one
+ * stretch.
  */
 #pragma once
 
@@ -54,6 +55,13 @@ struct lockstep {
     struct disassembler *disassembler;
     uint64_t stretches, instructions, devices, faults, uncompared;
 };
+
+void lockstep_capture(struct lockstep *l, struct snapshot *to, bool raised);
+void lockstep_restore(struct lockstep *l, const struct snapshot *from);
+/* From l->start on; l->agreed tells. Memory is as the reference leaves it. */
+void lockstep_compare(struct lockstep *l);
+/* After that found a difference: reports the shortest stretch that shows it, and stops the CPU. */
+void lockstep_diverged(struct lockstep *l);
 
 /* Before the process is confined, and at the end. */
 void lockstep_open_disassembler(struct lockstep *l);

@@ -7,8 +7,8 @@
  * then.
  */
 #include "emu/core/state.h"
+#include "emu/jit/flags.h"
 #include "emu/jit/lockstep.h"
-#include "emu/jit/translate.h"
 #include <Zydis/Zydis.h>
 #include <dlfcn.h>
 #include <inttypes.h>

@@ -7,7 +7,7 @@
  * instruction names, and in loops by one instruction. One that is wrong is filled from the TLB
  * (STUB_CELL), without C; one that is so too often is given up (cells.c).
  */
-#include "emu/jit/translate.h"
+#include "emu/jit/operands.h"
 
 #define TLB_INDEX_SHIFT 7 /* 12 for the page, less 5 for an entry's 32 bytes */
 _Static_assert(sizeof(struct tlb_entry) == 32, "the look scales by it");

@@ -1,5 +1,8 @@
 /* Operands: guest registers, and memory by way of the TLB. */
-#include "emu/jit/translate.h"
+#include "emu/jit/operands.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/windows.h"
 #include <string.h>
 
 /* ---- registers ------------------------------------------------------------------------------- */
@@ -96,6 +99,14 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
 struct host_operand host_memory(const struct translator *t)
 {
     return op_mem(T0, t->at);
+}
+
+void memory_with_register(struct translator *t, const struct insn *insn, uint32_t encoding)
+{
+    unsigned number = guest_number(insn->reg);
+    unsigned host = borrow(t, number);
+    emit_op(&t->e, encoding, host, host_memory(t));
+    give_back(t, number);
 }
 
 struct address operand_address(const struct translator *t, const struct part *part,

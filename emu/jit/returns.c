@@ -16,7 +16,11 @@
  * So the code behind a CALL checks whether the guest meant it. Whether it is still the right code
  * for that address is not checked: return_stack.c sees to that.
  */
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/flow.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
+#include "emu/jit/windows.h"
 
 static void push_return(struct translator *t, const struct insn *insn, uint64_t back, uint64_t next)
 {

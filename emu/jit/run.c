@@ -6,6 +6,7 @@
 #include "emu/cpu/sse.h"
 #include "emu/cpu/system.h"
 #include "emu/jit/translate.h"
+#include "emu/jit/translator.h"
 #include <inttypes.h>
 #include <string.h>
 

@@ -1,5 +1,6 @@
 /* Segment registers. */
-#include "emu/jit/translate.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
 
 static struct host_operand selector_of(const struct translator *t, unsigned segment)
 {

@@ -3,7 +3,10 @@
  * each instruction is done by itself. The encodings come from the table the decoder has them from.
  */
 #include "emu/cpu/mmu.h"
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
+#include "emu/jit/windows.h"
 
 /* What the operands are, by the kinds of emu/cpu/sse_ops.h. */
 enum form {

@@ -1,5 +1,7 @@
 /* The stack: pushes, pops, frames. */
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
 
 static void push_access(struct translator *t, const struct insn *insn)
 {

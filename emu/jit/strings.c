@@ -4,7 +4,9 @@
  * the interpreter does, to the instruction's end.
  */
 #include "emu/jit/strings.h"
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
 
 static bool is_repeated(const struct insn *insn)
 {

@@ -2,6 +2,12 @@
  */
 #include "emu/jit/translate.h"
 #include "emu/cpu/interp.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/flow.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
+#include "emu/jit/versions.h"
+#include "emu/jit/windows.h"
 #include <string.h>
 
 /* ---- what belongs to the region -------------------------------------------------------------- */
@@ -140,9 +146,10 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
               t->flags_host, t->flags_memory, t->recipe,      t->windows};
     if (last && translate_branch(t, insn))
         return true;
-    if (translate_integer(t, insn) || translate_stack(t, insn) || translate_segment(t, insn) ||
-        translate_wide(t, insn) || translate_sse(t, insn) || translate_x87(t, insn) ||
-        translate_vex(t, insn) || translate_bmi(t, insn) || translate_string(t, insn))
+    if (translate_integer(t, insn) || translate_moves(t, insn) || translate_control(t, insn) ||
+        translate_stack(t, insn) || translate_segment(t, insn) || translate_wide(t, insn) ||
+        translate_sse(t, insn) || translate_x87(t, insn) || translate_vex(t, insn) ||
+        translate_bmi(t, insn) || translate_string(t, insn))
         return true;
     /* What was begun is forgotten. */
     t->e.at = mark.at;

@@ -10,7 +10,9 @@
  * Parts that several ways lead to, but for loops' heads, have the plain version only, which keeps
  * what a region grows by to its loops.
  */
-#include "emu/jit/translate.h"
+#include "emu/jit/versions.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/windows.h"
 #include <string.h>
 
 #define EXTRA_INSNS 160 /* in versions besides the first of their parts */

@@ -6,7 +6,10 @@
  */
 #include "emu/cpu/vex.h"
 #include "emu/cpu/mmu.h"
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
+#include "emu/jit/windows.h"
 
 /* What ModRM.reg and ModRM.rm are. */
 enum form {

@@ -1,5 +1,7 @@
 /* Shifts, multiplication, division, bits, and the atomic exchanges. */
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
 
 /* ---- shifts ---------------------------------------------------------------------------------- */
 

@@ -33,187 +33,11 @@
  * leave its region (emu/core/dirty.h); the window's opening looks, its stores need not. Where
  * several store, each store looks, as always.
  */
-#include "emu/cpu/mmu.h"
-#include "emu/jit/translate.h"
-#include <limits.h>
+#include "emu/jit/windows.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/versions.h"
+#include "emu/jit/window_plan.h"
 #include <string.h>
-
-#define MAX_SPAN  1024 /* bytes of a window */
-#define MAX_MOVED (1 << 28)
-#define MAX_SLIDE 1024 /* bytes a turn */
-#define MAX_AHEAD 96   /* instructions looked at for what a window should hold */
-#define MAX_DEPTH 5    /* parts, one behind the other */
-
-/* ---- addresses ------------------------------------------------------------------------------- */
-
-/* Those of an address that a window is about, and the rest of it; false if none can be. */
-static bool key_of(const struct translator *t, const struct address *a, struct window *ret_key,
-                   int64_t *ret_offset)
-{
-    bool constant = a->base == GPR_CODE || (a->base == GPR_NONE && a->index == GPR_NONE);
-    bool segment = a->segment == SEG_FS || a->segment == SEG_GS;
-    if (a->size != t->word || (segment && t->word != SIZE_64))
-        return false;
-    *ret_key = (struct window){.base = constant ? GPR_NONE : a->base,
-                               .index = constant ? GPR_NONE : a->index,
-                               .scale = constant ? 0 : a->scale,
-                               .segment = segment ? a->segment : SEG_NONE};
-    *ret_offset = a->disp + (a->base == GPR_CODE ? (int64_t)a->code : 0);
-    return true;
-}
-
-static bool same_registers(const struct window *a, const struct window *b)
-{
-    return a->base == b->base && a->index == b->index && a->scale == b->scale &&
-           a->segment == b->segment;
-}
-
-static uint16_t registers_of(const struct window *w)
-{
-    unsigned base = w->base < GPR_COUNT ? 1u << w->base : 0;
-    return (uint16_t)(base | (w->index < GPR_COUNT ? 1u << w->index : 0));
-}
-
-/* What an instruction does to the registers: false when they are not what they were. Else *moved
- * grows by what they have moved. */
-static bool follow(const struct window *w, unsigned word, const struct insn *insn, int64_t *moved)
-{
-    unsigned reg;
-    int64_t by;
-    uint16_t others = registers_written(insn);
-    if (insn->op == OP_CALL) /* other code has windows of its own */
-        return false;
-    if (insn->op == OP_POP && insn->size == word && !insn_has_memory(insn)) {
-        others = 1u << guest_number(insn->rm);
-        reg = RSP;
-        by = 1 << word;
-    } else if (adds_constant(insn, word, &reg, &by)) {
-        others = 0;
-    } else {
-        return !(others & registers_of(w)) && others != 0xffff;
-    }
-    if (w->base == reg)
-        *moved += by;
-    if (w->index == reg)
-        *moved += by * (1 << w->scale);
-    return !(others & registers_of(w)) && *moved > -MAX_MOVED && *moved < MAX_MOVED;
-}
-
-/* ---- what a window should hold --------------------------------------------------------------- */
-
-struct ahead {
-    struct window w;
-    int64_t low, high;
-    unsigned uses, looked;
-    bool table; /* it is for accesses through a bounded index, too */
-};
-
-static void meet(struct ahead *ahead, const struct window *key, int64_t offset,
-                 struct guest_access access, bool surely)
-{
-    if (!access.bytes || !same_registers(key, &ahead->w) ||
-        (access.writes && !ahead->w.writes && !surely))
-        return;
-    int64_t low = MIN(ahead->low, offset), high = MAX(ahead->high, offset + access.bytes);
-    if (high - low > MAX_SPAN)
-        return;
-    ahead->low = low;
-    ahead->high = high;
-    ahead->w.writes |= access.writes;
-    ahead->uses++;
-}
-
-/* The register's largest value before the instruction, as far as one can see. */
-static unsigned bound_of(const struct block *block, const struct insn *insn, unsigned reg)
-{
-    while (insn-- > block->insns) {
-        if (!(registers_written(insn) >> reg & 1))
-            continue;
-        if (insn->size < SIZE_32)
-            return UINT_MAX;
-        if (insn->op == OP_MOVZX8 && guest_number(insn->reg) == reg)
-            return UINT8_MAX;
-        bool masked = insn->op == OP_AND && insn->shape == SHAPE_RI && insn->imm <= UINT8_MAX;
-        return masked && guest_number(insn->rm) == reg ? (unsigned)insn->imm : UINT_MAX;
-    }
-    return UINT_MAX;
-}
-
-/* Is the operand, or *address, in a table? Those become the table's. */
-static bool table_of(const struct part *part, const struct insn *insn, struct address *address,
-                     struct guest_access *access)
-{
-    if (!insn_has_memory(insn) || !access->bytes || address->index >= GPR_COUNT ||
-        address->index == address->base)
-        return false;
-    unsigned most = bound_of(part->block, insn, address->index);
-    if (most > MAX_SPAN || (most << address->scale) + access->bytes > MAX_SPAN)
-        return false;
-    access->bytes += most << address->scale;
-    address->index = GPR_NONE;
-    address->scale = 0;
-    return true;
-}
-
-static void look_at(const struct translator *t, struct ahead *ahead, const struct part *part,
-                    const struct insn *insn, int64_t moved, bool surely)
-{
-    struct window key;
-    int64_t offset;
-    struct address a = operand_address(t, part, insn);
-    if (insn_has_memory(insn) && key_of(t, &a, &key, &offset))
-        meet(ahead, &key, offset + moved, operand_access(t, insn), surely);
-    unsigned base;
-    int32_t disp;
-    struct guest_access whole = operand_access(t, insn);
-    if (ahead->table && table_of(part, insn, &a, &whole) && key_of(t, &a, &key, &offset))
-        meet(ahead, &key, offset + moved, whole, surely);
-    struct guest_access stack = stack_access(t, insn, &base, &disp);
-    a = (struct address){.base = base, .index = GPR_NONE, .size = t->word, .disp = disp};
-    if (key_of(t, &a, &key, &offset))
-        meet(ahead, &key, offset + moved, stack, surely);
-}
-
-/* How far a loop moves an address each turn, if its registers change by constants only. */
-static int64_t moves_by(const struct window *w, const struct part *head)
-{
-    int64_t by = w->base < GPR_COUNT ? head->loop_moves[w->base] : 0;
-    if (w->index < GPR_COUNT)
-        by += (int64_t)head->loop_moves[w->index] * (1 << w->scale);
-    return registers_of(w) & head->loop_sets ? 0 : by;
-}
-
-/* A loop's end is reached: it is used once more if it stays as it is, or slides. */
-static void next_turn(struct ahead *ahead, const struct part *head)
-{
-    int64_t by = moves_by(&ahead->w, head);
-    bool slides = by && by >= -MAX_SLIDE && by <= MAX_SLIDE;
-    if (slides)
-        ahead->w.slide = by > 0 ? 1 : -1;
-    ahead->uses += slides || !(registers_of(&ahead->w) & head->loop_writes);
-}
-
-static void look_ahead(const struct translator *t, struct ahead *ahead, const struct part *part,
-                       unsigned from, int64_t moved, unsigned depth)
-{
-    for (unsigned i = from; i < part->block->count; i++) {
-        const struct insn *insn = &part->block->insns[i];
-        if (ahead->looked++ == MAX_AHEAD)
-            return;
-        look_at(t, ahead, part, insn, moved, depth == 0);
-        if (!follow(&ahead->w, t->word, insn, &moved))
-            return;
-    }
-    for (unsigned way = 0; way < 2; way++) {
-        if (part->next[way] < 0)
-            continue;
-        const struct part *to = &t->parts[part->next[way]];
-        if (part->back[way])
-            next_turn(ahead, to);
-        else if (to->predecessors == 1 && !to->loop_head && depth < MAX_DEPTH)
-            look_ahead(t, ahead, to, 0, moved, depth + 1);
-    }
-}
 
 /* ---- open windows ---------------------------------------------------------------------------- */
 
@@ -224,7 +48,7 @@ void windows_step(struct translator *t, const struct insn *insn, bool translated
     for (unsigned i = 0; i < ws->count && translated; i++) {
         struct window w = ws->open[i];
         int64_t moved = 0;
-        if (!follow(&w, t->word, insn, &moved))
+        if (!window_follow(&w, t->word, insn, &moved))
             continue;
         w.low -= moved;
         ws->open[count++] = w;
@@ -238,7 +62,7 @@ void windows_next_turn(struct windows *ws, const struct part *head)
     for (unsigned i = 0; i < ws->count; i++) {
         const struct window *w = &ws->open[i];
         uint16_t changing = w->slide ? head->loop_sets : head->loop_writes;
-        if (!(registers_of(w) & changing))
+        if (!(window_registers(w) & changing))
             ws->open[count++] = *w;
     }
     ws->count = count;
@@ -246,7 +70,7 @@ void windows_next_turn(struct windows *ws, const struct part *head)
 
 static bool same_window(const struct window *a, const struct window *b)
 {
-    return same_registers(a, b) && a->writes == b->writes && a->cell == b->cell &&
+    return window_same_registers(a, b) && a->writes == b->writes && a->cell == b->cell &&
            a->aligned == b->aligned && a->aligned_at == b->aligned_at && a->slide == b->slide &&
            a->span == b->span && a->low == b->low;
 }
@@ -270,7 +94,8 @@ static struct window *find_open(struct translator *t, const struct window *key, 
     for (unsigned i = 0; i < t->windows.count; i++) {
         struct window *w = &t->windows.open[i];
         int64_t at = offset - w->low;
-        if (!same_registers(w, key) || (writes && !w->writes) || at < 0 || at + bytes > w->span)
+        if (!window_same_registers(w, key) || (writes && !w->writes) || at < 0 ||
+            at + bytes > w->span)
             continue;
         *ret_at = (int32_t)at;
         return w;
@@ -279,7 +104,7 @@ static struct window *find_open(struct translator *t, const struct window *key, 
 }
 
 /* One more, with a place for its host address; the oldest goes if need be. */
-static struct window *add_window(struct windows *ws, const struct ahead *ahead)
+static struct window *add_window(struct windows *ws, const struct window_plan *plan)
 {
     if (ws->count == MAX_OPEN)
         memmove(ws->open, ws->open + 1, --ws->count * sizeof(struct window));
@@ -287,22 +112,23 @@ static struct window *add_window(struct windows *ws, const struct ahead *ahead)
     for (unsigned i = 0; i < ws->count; i++)
         used |= 1u << ws->open[i].cell;
     struct window *w = &ws->open[ws->count++];
-    *w = ahead->w;
-    w->low = ahead->low;
-    w->span = (int32_t)(ahead->high - ahead->low);
+    *w = plan->w;
+    w->low = plan->low;
+    w->span = (int32_t)(plan->high - plan->low);
     w->cell = (uint8_t)__builtin_ctz(~used);
     return w;
 }
 
 /* One that slid away from what is wanted now, and can follow; *ret_by: how far. */
-static struct window *find_slid(struct windows *ws, const struct ahead *ahead, int32_t *ret_by)
+static struct window *find_slid(struct windows *ws, const struct window_plan *plan, int32_t *ret_by)
 {
     for (unsigned i = 0; i < ws->count; i++) {
         struct window *w = &ws->open[i];
-        int64_t by = ahead->low - w->low;
-        bool onward = w->slide > 0 ? by > 0 && by <= MAX_SLIDE : by < 0 && by >= -MAX_SLIDE;
-        if (w->slide && onward && same_registers(w, &ahead->w) && (w->writes || !ahead->w.writes) &&
-            ahead->high - ahead->low <= w->span) {
+        int64_t by = plan->low - w->low;
+        bool onward =
+            w->slide > 0 ? by > 0 && by <= WINDOW_MAX_SLIDE : by < 0 && by >= -WINDOW_MAX_SLIDE;
+        if (w->slide && onward && window_same_registers(w, &plan->w) &&
+            (w->writes || !plan->w.writes) && plan->high - plan->low <= w->span) {
             *ret_by = (int32_t)by;
             return w;
         }
@@ -311,25 +137,27 @@ static struct window *find_slid(struct windows *ws, const struct ahead *ahead, i
 }
 
 /* The window for an access: a new one, or if *ret_by one that is to slide by as much. */
-static struct window *plan(struct translator *t, const struct insn *insn, const struct window *key,
-                           int64_t offset, struct guest_access access, bool table, int32_t *ret_by)
+static struct window *window_for(struct translator *t, const struct insn *insn,
+                                 const struct window *key, int64_t offset,
+                                 struct guest_access access, bool table, int32_t *ret_by)
 {
-    struct ahead ahead = {.w = *key, .low = offset, .high = offset + access.bytes, .table = table};
-    ahead.w.writes = access.writes;
+    struct window_plan plan = {
+        .w = *key, .low = offset, .high = offset + access.bytes, .table = table};
+    plan.w.writes = access.writes;
     unsigned at = (unsigned)(insn - t->part->block->insns);
-    look_ahead(t, &ahead, t->part, at, 0, 0);
+    window_look_ahead(t, &plan, t->part, at, 0, 0);
     *ret_by = 0;
     if (t->in_tail)
         return NULL;
-    struct window *slid = find_slid(&t->windows, &ahead, ret_by);
+    struct window *slid = find_slid(&t->windows, &plan, ret_by);
     if (slid) {
-        slid->low = ahead.low;
+        slid->low = plan.low;
         if (slid->aligned && *ret_by & (slid->aligned - 1))
             slid->aligned = slid->aligned_at = 0;
     }
-    if (slid || ahead.uses < 2)
+    if (slid || plan.uses < 2)
         return slid;
-    return add_window(&t->windows, &ahead);
+    return add_window(&t->windows, &plan);
 }
 
 /* ---- accesses -------------------------------------------------------------------------------- */
@@ -468,7 +296,7 @@ static bool through_window(struct translator *t, const struct insn *insn,
 {
     struct window key;
     int64_t offset;
-    if (!key_of(t, address, &key, &offset))
+    if (!window_key(t, address, &key, &offset))
         return false;
     struct window *w = find_open(t, &key, offset, this.bytes, this.writes, &t->at);
     if (w) {
@@ -479,7 +307,7 @@ static bool through_window(struct translator *t, const struct insn *insn,
         return true;
     }
     int32_t by;
-    w = plan(t, insn, &key, offset, this, bytes == 0, &by);
+    w = window_for(t, insn, &key, offset, this, bytes == 0, &by);
     if (!w)
         return false;
     t->window = w;
@@ -511,7 +339,7 @@ bool window_access(struct translator *t, const struct insn *insn, unsigned which
     bool known = which == 1 || operand_access(t, insn).bytes == bytes;
     if (t->no_windows || !known)
         return false;
-    if (which == 0 && !t->aligned && table_of(t->part, insn, &table, &whole) &&
+    if (which == 0 && !t->aligned && window_table(t->part, insn, &table, &whole) &&
         through_window(t, insn, &table, whole, 0)) {
         unsigned index = guest_in(t, address->index, T1);
         emit_op(&t->e, ENC(0, 0, 0x8d) | ENC_W, T0, op_indexed(T0, index, address->scale, 0));

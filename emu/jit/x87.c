@@ -4,7 +4,10 @@
  * what everybody does; otherwise the interpreter runs the block.
  */
 #include "emu/cpu/x87.h"
-#include "emu/jit/translate.h"
+#include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
+#include "emu/jit/operands.h"
+#include "emu/jit/windows.h"
 #include <string.h>
 
 /* ---- between the two homes of the guest's stack ---------------------------------------------- */

@@ -1,0 +1,78 @@
+/* Regions of translated code, and the cache that keeps them: finding, forgetting. */
+#pragma once
+
+#include <glib.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define REGION_MAX_BLOCKS 32
+#define REGION_MAX_INSNS  320
+#define REGION_CODE_BYTES (80u << 10)
+#define REGION_MAX_BYTES  (192u << 10) /* of host code and what belongs to it */
+
+struct jit;
+struct jit_region;
+
+/* A way out of a region to a known address. Unlinked, it goes to a piece of code that names the
+ * exit and returns to the run loop. A checked one leaves the page: its link holds while its
+ * generation is the current one. */
+struct jit_exit {
+    struct jit_region *from, *to;
+    struct jit_exit *incoming_next, **incoming_link; /* in to->incoming */
+    uint64_t rip;
+    uint8_t *hole, *stub;
+    uint8_t *cell_hole; /* checked: where the compare's address of the generation stands */
+    uint32_t generation;
+};
+
+/* A run of guest bytes that a region was made of, inside one page. */
+struct jit_range {
+    uint64_t phys;
+    uint16_t length;
+};
+
+/* A page that a region was made of, in the list of that page. */
+struct jit_page_link {
+    struct jit_region *region;
+    struct jit_page_link *next;
+    uint64_t phys; /* of its first byte */
+    uint64_t page; /* its number in RAM; UINT64_MAX for what never changes */
+};
+
+enum region_state { REGION_LIVE, REGION_STALE, REGION_DEAD };
+
+struct jit_region {
+    uint64_t rip, phys;
+    uint64_t linear; /* where it begins; RIP but for segmented code */
+    uint32_t mode;
+    uint8_t state, segment;
+    bool crossing; /* one instruction, reaching into a second page */
+    uint8_t *code; /* as written */
+    size_t code_bytes;
+    struct jit_page_link pages[2];
+    unsigned page_count;
+    struct jit_region *hash_next, *segment_next;
+    struct jit_exit *incoming;
+    struct jit_exit *exits;
+    unsigned exit_count, range_count;
+    unsigned window_failures;
+    struct jit_range *ranges;
+    uint8_t *source; /* the ranges' bytes */
+};
+
+/* Takes the place of the cache there is, if it succeeds. */
+bool jit_cache_init(struct jit *jit, size_t size, GError **error);
+void jit_cache_finish(struct jit *jit);
+void jit_cache_clear(struct jit *jit);
+/* Room for one region in the current segment; evicts the oldest segment when there is none. */
+void jit_cache_reserve(struct jit *jit);
+void *jit_cache_data(struct jit *jit, size_t size); /* zeroed, in the current segment */
+void jit_cache_add(struct jit *jit, struct jit_region *region);
+/* The live region at an address of the current mode; NULL when there is none. */
+struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
+void jit_page_stale(struct jit *jit, uint64_t page);
+void jit_cache_remove(struct jit *jit, struct jit_region *region);
+/* All regions with the code at a physical address. */
+void jit_cache_remove_at(struct jit *jit, uint64_t phys);
+void jit_all_stale(struct jit *jit);

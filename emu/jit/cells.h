@@ -1,0 +1,31 @@
+/* Copies of single TLB entries that translated code looks at first. */
+#pragma once
+
+#include <stdint.h>
+
+struct cpu;
+struct jit;
+
+/*
+ * Copies of TLB entries for accesses that mostly meet the same page, by kind of rights. An address
+ * whose offset in the cell's page is below the limit is in it, with room for JIT_CELL_BYTES: none
+ * while the limit is 0. There is one for reading and one for writing.
+ */
+#define JIT_CELLS       512
+#define JIT_FIXED_CELLS 64 /* of these, for the stack and for addresses that instructions name */
+#define JIT_CELL_GROUP  64 /* are forgotten together */
+#define JIT_CELL_BYTES  32
+#define JIT_CELL_LIMIT  (0x1000 - JIT_CELL_BYTES + 1)
+struct jit_cell {
+    uint64_t tag, host;
+    const uint8_t *mark;
+    uint32_t fillings_left; /* until C looks how often it is filled */
+    uint32_t since;         /* its clock when it last did; 0: never */
+};
+
+/* What cells hold may be true no longer. */
+void jit_forget_cells(struct jit *jit);
+/* Cells that were given up may be tried again. */
+void jit_forgive_cells(struct jit *jit);
+/* Of jit->tired, filled last by the instruction at RIP: does it pay? */
+void jit_rest_cell(struct cpu *cpu);
