@@ -5,6 +5,9 @@
         bits 16
         org 0
 INFO    equ 0x9000              ; the Multiboot information; the memory map 256 bytes after it
+VBE     equ 0x8000              ; what the card's BIOS says of itself, then of a mode
+MODE    equ 512
+WISH    equ 768                 ; width and height, depth or 0 for any
 SCRATCH equ 0x7000
 
         db 0x55, 0xaa, 4        ; of 2 KiB
@@ -80,7 +83,10 @@ copied: cmp word [cs:kind], 1
         shl ebx, 6
         add eax, ebx
         mov [es:8], eax         ; and above it
-        cli
+        cmp word [cs:depth], 0
+        je enter
+        call video
+enter:  cli
         xor eax, eax
         mov ax, cs
         shl eax, 4
@@ -108,7 +114,88 @@ flat:   mov ax, 16
         mov ebx, INFO
         jmp ecx
 
+; Switches to the picture that the kernel wants and describes it. Where the card has no such mode,
+; one of another depth will do, then one of 800 by 600; else the text mode stays, which the
+; information describes as it comes.
         bits 16
+video:  mov ax, INFO >> 4
+        mov ds, ax
+        mov ax, VBE >> 4
+        mov es, ax
+        xor di, di
+        mov dword [es:di], 'VBE2'
+        mov ax, 0x4f00
+        int 0x10
+        cmp ax, 0x4f
+        jne .end
+        mov eax, [cs:size]
+        mov [es:WISH], eax
+        mov al, [cs:depth]
+        mov [es:WISH + 4], al
+.search: lfs si, [es:14]
+.mode:  mov cx, [fs:si]
+        add si, 2
+        cmp cx, -1
+        je .last
+        mov di, MODE
+        mov ax, 0x4f01
+        int 0x10
+        cmp ax, 0x4f
+        jne .mode
+        mov al, [es:MODE]
+        and al, 0x91            ; it works, has graphics and all of its memory at one place
+        cmp al, 0x91
+        jne .mode
+        cmp byte [es:MODE + 27], 6 ; direct colour
+        jne .mode
+        mov eax, [es:MODE + 18] ; width and height
+        cmp eax, [es:WISH]
+        jne .mode
+        mov al, [es:WISH + 4]
+        test al, al
+        jz .found
+        cmp al, [es:MODE + 25]
+        jne .mode
+.found: mov bx, cx
+        or bh, 0x40
+        mov ax, 0x4f02
+        int 0x10
+        cmp ax, 0x4f
+        jne .mode
+        or word [0], 0x1800
+        mov dword [72], VBE
+        mov dword [76], VBE + MODE
+        mov [80], cx
+        mov eax, [es:MODE + 40]
+        mov [88], eax
+        movzx eax, word [es:MODE + 16]
+        mov [96], eax
+        movzx eax, word [es:WISH]
+        mov [100], eax
+        movzx eax, word [es:WISH + 2]
+        mov [104], eax
+        mov al, [es:MODE + 25]
+        mov ah, 1               ; pixels of three colours
+        mov [108], ax
+        mov ax, [es:MODE + 31]  ; each colour's width and place
+        xchg al, ah
+        mov [112], ax           ; two bytes after where the text has them (3.3): where the
+        mov ax, [es:MODE + 33]  ; specification's C has them, and GRUB, and so every kernel
+        xchg al, ah
+        mov [114], ax
+        mov ax, [es:MODE + 35]
+        xchg al, ah
+        mov [116], ax
+.end:   ret
+.last:  cmp byte [es:WISH + 4], 0
+        mov byte [es:WISH + 4], 0
+        jne .search
+        mov eax, 600 << 16 | 800
+        cmp [es:WISH], eax
+        mov [es:WISH], eax
+        jne .search
+        ret
+
 linux:  mov ax, [cs:setup_at]
         mov ds, ax
         mov es, ax
@@ -129,8 +216,8 @@ gdt:    dq 0, 0x00cf9b000000ffff, 0x00cf93000000ffff
 kind:    dw 0                   ; 1 Linux, 2 Multiboot
 setup_at: dw 0                  ; Linux: the segment of its setup code
 stack:   dw 0
-         dw 0
-entry:   dd 0                   ; Multiboot
-         dd 0
+depth:   dw 0                   ; Multiboot: of the picture, 0 for none
+entry:   dd 0
+size:    dw 0, 0
 parts:                          ; requests to the configuration device, 16 bytes each
         times 2048 - ($ - $$) db 0

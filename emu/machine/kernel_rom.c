@@ -9,7 +9,8 @@
 #include <string.h>
 
 #define PNP_HEADER 0x20
-#define PARAMETERS 1024 /* in the ROM: kind u16, segment u16, stack u16, 0, entry u32, 0 */
+#define PARAMETERS                                                                                 \
+    1024 /* in the ROM: kind, segment, stack, depth u16, entry u32, width, height u16 */
 #define PARTS      (PARAMETERS + 16)
 #define PART_SIZE  16
 #define FIRST_ITEM 0x11 /* numbers that no other item of ours has */
@@ -165,7 +166,10 @@ void kernel_rom_describe(const struct kernel_rom *rom, struct device *fw_cfg)
     bytes_store(image + PARAMETERS, rom->kind, 2);
     bytes_store(image + PARAMETERS + 2, SETUP >> 4, 2);
     bytes_store(image + PARAMETERS + 4, COMMAND_LINE - SETUP - 16, 2);
+    bytes_store(image + PARAMETERS + 6, rom->depth, 2);
     bytes_store(image + PARAMETERS + 8, rom->entry, 4);
+    bytes_store(image + PARAMETERS + 12, rom->width, 2);
+    bytes_store(image + PARAMETERS + 14, rom->height, 2);
     for (guint i = 0; i < rom->parts->len; i++) {
         const struct kernel_part *part = g_ptr_array_index(rom->parts, i);
         fw_cfg_add(fw_cfg, (uint16_t)(FIRST_ITEM + i), part->bytes->data, part->bytes->len);

@@ -16,8 +16,9 @@ struct kernel_part {
 
 struct kernel_rom {
     enum kernel_kind kind;
-    uint32_t entry;   /* of a Multiboot kernel */
-    GPtrArray *parts; /* struct kernel_part, at most four */
+    uint32_t entry;                /* of a Multiboot kernel */
+    uint16_t width, height, depth; /* of the picture that it wants; depth 0 for text */
+    GPtrArray *parts;              /* struct kernel_part, at most four */
 };
 
 void kernel_rom_add(struct kernel_rom *rom, uint64_t address, GByteArray *bytes); /* takes bytes */
