@@ -112,7 +112,7 @@ void jit_cache_reserve(struct jit *jit)
 
 void *jit_cache_data(struct jit *jit, size_t size)
 {
-    jit->data_at -= (size + 15) & ~(size_t)15;
+    jit->data_at -= (size + 7) & ~(size_t)7;
     memset(jit->data_at, 0, size);
     return jit->data_at;
 }
@@ -135,12 +135,11 @@ void jit_cache_add(struct jit *jit, struct jit_region *region)
 
 static bool same_bytes(struct memory_map *map, const struct jit_region *region)
 {
-    const uint8_t *expected = region->source;
+    const uint8_t *expected = (const uint8_t *)&region->ranges[region->range_count];
     for (unsigned i = 0; i < region->range_count; i++) {
         const struct jit_range *range = &region->ranges[i];
-        struct memory_page host = memory_find_page(map, range->phys);
-        if (!host.read ||
-            memcmp(host.read + (range->phys & ~PAGE_MASK), expected, range->length) != 0)
+        struct memory_page host = memory_find_page(map, region->pages[range->page].phys);
+        if (!host.read || memcmp(host.read + range->offset, expected, range->length) != 0)
             return false;
         expected += range->length;
     }
@@ -179,9 +178,11 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
 
 static bool holds(const struct jit_region *region, uint64_t phys)
 {
-    for (unsigned i = 0; i < region->range_count; i++)
-        if (phys - region->ranges[i].phys < region->ranges[i].length)
+    for (unsigned i = 0; i < region->range_count; i++) {
+        const struct jit_range *range = &region->ranges[i];
+        if (phys - (region->pages[range->page].phys | range->offset) < range->length)
             return true;
+    }
     return false;
 }
 

@@ -18,17 +18,32 @@ struct jit_region;
  * exit and returns to the run loop. A checked one leaves the page: its link holds while its
  * generation is the current one. */
 struct jit_exit {
-    struct jit_region *from, *to;
-    struct jit_exit *incoming_next, **incoming_link; /* in to->incoming */
     uint64_t rip;
-    uint8_t *hole, *stub;
-    uint8_t *cell_hole; /* checked: where the compare's address of the generation stands */
+    uint32_t from, to; /* struct jit_region; 0: not linked */
+    /* In the list to->incoming: struct jit_exit, and where the address of this one stands. */
+    uint32_t incoming_next, incoming_link;
+    uint32_t hole, stub; /* where the jump's displacement stands, and where it goes unlinked */
     uint32_t generation;
+    bool checked;
 };
+/* Of a checked exit, bytes from its hole back to where the addresses of its generation and of the
+ * current one stand: see check_generation(). */
+#define JIT_EXIT_OWN     18
+#define JIT_EXIT_CURRENT 11
 
-/* A run of guest bytes that a region was made of, inside one page. */
+/* What the code cache holds lies below 2 GiB, and there is much of it. */
+static inline void *jit_low(uint32_t address)
+{
+    return (void *)(uintptr_t)address;
+}
+static inline uint32_t jit_low_address(const volatile void *what)
+{
+    return (uint32_t)(uintptr_t)what;
+}
+
+/* A run of guest bytes that a region was made of, inside one of its pages. */
 struct jit_range {
-    uint64_t phys;
+    uint16_t offset : 12, page : 1;
     uint16_t length;
 };
 
@@ -48,17 +63,15 @@ struct jit_region {
     uint32_t mode;
     uint8_t state, segment;
     bool crossing; /* one instruction, reaching into a second page */
-    uint8_t *code; /* as written */
-    size_t code_bytes;
-    struct jit_page_link pages[2];
-    unsigned page_count;
+    uint8_t page_count, range_count;
+    uint16_t exit_count, window_failures;
+    uint32_t code_bytes;
+    uint32_t incoming; /* struct jit_exit */
+    uint8_t *code;     /* as written */
     struct jit_region *hash_next, *segment_next;
-    struct jit_exit *incoming;
     struct jit_exit *exits;
-    unsigned exit_count, range_count;
-    unsigned window_failures;
-    struct jit_range *ranges;
-    uint8_t *source; /* the ranges' bytes */
+    struct jit_range *ranges; /* their bytes follow */
+    struct jit_page_link pages[];
 };
 
 /* Takes the place of the cache there is, if it succeeds. */

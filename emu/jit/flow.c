@@ -29,9 +29,12 @@ bool is_direct_branch(const struct translator *t, const struct insn *insn)
 
 static struct jit_exit *new_exit(struct translator *t, uint64_t rip)
 {
-    struct jit_exit *exit = &t->region->exits[t->region->exit_count++];
-    exit->from = t->region;
-    exit->rip = rip;
+    if (t->exit_count == MAX_EXITS) {
+        t->failed = true;
+        t->exit_count = 0;
+    }
+    struct jit_exit *exit = &t->exits[t->exit_count++];
+    *exit = (struct jit_exit){.from = jit_low_address(t->region), .rip = rip};
     return exit;
 }
 
@@ -46,18 +49,21 @@ static bool same_page(const struct translator *t, uint64_t rip)
 /* Where an unlinked exit goes: names itself and returns. Written behind the region's hot code. */
 static void emit_exit_stub(struct translator *t, struct jit_exit *exit)
 {
-    exit->stub = t->e.at;
-    emit_mov_imm(&t->e, T0, (uintptr_t)exit);
+    exit->stub = jit_low_address(t->e.at);
+    emit_mov_imm(&t->e, T0, 0); /* its address: see place() */
     emit_jmp(&t->e, t->jit->stub[STUB_EXIT_LINK]);
+    if (!t->e.full)
+        emit_patch(jit_low(exit->hole), jit_low(exit->stub));
 }
 
-/* Jumps, by the hole that is returned, where the link does not hold any more. */
+/* Jumps, by the hole that is returned, where the link does not hold any more. Then comes the jump
+ * or call that is linked. */
 static uint8_t *check_generation(struct translator *t, struct jit_exit *exit)
 {
     struct emitter *e = &t->e;
-    emit_op(e, ENC(0, 0, 0x8b), T0, op_abs(&exit->generation));
+    exit->checked = true;
+    emit_op(e, ENC(0, 0, 0x8b), T0, op_abs(NULL)); /* exit->generation: see place() */
     emit_op(e, ENC(0, 0, 0x3b), T0, op_abs(&t->jit->generation[MAPPING_LOCAL]));
-    exit->cell_hole = e->at - 4;
     return emit_jcc(e, CC_NE, NULL);
 }
 
@@ -66,12 +72,10 @@ static void emit_checked(struct translator *t, struct jit_exit *exit)
 {
     struct emitter *e = &t->e;
     uint8_t *stale = check_generation(t, exit);
-    exit->hole = emit_jmp(e, NULL);
+    exit->hole = jit_low_address(emit_jmp(e, NULL));
     emit_exit_stub(t, exit);
-    if (e->full)
-        return;
-    emit_patch(stale, exit->stub);
-    emit_patch(exit->hole, exit->stub);
+    if (!e->full)
+        emit_patch(stale, jit_low(exit->stub));
 }
 
 /* Exits whose jump stands in hot code, their stubs to be written later. */
@@ -82,7 +86,7 @@ static void leave_by(struct translator *t, uint64_t rip)
     if (!same_page(t, rip))
         emit_checked(t, exit);
     else
-        exit->hole = emit_jmp(&t->e, NULL);
+        exit->hole = jit_low_address(emit_jmp(&t->e, NULL));
 }
 
 void call_out(struct translator *t, uint64_t target)
@@ -92,7 +96,7 @@ void call_out(struct translator *t, uint64_t target)
     if (!same_page(t, target))
         cold = add_cold(t, COLD_CALL, check_generation(t, exit));
     emit8(&t->e, 0xe8);
-    exit->hole = t->e.at;
+    exit->hole = jit_low_address(t->e.at);
     emit32(&t->e, 0);
     if (cold) {
         cold->exit = exit;
@@ -106,8 +110,6 @@ void flow_stale_call(struct translator *t, const struct cold *cold)
     emit8(e, 0x68); /* PUSH: as the CALL would have */
     emit32(e, (uint32_t)((uintptr_t)cold->resume + (uintptr_t)t->jit->run_delta));
     emit_exit_stub(t, cold->exit);
-    if (!e->full)
-        emit_patch(cold->exit->hole, cold->exit->stub);
 }
 
 static void add_fixup(struct translator *t, uint8_t *hole, int version)
@@ -141,7 +143,8 @@ void go_on(struct translator *t, unsigned way)
 static void take_branch(struct translator *t, uint8_t *hole, uint64_t target, int next)
 {
     if (next < 0) {
-        new_exit(t, target)->hole = hole; /* to code that is not yet there: see flow_exits() */
+        new_exit(t, target)->hole =
+            jit_low_address(hole); /* to code that is not yet there: see flow_exits() */
         return;
     }
     const struct version *to = &t->versions[next];
@@ -182,25 +185,37 @@ void flow_edge(struct translator *t, const struct cold *cold)
     take_branch(t, emit_jmp(&t->e, NULL), cold->target, cold->next);
 }
 
+/* The exit gets its place among the region's data, and its code learns of that. */
+static void place(struct jit_exit *exit, const struct jit_exit *from)
+{
+    uint32_t address = jit_low_address(exit), generation = jit_low_address(&exit->generation);
+    *exit = *from;
+    memcpy((uint8_t *)jit_low(exit->stub) + 1, &address, sizeof(address));
+    if (exit->checked)
+        memcpy(jit_low(exit->hole - JIT_EXIT_OWN), &generation, sizeof(generation));
+}
+
 void flow_exits(struct translator *t)
 {
-    for (unsigned i = 0; i < t->region->exit_count; i++) {
-        struct jit_exit *exit = &t->region->exits[i];
+    for (unsigned i = 0; i < t->exit_count; i++) {
+        struct jit_exit *exit = &t->exits[i];
         if (exit->stub)
             continue;
-        uint8_t *hole = exit->hole;
         if (same_page(t, exit->rip)) {
             emit_exit_stub(t, exit);
         } else {
-            uint8_t *start = t->e.at;
+            uint8_t *hole = jit_low(exit->hole), *start = t->e.at;
             emit_checked(t, exit);
             if (!t->e.full)
                 emit_patch(hole, start);
-            continue;
         }
-        if (!t->e.full)
-            emit_patch(hole, exit->stub);
     }
+    if (t->e.full)
+        return;
+    t->region->exit_count = (uint16_t)t->exit_count;
+    t->region->exits = jit_cache_data(t->jit, t->exit_count * sizeof(struct jit_exit));
+    for (unsigned i = 0; i < t->exit_count; i++)
+        place(&t->region->exits[i], &t->exits[i]);
 }
 
 /* ---- the instructions ------------------------------------------------------------------------ */

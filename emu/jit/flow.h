@@ -19,5 +19,5 @@ translate_fn translate_call, translate_call_indirect, translate_return;
 /* Cold paths' parts of a branch, of a call. */
 void flow_stale_call(struct translator *t, const struct cold *cold);
 void flow_edge(struct translator *t, const struct cold *cold);
-/* What exits need behind the hot code. */
+/* What exits need behind the hot code, and their records. */
 void flow_exits(struct translator *t);

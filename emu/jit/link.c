@@ -77,40 +77,40 @@ static void forget_link(struct jit_exit *exit)
 {
     if (!exit->to)
         return;
-    *exit->incoming_link = exit->incoming_next;
+    *(uint32_t *)jit_low(exit->incoming_link) = exit->incoming_next;
     if (exit->incoming_next)
-        exit->incoming_next->incoming_link = exit->incoming_link;
-    exit->to = NULL;
-    exit->incoming_next = NULL;
-    emit_patch(exit->hole, exit->stub);
+        ((struct jit_exit *)jit_low(exit->incoming_next))->incoming_link = exit->incoming_link;
+    exit->to = exit->incoming_next = 0;
+    emit_patch(jit_low(exit->hole), jit_low(exit->stub));
 }
 
 void jit_link(struct jit *jit, struct jit_exit *exit, struct jit_region *to, bool global)
 {
-    if (exit->cell_hole) {
+    if (exit->checked) {
         enum jit_mapping mapping = global ? MAPPING_GLOBAL : MAPPING_LOCAL;
         uint32_t cell = (uint32_t)(uintptr_t)&jit->generation[mapping];
-        memcpy(exit->cell_hole, &cell, 4);
+        memcpy(jit_low(exit->hole - JIT_EXIT_CURRENT), &cell, 4);
         exit->generation = jit->generation[mapping];
         jit_rest_on(jit, mapping, to);
     }
-    if (exit->to == to)
+    if (exit->to == jit_low_address(to))
         return;
     forget_link(exit);
-    exit->to = to;
+    exit->to = jit_low_address(to);
     exit->incoming_next = to->incoming;
-    exit->incoming_link = &to->incoming;
+    exit->incoming_link = jit_low_address(&to->incoming);
     if (to->incoming)
-        to->incoming->incoming_link = &exit->incoming_next;
-    to->incoming = exit;
-    emit_patch(exit->hole, to->code);
+        ((struct jit_exit *)jit_low(to->incoming))->incoming_link =
+            jit_low_address(&exit->incoming_next);
+    to->incoming = jit_low_address(exit);
+    emit_patch(jit_low(exit->hole), to->code);
     jit->stats.links++;
 }
 
 void jit_unlink_region(struct jit *jit, struct jit_region *region)
 {
     while (region->incoming)
-        forget_link(region->incoming);
+        forget_link(jit_low(region->incoming));
     for (unsigned i = 0; i < region->exit_count; i++)
         forget_link(&region->exits[i]);
     struct jit_jump *jump = jump_at(jit, region->rip);

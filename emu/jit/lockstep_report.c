@@ -97,7 +97,7 @@ static const struct jit_region *find_region(const struct jit *jit, uint64_t rip)
             if ((r->rip ^ rip) & PAGE_MASK)
                 continue;
             for (unsigned k = 0; k < r->range_count; k++) {
-                uint64_t offset = (rip & ~PAGE_MASK) - (r->ranges[k].phys & ~PAGE_MASK);
+                uint64_t offset = (rip & ~PAGE_MASK) - r->ranges[k].offset;
                 if (offset < r->ranges[k].length && (!found || r->rip == rip))
                     found = r;
             }
@@ -121,7 +121,7 @@ static void print_host(const struct lockstep *l, const struct disassembler *d, G
 {
     const struct jit_region *first = find_region(l->jit, l->start.s.rip), *last = NULL;
     if (l->jit->exit_cell > EXIT_BY_JUMP)
-        last = ((const struct jit_exit *)l->jit->exit_cell)->from;
+        last = jit_low(((const struct jit_exit *)l->jit->exit_cell)->from);
     if (first)
         print_region(l, d, first, text);
     if (last && last != first)

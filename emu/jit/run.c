@@ -108,11 +108,12 @@ static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
         jit_note_jump(jit, to, global);
     } else if (jit->exit_cell) {
         struct jit_exit *exit = (struct jit_exit *)jit->exit_cell;
+        const struct jit_region *from = jit_low(exit->from);
         jit->stats.exits_link++;
-        bool usable = jit->stats.evictions == evictions && exit->from->state == REGION_LIVE &&
-                      exit->rip == to->rip && exit->from->mode == to->mode &&
-                      base_of(exit->from) == base_of(to);
-        if (usable && (exit->cell_hole || !to->crossing))
+        bool usable = jit->stats.evictions == evictions && from->state == REGION_LIVE &&
+                      exit->rip == to->rip && from->mode == to->mode &&
+                      base_of(from) == base_of(to);
+        if (usable && (exit->checked || !to->crossing))
             jit_link(jit, exit, to, global);
     } else {
         jit->stats.exits_other++;

@@ -142,7 +142,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
         bool host, memory;
         struct recipe recipe;
         struct windows windows;
-    } mark = {t->e.at,       t->cold_count,   t->fixup_count, t->region->exit_count,
+    } mark = {t->e.at,       t->cold_count,   t->fixup_count, t->exit_count,
               t->flags_host, t->flags_memory, t->recipe,      t->windows};
     if (last && translate_branch(t, insn))
         return true;
@@ -155,7 +155,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     t->e.at = mark.at;
     t->cold_count = mark.cold;
     t->fixup_count = mark.fixups;
-    t->region->exit_count = mark.exits;
+    t->exit_count = mark.exits;
     t->flags_host = mark.host;
     t->flags_memory = mark.memory;
     t->recipe = mark.recipe;
@@ -409,16 +409,6 @@ static void emit_region(struct translator *t)
     flow_exits(t);
 }
 
-/* Ways out of all versions of the parts, at most. */
-static size_t count_exits(const struct translator *t)
-{
-    size_t count = 0;
-    for (unsigned i = 0; i < t->part_count; i++)
-        for (unsigned way = 0; way < 2; way++)
-            count += t->parts[i].goes[way] && t->parts[i].next[way] < 0;
-    return count * VERSIONS_OF_PART + (t->tails ? 2 * MAX_TAILS : 0);
-}
-
 /* ---- the region ------------------------------------------------------------------------------ */
 
 static void add_page(struct translator *t, uint64_t phys)
@@ -437,19 +427,20 @@ static void keep_source(struct translator *t)
     size_t bytes = 0;
     for (unsigned i = 0; i < t->part_count; i++)
         bytes += t->parts[i].block->bytes;
-    region->source = jit_cache_data(t->jit, bytes);
-    region->ranges = jit_cache_data(t->jit, (t->part_count + 1) * sizeof(struct jit_range));
-    uint8_t *at = region->source;
+    unsigned count = t->part_count + region->crossing;
+    region->ranges = jit_cache_data(t->jit, count * sizeof(struct jit_range) + bytes);
+    region->range_count = (uint8_t)count;
+    struct jit_range *range = region->ranges;
+    uint8_t *at = (uint8_t *)&region->ranges[count];
     for (unsigned i = 0; i < t->part_count; i++) {
         const struct block *block = t->parts[i].block;
         unsigned room = 0x1000 - (block->phys & 0xfff);
         unsigned first = block->bytes < room ? block->bytes : room;
         memcpy(at, block->source, block->bytes);
         at += block->bytes;
-        region->ranges[region->range_count++] = (struct jit_range){block->phys, first};
+        *range++ = (struct jit_range){block->phys & ~PAGE_MASK, 0, (uint16_t)first};
         if (first < block->bytes)
-            region->ranges[region->range_count++] =
-                (struct jit_range){block->phys2, block->bytes - first};
+            *range = (struct jit_range){0, 1, (uint16_t)(block->bytes - first)};
     }
 }
 
@@ -480,8 +471,9 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
         (!(cpu->mode & MODE_LONG) && (wraps || runs_over(cpu, block, rip))))
         return NULL;
     jit_cache_reserve(jit);
+    uint8_t *data_at = jit->data_at;
     memset(t, 0, offsetof(struct translator, parts));
-    t->part_count = t->insn_count = t->cold_count = t->fixup_count = 0;
+    t->part_count = t->insn_count = t->cold_count = t->fixup_count = t->exit_count = 0;
     t->version_count = t->extra_insns = t->tail_count = t->tail_insns = 0;
     t->failed = t->uses_xmm = t->uses_x87 = false;
     t->jit = jit;
@@ -496,7 +488,8 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     t->no_windows = block->window_trouble > 1 || t->segmented;
     t->tails = block->window_trouble == 1;
     t->shared = memory_is_shared(cpu->board->memory);
-    t->region = jit_cache_data(jit, sizeof(struct jit_region));
+    t->region = jit_cache_data(jit, sizeof(struct jit_region) +
+                                        (1 + block->crossing) * sizeof(struct jit_page_link));
     *t->region = (struct jit_region){.rip = rip,
                                      .linear = jit_linear(cpu, rip),
                                      .phys = block->phys,
@@ -504,7 +497,6 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
                                      .crossing = block->crossing};
     discover(t, block, rip);
     flags_analyse(t);
-    t->region->exits = jit_cache_data(jit, count_exits(t) * sizeof(struct jit_exit));
     keep_source(t);
     add_page(t, block->phys);
     if (block->crossing)
@@ -513,9 +505,11 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     t->e = (struct emitter){.at = jit->code_at, .end = jit->code_at + REGION_CODE_BYTES};
     t->region->code = jit->code_at;
     emit_region(t);
-    if (t->e.full || t->failed || !blocks_valid(t))
+    if (t->e.full || t->failed || !blocks_valid(t)) {
+        jit->data_at = data_at;
         return NULL;
-    t->region->code_bytes = (size_t)(t->e.at - jit->code_at);
+    }
+    t->region->code_bytes = (uint32_t)(t->e.at - jit->code_at);
     jit->code_at = (uint8_t *)(((uintptr_t)t->e.at + 15) & ~(uintptr_t)15);
     jit->stats.regions++;
     jit->stats.code_bytes += t->region->code_bytes;

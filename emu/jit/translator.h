@@ -135,6 +135,7 @@ struct fixup {
 #define MAX_VERSIONS     (REGION_MAX_BLOCKS * VERSIONS_OF_PART + MAX_TAILS)
 #define MAX_COLD         (REGION_MAX_INSNS * 5)
 #define MAX_FIXUPS       (MAX_VERSIONS * 2)
+#define MAX_EXITS        (MAX_VERSIONS * 2)
 
 struct translator {
     struct jit *jit;
@@ -178,6 +179,8 @@ struct translator {
     unsigned cold_count;
     struct fixup fixups[MAX_FIXUPS];
     unsigned fixup_count;
+    struct jit_exit exits[MAX_EXITS]; /* the region's, until they have a place: see flow_exits() */
+    unsigned exit_count;
     /* The guest register of those in memory whose value T1 has, too; 0 for none. */
     unsigned in_t1;
     bool fresh_t1; /* since this instruction */
