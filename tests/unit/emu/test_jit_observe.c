@@ -67,7 +67,7 @@ static void test_names(void **state)
     unsigned regions = 0;
     for (struct jit_region *r = jit->segment_regions[0]; r; r = r->segment_next, regions++) {
         g_autofree char *line =
-            g_strdup_printf("%" PRIxPTR " %zx guest-kernel-%" PRIx64,
+            g_strdup_printf("%" PRIxPTR " %x guest-kernel-%" PRIx64,
                             (uintptr_t)(r->code + jit->run_delta), r->code_bytes, r->rip);
         assert_true(g_strv_contains((const char *const *)lines, line));
     }
