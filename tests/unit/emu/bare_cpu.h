@@ -9,6 +9,7 @@
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/internal.h"
 #include "emu/cpu/state.h"
+#include "tests/unit/emu/cpu_wires.h"
 #include <string.h>
 
 #define TABLES 0x10000u
@@ -16,27 +17,6 @@
 #define DATA   0x40000u
 #define STACK  0x60000u
 #define RAM    (1u << 20)
-
-static int no_interrupt(void *opaque)
-{
-    return -1;
-}
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    return false;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return false;
-}
-static const struct cpu_ops bare_ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
 
 /* A board whose first `mapped` bytes (at most 2 MiB) are in the page tables. */
 static inline void bare_board(struct board *board, uint32_t mapped)
@@ -54,7 +34,7 @@ static inline void bare_board(struct board *board, uint32_t mapped)
 
 static inline struct cpu *bare_cpu(struct board *board, const char *engine)
 {
-    struct cpu *cpu = cpu_new(board, 0, engine, "x86-64-v2", &bare_ops, NULL, NULL);
+    struct cpu *cpu = cpu_new(board, 0, engine, "x86-64-v2", &quiet_wires, NULL, NULL);
     assert_non_null(cpu);
     return cpu;
 }

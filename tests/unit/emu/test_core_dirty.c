@@ -11,6 +11,7 @@
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/state.h"
 #include "emu/jit/jit.h"
+#include "tests/unit/emu/cpu_wires.h"
 #include <string.h>
 
 #define RAM   (2u << 20)
@@ -74,28 +75,6 @@ static void test_dma(void **state)
 
 /* ---- CPUs -------------------------------------------------------------------------------- */
 
-static int acknowledge(void *opaque)
-{
-    return -1;
-}
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    *ret_value = 0xfee00900;
-    return index == 0x1b;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return index == 0x1b;
-}
-static const struct cpu_ops ops = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
-
 /* mov cx, 64; l: inc word [di]; add di, 16; loop l; hlt */
 static const uint8_t program[] = {0xb9, 0x40, 0x00, 0xff, 0x05, 0x83, 0xc7, 0x10, 0xe2, 0xf9, 0xf4};
 
@@ -156,7 +135,7 @@ static void check_engine(const char *engine)
     struct board board;
     uint64_t all[WORDS];
     assert_true(board_init(&board, RAM, NULL));
-    struct cpu *cpu = cpu_new(&board, 0, engine, "x86-64-v1", &ops, NULL, &error);
+    struct cpu *cpu = cpu_new(&board, 0, engine, "x86-64-v1", &quiet_wires, NULL, &error);
     if (!cpu && strcmp(engine, "kvm") == 0) {
         print_message("kvm is left out: %s\n", error->message);
         board_finish(&board);
@@ -235,7 +214,7 @@ static void check_meanwhile(const char *engine)
     struct board board;
     uint8_t code[9 + STORES * 4], *at = code;
     assert_true(board_init(&board, RAM, NULL));
-    struct cpu *cpu = cpu_new(&board, 0, engine, "x86-64-v1", &ops, NULL, NULL);
+    struct cpu *cpu = cpu_new(&board, 0, engine, "x86-64-v1", &quiet_wires, NULL, NULL);
     uint8_t *ram = memory_ram_host(board.memory);
     g_autofree uint8_t *copy = g_malloc0(RAM);
     assert_non_null(cpu);

@@ -18,6 +18,7 @@
 #include "emu/core/port.h"
 #include "emu/cpu/cpu.h"
 #include "emu/jit/jit.h"
+#include "tests/unit/emu/cpu_wires.h"
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -74,29 +75,6 @@ static const char *const left_out_under_kvm[] = {
     NULL,
 };
 
-static int acknowledge(void *opaque)
-{
-    return -1;
-}
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    *ret_value = 0xfee00900;
-    return index == 0x1b;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return index == 0x1b;
-}
-
-static const struct cpu_ops cpu_wires = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
-
 static void print(void *opaque, uint16_t offset, uint32_t value, unsigned size)
 {
     struct guest *guest = opaque;
@@ -152,14 +130,15 @@ static void run_guest(struct guest *guest, const char *name)
     guest->status = -1;
     guest->ending = 0;
     guest->output = g_string_new(NULL);
-    guest->cpu = cpu_new(&guest->board, 0, setting->engine, setting->model, &cpu_wires, NULL, NULL);
+    guest->cpu =
+        cpu_new(&guest->board, 0, setting->engine, setting->model, &quiet_wires, NULL, NULL);
     assert_non_null(guest->cpu);
     jit_set_hot(guest->cpu, setting->hot);
     guest->second = NULL;
     pthread_t thread;
     if (strcmp(setting->engine, "lockstep") != 0) {
         guest->second =
-            cpu_new(&guest->board, 1, setting->engine, setting->model, &cpu_wires, NULL, NULL);
+            cpu_new(&guest->board, 1, setting->engine, setting->model, &quiet_wires, NULL, NULL);
         assert_non_null(guest->second);
         jit_set_hot(guest->second, setting->hot);
         assert_int_equal(pthread_create(&thread, NULL, run_second, guest), 0);
@@ -250,7 +229,8 @@ static bool is_there(void)
     g_autoptr(GError) error = NULL;
     struct board board;
     assert_true(board_init(&board, 1 << 20, NULL));
-    struct cpu *cpu = cpu_new(&board, 0, setting->engine, setting->model, &cpu_wires, NULL, &error);
+    struct cpu *cpu =
+        cpu_new(&board, 0, setting->engine, setting->model, &quiet_wires, NULL, &error);
     bool ok = cpu || (strcmp(setting->engine, "kvm") != 0 && !is_vector_model());
     if (!ok)
         print_message("left out: %s\n", error->message);

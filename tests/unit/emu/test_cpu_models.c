@@ -16,6 +16,7 @@
 #include "emu/cpu/state.h"
 #include "emu/cpu/system.h"
 #include "emu/jit/jit.h"
+#include "tests/unit/emu/cpu_wires.h"
 #include <string.h>
 
 static struct cpu_model model(const char *text)
@@ -161,34 +162,12 @@ static void test_instructions(void **state)
 
 /* ---- on a CPU -------------------------------------------------------------------------------- */
 
-static int acknowledge(void *opaque)
-{
-    return -1;
-}
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    *ret_value = 0xfee00900;
-    return index == 0x1b;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return false;
-}
-static const struct cpu_ops ops = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
-
 /* Runs real-mode code at 0x1000 until HLT; #UD goes to a HLT at 0x2000. Returns where it ended. */
 static uint64_t run_code(const char *engine, const char *name, const char *code, size_t length)
 {
     struct board board;
     assert_true(board_init(&board, 1 << 20, NULL));
-    struct cpu *cpu = cpu_new(&board, 0, engine, name, &ops, NULL, NULL);
+    struct cpu *cpu = cpu_new(&board, 0, engine, name, &quiet_wires, NULL, NULL);
     assert_non_null(cpu);
     jit_set_hot(cpu, 1);
     uint8_t *ram = memory_ram_host(board.memory);
@@ -234,7 +213,7 @@ static void test_cpuid(void **state)
     struct board board;
     uint32_t r[4];
     assert_true(board_init(&board, 1 << 20, NULL));
-    struct cpu *cpu = cpu_new(&board, 0, "interp", "486", &ops, NULL, NULL);
+    struct cpu *cpu = cpu_new(&board, 0, "interp", "486", &quiet_wires, NULL, NULL);
     system_cpuid(cpu, 0, 0, r);
     assert_int_equal(r[0], 1);
     system_cpuid(cpu, 1, 0, r);
@@ -244,7 +223,7 @@ static void test_cpuid(void **state)
     cpu_free(cpu);
     /* Six cores of one package: three bits of the APIC id. */
     board.cpus = 6;
-    cpu = cpu_new(&board, 5, "interp", "x86-64-v2", &ops, NULL, NULL);
+    cpu = cpu_new(&board, 5, "interp", "x86-64-v2", &quiet_wires, NULL, NULL);
     system_cpuid(cpu, 1, 0, r);
     assert_int_equal(r[1] >> 16, 5 << 8 | 6);
     assert_true(r[3] & 1 << 28);
@@ -263,7 +242,7 @@ static void test_cpuid(void **state)
     assert_int_equal(r[2], 2);
     cpu_free(cpu);
     board.cpus = 1;
-    cpu = cpu_new(&board, 0, "interp", "x86-64-v2,-syscall", &ops, NULL, NULL);
+    cpu = cpu_new(&board, 0, "interp", "x86-64-v2,-syscall", &quiet_wires, NULL, NULL);
     system_cpuid(cpu, 0x80000001, 0, r);
     assert_int_equal(r[3] & 1 << 11, 0);
     assert_true(r[3] & 1 << 29);
@@ -322,7 +301,7 @@ static void test_xsaves(void **state)
         return;
     }
     assert_true(board_init(&x.board, 1 << 20, NULL));
-    x.cpu = cpu_new(&x.board, 0, "interp", XSAVES_MODEL, &ops, NULL, NULL);
+    x.cpu = cpu_new(&x.board, 0, "interp", XSAVES_MODEL, &quiet_wires, NULL, NULL);
     struct cpu_state *s = cpu_state(x.cpu);
     ram = memory_ram_host(x.board.memory);
     for (unsigned used = 0; used < 4; used++) {
@@ -352,7 +331,7 @@ static void test_xsaves(void **state)
     assert_int_equal(r[1], 832);
     assert_int_equal(r[2] | r[3], 0);
     cpu_free(x.cpu);
-    x.cpu = cpu_new(&x.board, 0, "interp", "x86-64-v3,+xsavec", &ops, NULL, NULL);
+    x.cpu = cpu_new(&x.board, 0, "interp", "x86-64-v3,+xsavec", &quiet_wires, NULL, NULL);
     assert_int_equal(step(&x, xsaves, 3), 0x2600);
     assert_int_equal(step(&x, rdmsr, 8), 0x2d00);
     cpu_free(x.cpu);

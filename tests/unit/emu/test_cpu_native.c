@@ -23,6 +23,7 @@
 #include "emu/cpu/models.h"
 #include "emu/cpu/state.h"
 #include "emu/jit/jit.h"
+#include "tests/unit/emu/cpu_wires.h"
 #include "tests/unit/emu/native_prepare.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -109,27 +110,6 @@ static bool is_wanted(const struct test_case *t)
 static struct board board;
 static struct cpu *cpu;
 static uint8_t *ram;
-
-static int no_interrupt(void *opaque)
-{
-    return -1;
-}
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    *ret_value = 0;
-    return index == 0x1b;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return false;
-}
 
 static void put64(uint64_t phys, uint64_t value)
 {
@@ -601,9 +581,8 @@ static void test_interpreted(void **state)
 
 static void use_engine(const char *engine)
 {
-    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
     cpu_free(cpu);
-    cpu = cpu_new(&board, 0, engine, "host", &ops, NULL, NULL);
+    cpu = cpu_new(&board, 0, engine, "host", &quiet_wires, NULL, NULL);
     assert_non_null(cpu);
     build_guest();
 }

@@ -17,6 +17,7 @@
 #include "emu/core/port.h"
 #include "emu/cpu/cpu.h"
 #include "emu/jit/jit.h"
+#include "tests/unit/emu/cpu_wires.h"
 #include "tests/unit/emu/legacy_programs.h"
 #include <inttypes.h>
 #include <stdlib.h>
@@ -57,25 +58,11 @@ static int acknowledge(void *opaque)
     cpu_set_interrupt(f->running, false);
     return EVENTS_IRQ;
 }
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    return false;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return false;
-}
 
 static int set_up(void **state)
 {
-    static const struct cpu_ops ops = {acknowledge, read_tpr, write_tpr, read_msr, write_msr};
+    static const struct cpu_ops ops = {acknowledge, wires_read_tpr, wires_write_tpr, wires_read_msr,
+                                       wires_write_msr};
     static const struct port_ops port = {.write = interrupt, .max_size = 1};
     struct fixture *f = g_new0(struct fixture, 1);
     f->program = &f->legacy.p;

@@ -446,6 +446,7 @@ static void jump(struct program *p, unsigned condition, unsigned target)
 }
 
 #include "tests/unit/emu/call_programs.h"
+#include "tests/unit/emu/cpu_wires.h"
 #include "tests/unit/emu/loop_programs.h"
 
 /* Stretches of instructions; after each a loop back, a jump over the next, a call of a little
@@ -524,26 +525,6 @@ static void build(struct program *p)
 
 static struct board board;
 static struct cpu *reference, *translated;
-
-static int no_interrupt(void *opaque)
-{
-    return -1;
-}
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    return false;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return false;
-}
 
 struct result {
     uint64_t gpr[16], rflags, rip;
@@ -722,9 +703,8 @@ static void test_programs(void **state);
 /* A cache that cannot be had leaves the one there is, and nothing is given back twice. */
 static void test_cache_refused(void **state)
 {
-    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
     assert_true(board_init(&board, RAM, NULL));
-    struct cpu *cpu = cpu_new(&board, 0, "jit", "x86-64-v2", &ops, NULL, NULL);
+    struct cpu *cpu = cpu_new(&board, 0, "jit", "x86-64-v2", &quiet_wires, NULL, NULL);
     assert_non_null(cpu);
     const uint8_t *before = cpu->jit->write;
     size_t size = cpu->jit->cache_size;
@@ -746,7 +726,6 @@ static void test_narrow_programs(void **state)
 
 static void test_programs(void **state)
 {
-    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
     static struct program program;
     static struct result expected, found;
     const char *wish = getenv("TEST_SEED"), *cases = getenv("TEST_CASES");
@@ -756,8 +735,8 @@ static void test_programs(void **state)
     set_up_memory();
     with_avx = __builtin_cpu_supports("avx2");
     const char *model = with_avx ? "x86-64-v3" : "x86-64-v2";
-    reference = cpu_new(&board, 0, "interp", model, &ops, NULL, NULL);
-    translated = cpu_new(&board, 0, "jit", model, &ops, NULL, NULL);
+    reference = cpu_new(&board, 0, "interp", model, &quiet_wires, NULL, NULL);
+    translated = cpu_new(&board, 0, "jit", model, &quiet_wires, NULL, NULL);
     assert_non_null(reference);
     assert_non_null(translated);
     if (!narrow)

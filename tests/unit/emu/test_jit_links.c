@@ -14,6 +14,7 @@
 #include "emu/cpu/cpu.h"
 #include "emu/cpu/state.h"
 #include "emu/jit/jit.h"
+#include "tests/unit/emu/cpu_wires.h"
 #include <string.h>
 
 #define TABLES 0x10000u
@@ -29,34 +30,14 @@ struct fixture {
     uint8_t *ram;
 };
 
-static int no_interrupt(void *opaque)
-{
-    return -1;
-}
-static unsigned read_tpr(void *opaque)
-{
-    return 0;
-}
-static void write_tpr(void *opaque, unsigned value)
-{
-}
-static bool read_msr(void *opaque, uint32_t index, uint64_t *ret_value)
-{
-    return false;
-}
-static bool write_msr(void *opaque, uint32_t index, uint64_t value)
-{
-    return false;
-}
-
 static int set_up(void **state)
 {
-    static const struct cpu_ops ops = {no_interrupt, read_tpr, write_tpr, read_msr, write_msr};
     struct fixture *f = g_new0(struct fixture, 1);
     assert_true(board_init(&f->board, RAM, NULL));
     f->ram = memory_ram_host(f->board.memory);
     for (unsigned i = 0; i < 2; i++) {
-        f->cpu[i] = cpu_new(&f->board, 0, i ? "jit" : "interp", "x86-64-v2", &ops, NULL, NULL);
+        f->cpu[i] =
+            cpu_new(&f->board, 0, i ? "jit" : "interp", "x86-64-v2", &quiet_wires, NULL, NULL);
         assert_non_null(f->cpu[i]);
     }
     *state = f;

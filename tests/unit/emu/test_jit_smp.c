@@ -535,8 +535,9 @@ static void *run(void *opaque)
 /* Returns RAM as they leave it; free it. */
 static uint8_t *run_both(const char *engine, const struct program programs[CPUS], uint64_t seed)
 {
-    static const struct cpu_ops ops[CPUS] = {{accept_0, read_tpr, write_tpr, read_msr, write_msr},
-                                             {accept_1, read_tpr, write_tpr, read_msr, write_msr}};
+    static const struct cpu_ops ops[CPUS] = {
+        {accept_0, wires_read_tpr, wires_write_tpr, wires_read_msr, wires_write_msr},
+        {accept_1, wires_read_tpr, wires_write_tpr, wires_read_msr, wires_write_msr}};
     static const struct port_ops port = {.write = send_interrupt, .max_size = 1};
     struct machine m = {0};
     pthread_t threads[CPUS];

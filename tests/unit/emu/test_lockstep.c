@@ -272,7 +272,7 @@ static void test_one_cpu_only(void **state)
     g_autoptr(GError) error = NULL;
     set_up();
     struct cpu *first = new_cpu();
-    assert_null(cpu_new(&board, 1, "lockstep", "x86-64-v2", &bare_ops, NULL, &error));
+    assert_null(cpu_new(&board, 1, "lockstep", "x86-64-v2", &quiet_wires, NULL, &error));
     assert_non_null(strstr(error->message, "--cpus 1"));
     cpu_free(first);
     board_finish(&board);
