@@ -118,13 +118,7 @@ start32:
 
         ; ---- a vector instruction at level 0, which not every KVM knows
         SAY "vector: "
-        mov eax, cr4
-        or eax, 0x200
-        mov cr4, eax
-        mov eax, cr0
-        and eax, ~4
-        or eax, 2
-        mov cr0, eax
+        VECTORS_ON
         movdqa xmm0, [numbers]
         paddd xmm0, [numbers + 16]
         pshufd xmm1, xmm0, 0x1b

@@ -116,13 +116,7 @@ start32:
         ; ---- registers reached by instructions that not every KVM knows: the reference interpreter does
         ; them, and the other processor is halted meanwhile
         SAY "vector: "
-        mov eax, cr4
-        or eax, 0x200
-        mov cr4, eax
-        mov eax, cr0
-        and eax, ~4
-        or eax, 2
-        mov cr0, eax
+        VECTORS_ON
         mov dword [LAPIC + 0x80], 0x20
         movd xmm0, [LAPIC + 0x80]
         movd eax, xmm0
