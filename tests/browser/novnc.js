@@ -15,7 +15,7 @@ const log = () => fs.readFileSync(`${folder}/log`, "latin1");
 
 // Only a hang takes all the turns.
 async function until(what, condition) {
-    for (let turn = 0; turn < 600; turn++) {
+    for (let turn = 0; turn < 6000; turn++) {
         if (await condition())
             return;
         await new Promise((done) => setTimeout(done, 50));

@@ -8,14 +8,14 @@ result "serial" "$(dmesg | sed -n 's/.*00:0.: \(ttyS1 at .*\)/\1/p')"
 stty -F /dev/ttyS1 115200 raw -echo
 exec 3<>/dev/ttyS1
 echo "hello over COM2" >&3
-read -t 60 line <&3 && result "com2" "$line"
+read -t 600 line <&3 && result "com2" "$line"
 result "parport" "$(dmesg | sed -n 's/.*parport0: PC-style at \(.*\)/\1/p')"
 dd if=/dev/urandom bs=1k count=40 of=/page 2>/dev/null
 result "page" "$(md5sum </page | cut -c 1-32)"
 cat /page >/dev/lp0 && result "printed" yes
 # The virtio console: a line each way on hvc0, and files through a named port, both ways.
 echo "hello over hvc0" >/dev/hvc0
-read -t 60 line </dev/hvc0 && result "hvc0" "$line"
+read -t 600 line </dev/hvc0 && result "hvc0" "$line"
 for path in /sys/class/virtio-ports/*; do
     name=$(cat "$path/name" 2>/dev/null)
     [ -n "$name" ] && ln -s "/dev/$(basename "$path")" "/dev/$name"
@@ -25,8 +25,7 @@ cat /page >/dev/to.file && result "file" yes
 head -c 300000 </dev/org.drover.test | md5sum | cut -c 1-32 >/sum
 result "port" "$(cat /sum)"
 cat /page >/dev/org.drover.test
-sleep 1
-[ -e /more ] && . /more
+while [ "$(head -c 2 </dev/org.drover.test)" != ok ]; do usleep 100000; done # it has come there
 result "irqs" "$(sed -n 's/ *\([0-9]*\): *\([0-9]*\) .* \(parport0\|ttyS1\)$/\1/p' /proc/interrupts | tr '\n' ' ')"
 dmesg | grep -E "BUG:|Oops|rcu.*stall|soft lockup" && result "kernel" "complains"
 result "end" yes

@@ -13,7 +13,7 @@ try_card() {
     udhcpc -i "$card" -n -q -t 10 >/dev/null 2>&1
     address=$(ip -4 addr show dev "$card" | sed -n 's/.*inet \([0-9.]*\).*/\1/p')
     result "$name lease" "$address"
-    ping -c 2 -W 5 -I "$card" 10.0.2.2 >/dev/null 2>&1 && result "$name ping" yes
+    ping -c 2 -W 60 -I "$card" 10.0.2.2 >/dev/null 2>&1 && result "$name ping" yes
     result "$name http" "$(wget -qO - http://10.0.2.2:8123/payload | md5sum | cut -c 1-32)"
     ip addr flush dev "$card"
     ip link set "$card" down

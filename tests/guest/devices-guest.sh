@@ -12,7 +12,7 @@ for path in /sys/class/net/*; do
     card=$(basename "$path")
     ip addr add 10.9.0.2/24 dev "$card"
     ip link set "$card" up
-    ping -c 2 -W 5 10.9.0.1 >/dev/null 2>&1 && result "bridge ping" yes
+    ping -c 2 -W 60 10.9.0.1 >/dev/null 2>&1 && result "bridge ping" yes
     result "bridge http" "$(wget -qO - http://10.9.0.1:8123/payload | md5sum | cut -c 1-32)"
     nc 10.9.0.1 8124 </payload
 done
@@ -46,8 +46,11 @@ rm /tmp/big
 echo 3 >/proc/sys/vm/drop_caches
 before=$(free_kib)
 echo "serving at port 80"
-for i in $(seq 600); do [ -e /tmp/end ] && break; [ $(free_kib) -lt $((before - 60000)) ] && touch /tmp/gave; usleep 100000; done
-[ -e /tmp/gave ] && result balloon inflated
+gave=no
+while [ ! -e /tmp/end ]; do
+    [ $gave = no ] && [ $(free_kib) -lt $((before - 60000)) ] && gave=yes && result balloon inflated
+    usleep 100000
+done
 sleep 1
 dmesg | grep -E "BUG:|Oops|rcu.*stall|soft lockup|NETDEV WATCHDOG" && result "kernel" "complains"
 result "end" yes

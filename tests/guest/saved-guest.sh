@@ -14,8 +14,9 @@ ip link set eth0 up
     touch /tmp/stopped
 ) &
 (while [ ! -e /tmp/stop ]; do :; done) &
+(read -r word </dev/ttyS0; touch /tmp/told) & # when it has been where it should
 n=0
-while [ $n -lt 30 ]; do
+while [ ! -e /tmp/told ]; do
     n=$((n + 1))
     echo "tick $n"
     sleep 0.3
@@ -28,7 +29,7 @@ for i in 0 1 2 3; do
     [ "$(md5sum </mnt/file$i)" = "$(cat /tmp/sum$i)" ] || result "file $i" differs
 done
 umount /mnt
-ping -c 2 -W 5 10.0.2.2 >/dev/null 2>&1 && result ping yes
+ping -c 2 -W 60 10.0.2.2 >/dev/null 2>&1 && result ping yes
 result clock "$(hwclock -u -r -f /dev/rtc0 >/dev/null && cat /sys/class/rtc/rtc0/since_epoch)"
 dmesg | grep -E "BUG:|Oops|rcu.*stall|soft lockup|I/O error" && result kernel complains
 result end yes

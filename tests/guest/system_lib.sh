@@ -1,36 +1,10 @@
-# What the tests of whole systems share; they source it. It fetches Debian packages, makes disks,
-# starts machines, and drives them: over the serial line, the keyboard and the control socket.
-#
-# Each test: system_begin "$@", its work, system_end "what it has shown". A failure is told and the
-# test goes on; what cannot be (no package to be had) ends it as skipped.
-set -u
-cd "$(dirname "$0")/../.." || exit 1
-export PATH=$PATH:/sbin:/usr/sbin LC_ALL=C
-emu=$BUILD/drover-emu
-guest=$BUILD/guest
+# What the tests of whole systems share beside emu_lib.sh; they source it. It fetches Debian packages, makes
+# disks, starts machines, and drives them: over the serial line, the keyboard and the control socket.
+. "$(dirname "${BASH_SOURCE[0]}")/emu_lib.sh"
 systems=$guest/systems # what was fetched and made once
-tmp=${TEST_TMP:-$(mktemp -d)}
-failed=0
-pid= log=$tmp/log
 commands=0
 
-fail() { echo "FAIL: $*"; failed=1; }
-skip() { echo "skipped: $*"; exit 77; }
 say() { echo "$(date +%T) $*"; }
-
-system_cleanup() {
-    [ -z "$pid" ] || kill -KILL "$pid" 2>/dev/null
-    [ -z "${server:-}" ] || kill -KILL "$server" 2>/dev/null
-}
-
-# A network namespace of our own keeps the ports to ourselves; so fetch packages before this.
-system_private_network() {
-    if [ "${IN_NAMESPACE:-}" != yes ] && unshare -n true 2>/dev/null; then
-        IN_NAMESPACE=yes exec unshare -n "$0"
-    fi
-    [ "${IN_NAMESPACE:-}" = yes ] && ip link set lo up
-    trap system_cleanup EXIT
-}
 
 # ---- packages ------------------------------------------------------------------------------
 
@@ -147,22 +121,20 @@ system_start() {
 }
 
 system_run() {
-    "$emu" "${options[@]}" --serial stdio --control "ipc://$tmp/control" --allow "$tmp" "$@" <&8 >>"$log" 2>>"$tmp/stderr" &
-    pid=$!
+    start "${options[@]}" --serial stdio --control "ipc://$control" --allow "$tmp" "$@" <&8 >>"$log" 2>>"$tmp/stderr"
 }
-
-ctl() { timeout 300 "$emu" ctl "$tmp/control" "$@"; }
 
 # wait_for PATTERN: on the serial line, after what the last wait_for found. Only a hang takes so long.
 wait_for() {
     local at
-    for _ in $(seq 6000); do
+    local hangs=$((SECONDS + 1800))
+    while [ $SECONDS -lt $hangs ]; do
         at=$(tail -c "+$seen" "$log" | grep -aob -m 1 -E -- "$1" | head -n 1)
         if [ -n "$at" ]; then
             seen=$((seen + ${at%%:*} + 1))
             return 0
         fi
-        kill -0 $pid 2>/dev/null || break
+        gone && break
         tail -c 2000 "$log" | grep -aqE "Kernel panic|^\(initramfs\)|No init found" && break
         sleep 0.3
     done
@@ -198,30 +170,19 @@ system_save_restore() {
     ctl quit || fail "quit"
     wait $pid || fail "the saved machine's process ends with $?"
     system_run --restore "$tmp/saved"
-    for _ in $(seq 600); do
-        ctl status >/dev/null 2>&1 && break
-        kill -0 $pid 2>/dev/null || { fail "the restored machine does not run"; tail -n 5 "$tmp/stderr"; return 1; }
-        sleep 0.1
-    done
+    wait_until answers || { fail "the restored machine does not run"; tail -n 5 "$tmp/stderr"; return 1; }
     rm -f "$tmp/saved"
 }
 
 # system_stop: the guest powers off by itself, or is powered off already.
 system_stop() {
-    for _ in $(seq 3000); do
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -0 $pid 2>/dev/null && { fail "the guest does not end"; tail -n 20 "$log"; }
+    wait_until gone || { fail "the guest does not end"; tail -n 20 "$log"; }
     system_kill
     [ $status -eq 0 ] || fail "the machine's status is $status"
 }
 
 system_kill() {
-    kill -KILL $pid 2>/dev/null
-    wait $pid 2>/dev/null
-    status=$?
-    pid=
+    end_machine
     exec 8>&-
 }
 
@@ -231,19 +192,11 @@ complaints() {
         grep -av "${1:-^$}" | head -n 5 | grep .
 }
 
+screen_has() { ctl text >"$tmp/screen" 2>/dev/null && grep -qE -- "$1" "$tmp/screen"; }
 # on_screen PATTERN: waits for it on the text screen.
 on_screen() {
-    for _ in $(seq 3000); do
-        ctl text >"$tmp/screen" 2>/dev/null && grep -qE -- "$1" "$tmp/screen" && return 0
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.5
-    done
+    wait_until screen_has "$1" && return
     fail "the screen never shows \"$1\""
     cat "$tmp/screen"
     return 1
-}
-
-system_end() {
-    [ $failed -eq 0 ] && echo "$*"
-    exit $failed
 }

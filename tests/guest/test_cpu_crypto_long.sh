@@ -2,15 +2,10 @@
 # Linux's own tests of what it computes with vectors, AES, CLMUL, SHA, BMI2 and ADX: every algorithm
 # of Debian's kernel modules is checked against its known answers as it is registered, and RAID6's
 # is measured; on the translator, and on the interpreter.
-set -u
-emu=$(realpath "$BUILD")/drover-emu
-guest=$(realpath "$BUILD")/guest
-tmp=${TEST_TMP:-$(mktemp -d)}
+. "$(dirname "$0")/emu_lib.sh"
 model=x86-64-v3,+aes,+pclmulqdq,+xsavec,+xgetbv1,+rdrand,+rdseed,+sha,+adx,+vaes,+vpclmulqdq
-for file in vmlinuz initramfs/bin/busybox kernel; do
-    [ -e "$guest/$file" ] || { echo "skipped: $guest/$file is not there (make guest)"; exit 77; }
-done
-timeout 20 "$emu" --cpu-model "$model" --help >/dev/null || { echo "skipped: this host has not all of $model"; exit 77; }
+need_guest vmlinuz initramfs/bin/busybox kernel
+timeout 300 "$emu" --cpu-model "$model" --help >/dev/null || skip "this host has not all of $model"
 
 root=$tmp/root
 mkdir -p "$root"/{bin,proc,sys,modules}
@@ -35,7 +30,6 @@ INIT
 chmod +x "$root/init"
 (cd "$root" && find . | cpio -o -H newc --quiet | gzip -1) >"$tmp/initrd.gz"
 
-failed=0
 for engine in jit interp; do
     log=$tmp/$engine.log
     timeout -s KILL 900 "$emu" --memory 512M --engine $engine --cpu-model $model --serial "file:$log" \
@@ -47,5 +41,4 @@ for engine in jit interp; do
     # drbg_nopr_hmac_sha512 is at odds with its known answers under any processor, QEMU's too.
     grep -aE "not passed:|alg: .*fail|BUG:|Oops|invalid opcode" "$log" | grep -av drbg && failed=1
 done
-[ $failed -eq 0 ] || tail -n 5 "$tmp"/*.log
-exit $failed
+end_test "every algorithm passed its test" "$tmp"/*.log

@@ -1,22 +1,14 @@
 #!/bin/bash
 # Debian's drivers against the board's smaller devices: the HPET as the clock, the second serial
 # port, the printer port, and the virtio console with its ports.
-set -u
-cd "$(dirname "$0")/../.."
-emu=$BUILD/drover-emu
-guest=$BUILD/guest
-tmp=${TEST_TMP:-$(mktemp -d)}
-[ -s "$guest/vmlinuz" ] || { echo "skipped: $guest/vmlinuz is not there (make guest)"; exit 77; }
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
-pids=()
-trap 'for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done' EXIT
-tests/guest/initrd.sh "$tmp/initrd.gz" tests/guest/board-guest.sh virtio_pci virtio_console parport_pc lp || exit 1
+. "$(dirname "$0")/emu_lib.sh"
+need_guest vmlinuz
+initrd tests/guest/board-guest.sh virtio_pci virtio_console parport_pc lp
 # The far ends of a line's socket: says what it hears until a text, answers, listens on.
 cat >"$tmp/far.py" <<'PY'
 import hashlib, os, socket, sys, time
 kind, path = sys.argv[1:3]
-for _ in range(600):
+while True:
     try:
         s = socket.socket(socket.AF_UNIX)
         s.connect(path)
@@ -45,29 +37,22 @@ else: # a file each way
             break
         got += piece
     print(hashlib.md5(got).hexdigest(), flush=True)
+    s.sendall(b"ok")
+    while s.recv(4096):
+        pass
 PY
-"$emu" --memory 128M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
-    --append "console=ttyS0 panic=-1 clocksource=hpet" --no-reboot --serial "file:$tmp/log" \
+start --memory 128M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
+    --append "console=ttyS0 panic=-1 clocksource=hpet" --no-reboot --serial "file:$log" \
     --serial "unix:$tmp/com2" --parallel "file:$tmp/printed" --console "unix:$tmp/hvc0" \
-    --port "org.drover.test=unix:$tmp/port" --port "to.file=file:$tmp/ported" --control "ipc://$tmp/control" &
-pid=$!
-pids+=($pid)
+    --port "org.drover.test=unix:$tmp/port" --port "to.file=file:$tmp/ported" --control "ipc://$tmp/control"
+far=()
 for end in "line com2" "line hvc0" "files port"; do
     set -- $end
     python3 "$tmp/far.py" "$1" "$tmp/$2" >"$tmp/$2.heard" &
-    pids+=($!)
+    processes+=($!) far+=($!)
 done
-# Only a hang takes five minutes.
-for _ in $(seq 3000); do
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.1
-done
-kill -KILL $pid 2>/dev/null && fail "Linux does not end"
-wait $pid || fail "the emulator's status is not 0"
-value() { tr -d '\r' <"$tmp/log" | sed -n "s/^result $1: //p"; }
-check() {
-    [ "$(value "$1")" = "$2" ] || fail "$1 is \"$(value "$1")\", not \"$2\""
-}
+wait_end
+wait "${far[@]}"
 sum() { md5sum <"$1" | cut -c 1-32; }
 check clock hpet
 check hpet 1
@@ -87,5 +72,4 @@ for file in printed ported; do
     [ "$(sum "$tmp/$file")" = "$(value page)" ] || fail "what was $file is not what the guest sent"
 done
 [ "$(sed -n 2p "$tmp/port.heard")" = "$(value page)" ] || fail "the port does not carry what the guest sent"
-[ $failed -eq 0 ] && echo "HPET, COM2, the printer port, a virtio console and its ports" || tail -n 40 "$tmp/log"
-exit $failed
+end_test "HPET, COM2, the printer port, a virtio console and its ports" "$log"

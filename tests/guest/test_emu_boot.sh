@@ -1,32 +1,22 @@
 #!/bin/bash
 # What SeaBIOS boots beside disks: an isolinux CD with Debian's kernel, a GRUB rescue CD, and iPXE
 # over the network from a TFTP folder; and the order that --boot-order gives.
-set -u
-cd "$(dirname "$0")/../.."
-emu=$BUILD/drover-emu
-guest=$BUILD/guest
-tmp=${TEST_TMP:-$(mktemp -d)}
-[ -s "$guest/vmlinuz" ] || { echo "skipped: $guest/vmlinuz is not there (make guest)"; exit 77; }
-# A network namespace of our own keeps the ports to ourselves.
-if [ "${IN_NAMESPACE:-}" != yes ] && unshare -n true 2>/dev/null; then
-    IN_NAMESPACE=yes exec unshare -n "$0"
-fi
-[ "${IN_NAMESPACE:-}" = yes ] && ip link set lo up
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
+. "$(dirname "$0")/emu_lib.sh"
+need_guest vmlinuz
+own_network
 
 cat >"$tmp/script" <<'SCRIPT'
 echo "result disc: $(mount -t iso9660 -o ro /dev/sr0 /mnt && md5sum </mnt/payload | cut -c 1-32)"
 umount /mnt
 echo "change it"
-for i in $(seq 200); do
+while true; do
     mount -t iso9660 -o ro /dev/sr0 /mnt 2>/dev/null && [ -e /mnt/second ] && break
     umount /mnt 2>/dev/null
     usleep 100000
 done
 echo "result second: $(md5sum </mnt/second | cut -c 1-32)"
 SCRIPT
-tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" ata_piix sr_mod isofs || exit 1
+initrd "$tmp/script" ata_piix sr_mod isofs
 
 mkdir -p "$tmp/cd/isolinux" "$tmp/second"
 cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 "$tmp/cd/isolinux/"
@@ -48,38 +38,14 @@ xorriso -as mkisofs -quiet -R -o "$tmp/second.iso" "$tmp/second" 2>"$tmp/xorriso
 
 # An empty disk comes first in the order: the BIOS goes on to the CD.
 truncate -s 4M "$tmp/empty.img"
-"$emu" --memory 256M --disk "file=$tmp/empty.img,bus=ide,format=raw" --cdrom "$tmp/isolinux.iso" \
-    --no-reboot --serial "file:$tmp/isolinux.log" --control "ipc://$tmp/control" --allow "$tmp" &
-pid=$!
-# Only a hang takes so long.
-for _ in $(seq 900); do
-    grep -aq "change it" "$tmp/isolinux.log" 2>/dev/null && break
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.1
-done
-timeout 20 "$emu" ctl "$tmp/control" change-disc 0 "$tmp/second.iso" || fail "change-disc"
-timeout 20 "$emu" ctl "$tmp/control" change-disc 7 none 2>/dev/null && fail "there is no drive 7"
-for _ in $(seq 600); do
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.1
-done
-kill -KILL $pid 2>/dev/null && fail "the isolinux CD's Linux does not end"
-wait $pid 2>/dev/null
-value() { tr -d '\r' <"$tmp/isolinux.log" | sed -n "s/^result $1: //p"; }
+start --memory 256M --disk "file=$tmp/empty.img,bus=ide,format=raw" --cdrom "$tmp/isolinux.iso" \
+    --no-reboot --serial "file:$log" --control "ipc://$tmp/control" --allow "$tmp"
+wait_for "$log" "change it"
+ctl change-disc 0 "$tmp/second.iso" || fail "change-disc"
+ctl change-disc 7 none 2>/dev/null && fail "there is no drive 7"
+wait_end
 [ "$(value disc)" = "$(md5sum <"$tmp/cd/payload" | cut -c 1-32)" ] || fail "the disc reads otherwise: $(value disc)"
 [ "$(value second)" = "$(md5sum <"$tmp/second/second" | cut -c 1-32)" ] || fail "the second disc reads otherwise"
-
-# wait_for LOG TEXT: only a hang takes so long.
-wait_for() {
-    for _ in $(seq 900); do
-        grep -aq -- "$2" "$1" 2>/dev/null && return
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.1
-    done
-    fail "$1 never says \"$2\""
-    tail -n 20 "$1"
-}
-ctl() { timeout 20 "$emu" ctl "$tmp/control" "$@"; }
 
 mkdir -p "$tmp/grub/boot/grub" "$tmp/tftp"
 cat >"$tmp/grub/boot/grub/grub.cfg" <<'CFG'
@@ -93,9 +59,8 @@ echo "it is: $what"
 sleep --interruptible 60
 CFG
 if grub-mkrescue -o "$tmp/grub.iso" "$tmp/grub" >"$tmp/mkrescue" 2>&1; then
-    "$emu" --memory 128M --no-reboot --serial "file:$tmp/grub.log" --cdrom "$tmp/grub.iso" \
-        --control "ipc://$tmp/control" &
-    pid=$!
+    start --memory 128M --no-reboot --serial "file:$tmp/grub.log" --cdrom "$tmp/grub.iso" \
+        --control "ipc://$tmp/control"
     wait_for "$tmp/grub.log" "hello from GRUB, with pc"
     wait_for "$tmp/grub.log" "what is it?"
     ctl type 'A "quick" brown_fox: 42%?' || fail "type"
@@ -105,8 +70,7 @@ if grub-mkrescue -o "$tmp/grub.iso" "$tmp/grub" >"$tmp/mkrescue" 2>&1; then
     ctl text >"$tmp/screen.txt" || fail "text"
     grep -q 'it is: A "quick" brown_fox: 42%?$' "$tmp/screen.txt" || { cat "$tmp/screen.txt"; fail "the screen's text"; }
     ctl mouse 10 -10 1 || fail "mouse"
-    kill -KILL $pid
-    wait $pid 2>/dev/null
+    end_machine
 else
     tail -n 3 "$tmp/mkrescue"
     fail "grub-mkrescue"
@@ -114,32 +78,23 @@ fi
 
 # The largest firmware there may be: SeaBIOS at the end of 16 MiB.
 (head -c $((16 * 1024 * 1024 - 262144)) /dev/zero && cat /usr/share/seabios/bios-256k.bin) >"$tmp/large.bin"
-"$emu" --memory 64M --firmware "$tmp/large.bin" --debugcon "file:$tmp/large.log" &
-pid=$!
+start --memory 64M --firmware "$tmp/large.bin" --debugcon "file:$tmp/large.log"
 wait_for "$tmp/large.log" "Booting from"
-kill -KILL $pid
-wait $pid 2>/dev/null
+end_machine
 
 # What TFTP gives is a script; that it ran is seen by what it fetches over HTTP.
 printf '#!ipxe\nimgfetch http://10.0.2.2:8123/hello-from-${net0/chip}\npoweroff\n' >"$tmp/tftp/script.ipxe"
 (cd "$tmp/tftp" && exec python3 -u -m http.server 8123 >"$tmp/http.log" 2>&1) &
-server=$!
+processes+=($!)
+fetched() { [ "$(grep -c hello-from "$tmp/http.log")" -ge "$1" ]; }
+times=0
 for model in virtio e1000; do
-    "$emu" --memory 128M --no-reboot --debugcon "file:$tmp/pxe-$model.bios" --boot-order n \
-        --net "user,model=$model,tftp=$tmp/tftp,bootfile=script.ipxe" &
-    pid=$!
-    for _ in $(seq 900); do
-        [ "$(grep -c hello-from "$tmp/http.log")" -ge $([ $model = virtio ] && echo 1 || echo 2) ] && break
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.1
-    done
-    kill -KILL $pid 2>/dev/null
-    wait $pid 2>/dev/null
+    times=$((times + 1))
+    start --memory 128M --no-reboot --debugcon "file:$tmp/pxe-$model.bios" --boot-order n \
+        --net "user,model=$model,tftp=$tmp/tftp,bootfile=script.ipxe"
+    wait_until fetched $times
+    end_machine
 done
-kill -KILL $server
-wait $server 2>/dev/null
 grep -q "hello-from-virtio-net" "$tmp/http.log" || fail "iPXE did not run on the virtio card: $(cat "$tmp/http.log")"
 grep -q "hello-from-82540" "$tmp/http.log" || fail "iPXE did not run on the e1000"
-
-[ $failed -eq 0 ] && echo "an isolinux CD, its change, a GRUB CD and iPXE with two cards"
-exit $failed
+end_test "an isolinux CD, its change, a GRUB CD and iPXE with two cards"

@@ -1,24 +1,10 @@
 #!/bin/bash
 # Debian's drivers against the network cards, the virtio devices and the back ends, in one boot:
 # a lease, a ping and a file over HTTP with each card; files on each kind of disk.
-set -u
-cd "$(dirname "$0")/../.."
-emu=$BUILD/drover-emu
-guest=$BUILD/guest
-tmp=${TEST_TMP:-$(mktemp -d)}
-[ -s "$guest/vmlinuz" ] || { echo "skipped: $guest/vmlinuz is not there (make guest)"; exit 77; }
-
-# A network namespace of our own keeps the ports and the bridge to ourselves.
-if [ "${IN_NAMESPACE:-}" != yes ] && unshare -n true 2>/dev/null; then
-    IN_NAMESPACE=yes exec unshare -n "$0"
-fi
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
-pids=()
-trap 'for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done' EXIT
-
+. "$(dirname "$0")/emu_lib.sh"
+need_guest vmlinuz
 bridge=()
-if [ "${IN_NAMESPACE:-}" = yes ] && ip link set lo up && ip link add br0 type bridge 2>/dev/null; then
+if own_network && ip link add br0 type bridge 2>/dev/null; then
     ip addr add 10.9.0.1/24 dev br0
     ip link set br0 up
     bridge=(--net bridge,bridge=br0,model=virtio,mac=52:54:00:00:00:04)
@@ -30,58 +16,36 @@ mkdir -p "$tmp/www"
 head -c 3000000 /dev/urandom >"$tmp/www/payload"
 sum=$(md5sum <"$tmp/www/payload" | cut -c 1-32)
 (cd "$tmp/www" && exec python3 -m http.server 8123 >/dev/null 2>&1) &
-pids+=($!)
+processes+=($!)
 if [ ${#bridge[@]} -gt 0 ]; then
     python3 -c 'import socket, sys
 connection = socket.create_server(("10.9.0.1", 8124)).accept()[0]
 while data := connection.recv(65536): sys.stdout.buffer.write(data)' >"$tmp/upload" &
-    pids+=($!)
+    processes+=($!)
 fi
 truncate -s 24M "$tmp/virtio.img" "$tmp/ide.img"
 cat tests/guest/cards-guest.sh tests/guest/devices-guest.sh >"$tmp/script"
-tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" virtio_pci virtio_net virtio_blk \
-    virtio-rng virtio_balloon e1000 tulip ata_piix sd_mod ext4 crc32c_generic || exit 1
+initrd "$tmp/script" virtio_pci virtio_net virtio_blk virtio-rng virtio_balloon e1000 tulip ata_piix sd_mod ext4 \
+    crc32c_generic
 
-log=$tmp/log
-"$emu" --memory 256M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
+start --memory 256M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
     --append "console=ttyS0 panic=-1" --no-reboot --serial "file:$log" --control "ipc://$tmp/control" \
     --net "user,model=virtio,mac=52:54:00:00:00:01,hostfwd=tcp:127.0.0.1:8080-:80" \
     --net user,model=e1000,mac=52:54:00:00:00:02 --net user,model=tulip,mac=52:54:00:00:00:03 \
     "${bridge[@]}" --disk "file=$tmp/virtio.img,bus=virtio,format=raw" \
-    --disk "file=$tmp/ide.img,bus=ide,format=raw" --device rng --device balloon &
-pid=$!
-pids+=($pid)
-
-# Only a hang takes five minutes.
-for _ in $(seq 3000); do
-    grep -aq "serving at port 80" "$log" 2>/dev/null && break
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.1
-done
-curl -sS --max-time 60 -o "$tmp/forwarded" http://127.0.0.1:8080/payload
-status_seen=$(timeout 20 "$emu" ctl "$tmp/control" status -o json)
+    --disk "file=$tmp/ide.img,bus=ide,format=raw" --device rng --device balloon
+wait_for "$log" "serving at port 80"
+curl -sS --max-time 300 -o "$tmp/forwarded" http://127.0.0.1:8080/payload
+status_seen=$(ctl status -o json)
 # The balloon: what the guest gives away, this process has no more.
 shared() { sed -n 's/^RssShmem:[[:space:]]*\([0-9]*\) kB/\1/p' "/proc/$pid/status"; }
-timeout 20 "$emu" ctl "$tmp/control" balloon 80 || fail "balloon"
-for _ in $(seq 300); do
-    [ "$(shared)" -lt 180224 ] && break
-    sleep 0.1
-done
-[ "$(shared)" -lt 180224 ] || fail "of 256 MiB less 80 the guest still takes $(shared) KiB"
-sleep 2
-timeout 20 "$emu" ctl "$tmp/control" balloon 0 || fail "balloon"
-curl -sS --max-time 60 http://127.0.0.1:8080/cgi-bin/end >/dev/null
-for _ in $(seq 3000); do
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.1
-done
-kill -0 $pid 2>/dev/null && fail "the guest does not end"
-wait $pid || fail "the emulator's status is not 0"
-
-value() { tr -d '\r' <"$log" | sed -n "s/^result $1: //p"; }
-check() {
-    [ "$(value "$1")" = "$2" ] || fail "$1 is \"$(value "$1")\", not \"$2\""
-}
+gave_back() { [ "$(shared)" -lt 180224 ]; }
+ctl balloon 80 || fail "balloon"
+wait_until gave_back || fail "of 256 MiB less 80 the guest still takes $(shared) KiB"
+wait_for "$log" "result balloon"
+ctl balloon 0 || fail "balloon"
+curl -sS --max-time 300 http://127.0.0.1:8080/cgi-bin/end >/dev/null
+wait_end
 ours=$(value payload)
 for card in virtio e1000 tulip; do
     check "$card lease" 10.0.2.15
@@ -110,5 +74,4 @@ e2fsck -fn "$tmp/ide.img" >"$tmp/e2fsck" 2>&1 || { cat "$tmp/e2fsck"; fail "e2fs
 jq -e '.nets[0].received_bytes > 3000000 and .nets[0].model == "virtio" and .nets[0].up' \
     <<<"$status_seen" >/dev/null || fail "ctl status counts no traffic: $status_seen"
 
-[ $failed -eq 0 ] && echo "three cards, the bridge, two disks, the entropy source and the balloon, as they should be" || tail -n 60 "$log"
-exit $failed
+end_test "three cards, the bridge, two disks, the entropy source and the balloon, as they should be" "$log"

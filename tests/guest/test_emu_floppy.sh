@@ -1,27 +1,9 @@
 #!/bin/bash
 # Floppies: SeaBIOS boots syslinux and GRUB from them, and Debian's driver reads, writes, formats
 # and notices another disk.
-set -u
-cd "$(dirname "$0")/../.."
-emu=$BUILD/drover-emu
-guest=$BUILD/guest
-tmp=${TEST_TMP:-$(mktemp -d)}
-export PATH=$PATH:/sbin:/usr/sbin MTOOLS_SKIP_CHECK=1
-[ -s "$guest/vmlinuz" ] || { echo "skipped: $guest/vmlinuz is not there (make guest)"; exit 77; }
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
-pids=()
-trap 'for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done' EXIT
-wait_for() { # FILE TEXT PID; only a hang takes five minutes
-    for _ in $(seq 3000); do
-        grep -aqF "$2" "$1" 2>/dev/null && return 0
-        kill -0 "$3" 2>/dev/null || break
-        sleep 0.1
-    done
-    grep -aqF "$2" "$1" 2>/dev/null && return 0
-    fail "$1 never says \"$2\""
-    return 1
-}
+. "$(dirname "$0")/emu_lib.sh"
+export MTOOLS_SKIP_CHECK=1
+need_guest vmlinuz
 
 # ---- booting: each size of disk that has room for it ----
 cat >"$tmp/syslinux.cfg" <<'CFG'
@@ -32,11 +14,9 @@ for kib in 720 1200 1440 2880; do
     disk=$tmp/syslinux-$kib.img
     mkfs.fat -C "$disk" $kib >/dev/null && syslinux --install "$disk" &&
         mcopy -i "$disk" "$tmp/syslinux.cfg" ::/ || fail "cannot make $disk"
-    "$emu" --memory 32M --floppy "$disk,readonly=on" --boot-order a --serial "file:$tmp/syslinux-$kib.log" &
-    pid=$!
-    pids+=($pid)
-    wait_for "$tmp/syslinux-$kib.log" "boot:" $pid
-    kill -KILL $pid; wait $pid 2>/dev/null
+    start --memory 32M --floppy "$disk,readonly=on" --boot-order a --serial "file:$tmp/syslinux-$kib.log"
+    wait_for "$tmp/syslinux-$kib.log" "boot:"
+    end_machine
 done
 cat >"$tmp/grub.cfg" <<'CFG'
 serial --unit=0
@@ -47,11 +27,9 @@ if grub-mkimage -O i386-pc -p / -o "$tmp/core.img" -c "$tmp/grub.cfg" \
     biosdisk serial terminal echo minicmd >/dev/null 2>"$tmp/mkimage"; then
     cat /usr/lib/grub/i386-pc/boot.img "$tmp/core.img" >"$tmp/grub.img"
     truncate -s 1440K "$tmp/grub.img"
-    "$emu" --memory 32M --floppy "$tmp/grub.img" --boot-order a --serial "file:$tmp/grub.log" &
-    pid=$!
-    pids+=($pid)
-    wait_for "$tmp/grub.log" "hello from GRUB, at fd0" $pid
-    kill -KILL $pid; wait $pid 2>/dev/null
+    start --memory 32M --floppy "$tmp/grub.img" --boot-order a --serial "file:$tmp/grub.log"
+    wait_for "$tmp/grub.log" "hello from GRUB, at fd0"
+    end_machine
 else
     cat "$tmp/mkimage"; fail "grub-mkimage"
 fi
@@ -80,10 +58,7 @@ result "format" "$(fdformat /dev/fd0u1440 2>&1 | tail -n 1)"
 result "formatted" "$(read_all /dev/fd0)"
 dd if=/pattern of=/dev/fd0 bs=18k count=3 conv=fsync 2>/dev/null
 echo "change it"
-for i in $(seq 600); do
-    [ "$(dd if=/dev/fd0 bs=512 count=1 2>/dev/null | head -c 5)" = other ] && break
-    usleep 100000
-done
+while [ "$(dd if=/dev/fd0 bs=512 count=1 2>/dev/null | head -c 5)" != other ]; do usleep 100000; done
 result "changed" "$(read_all /dev/fd0u720)"
 result "protected" "$(dd if=/pattern of=/dev/fd0 bs=512 count=1 conv=fsync 2>&1 | grep -c 'Read-only\|not permitted')"
 mke2fs /dev/fd1 >/dev/null 2>&1
@@ -92,31 +67,20 @@ result "files" "$(mount -t ext4 /dev/fd1 /mnt && cmp /script /mnt/script && echo
 result "timeouts" "$(dmesg | grep -c 'floppy timeout\|floppy0: .*error\|unexpected interrupt')"
 SCRIPT
 } >"$tmp/script"
-tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" floppy ext4 crc32c_generic || exit 1
+initrd "$tmp/script" floppy ext4 crc32c_generic
 head -c 1474560 /dev/urandom >"$tmp/a.img"
 head -c 2949120 /dev/urandom >"$tmp/b.img"
 { echo other; head -c 737274 /dev/urandom; } >"$tmp/c.img"
 chmod a-w "$tmp/c.img"
 first=$(md5sum <"$tmp/a.img" | cut -c 1-32) second=$(md5sum <"$tmp/b.img" | cut -c 1-32)
-"$emu" --memory 128M --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
-    --append "console=ttyS0 panic=-1" --no-reboot --serial "file:$tmp/log" \
-    --control "ipc://$tmp/control" --allow "$tmp" --floppy "$tmp/a.img" --floppy "$tmp/b.img" &
-pid=$!
-pids+=($pid)
-wait_for "$tmp/log" "change it" $pid
-timeout 20 "$emu" ctl "$tmp/control" change-floppy 0 "$tmp/initrd.gz" 2>"$tmp/refused" &&
-    fail "a file that is no floppy goes into the drive"
-timeout 20 "$emu" ctl "$tmp/control" change-floppy 0 none || fail "change-floppy none"
-timeout 20 "$emu" ctl "$tmp/control" change-floppy 0 "$tmp/c.img" || fail "change-floppy"
-for _ in $(seq 3000); do
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.1
-done
-kill -KILL $pid 2>/dev/null && fail "Linux does not end"
-value() { tr -d '\r' <"$tmp/log" | sed -n "s/^result $1: //p"; }
-check() {
-    [ "$(value "$1")" = "$2" ] || fail "$1 is \"$(value "$1")\", not \"$2\""
-}
+start --memory 128M --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
+    --append "console=ttyS0 panic=-1" --no-reboot --serial "file:$log" \
+    --control "ipc://$tmp/control" --allow "$tmp" --floppy "$tmp/a.img" --floppy "$tmp/b.img"
+wait_for "$log" "change it"
+ctl change-floppy 0 "$tmp/initrd.gz" 2>"$tmp/refused" && fail "a file that is no floppy goes into the drive"
+ctl change-floppy 0 none || fail "change-floppy none"
+ctl change-floppy 0 "$tmp/c.img" || fail "change-floppy"
+wait_end
 check controller "S82078B"
 check drives "fd0 is 1.44M, fd1 is 2.88M AMI BIOS"
 check first "$first"
@@ -128,5 +92,4 @@ check formatted "$(head -c 1474560 /dev/zero | tr '\0' '\366' | md5sum | cut -c 
 check protected 1
 check files same
 check timeouts 0
-[ $failed -eq 0 ] && echo "syslinux from four sizes, GRUB, and Debian's driver" || tail -n 60 "$tmp/log"
-exit $failed
+end_test "syslinux from four sizes, GRUB, and Debian's driver" "$log"

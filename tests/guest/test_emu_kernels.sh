@@ -1,13 +1,7 @@
 #!/bin/bash
 # Kernels after the firmware: Linux by its 16-bit protocol, and Multiboot kernels, ELF and with
 # addresses, with modules; the same files on QEMU say the same.
-set -u
-cd "$(dirname "$0")/../.."
-emu=$BUILD/drover-emu
-guest=$BUILD/guest
-tmp=${TEST_TMP:-$(mktemp -d)}
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
+. "$(dirname "$0")/emu_lib.sh"
 nasm -f bin -o "$tmp/flat" tests/guest/multiboot.asm || exit 1
 nasm -f elf32 -DELF -o "$tmp/multiboot.o" tests/guest/multiboot.asm || exit 1
 ld -m elf_i386 -Ttext 0x300000 -o "$tmp/elf" "$tmp/multiboot.o" || exit 1
@@ -17,12 +11,12 @@ for kernel in flat elf; do
     for modules in "" "$tmp/first with arguments,$tmp/second and more"; do
         initrd=()
         [ -n "$modules" ] && initrd=(--initrd "$modules")
-        timeout 100 "$emu" --memory 64M --kernel "$tmp/$kernel" --append "a command line" "${initrd[@]}" \
+        timeout 300 "$emu" --memory 64M --kernel "$tmp/$kernel" --append "a command line" "${initrd[@]}" \
             --debugcon "file:$tmp/ours" --debug-exit
         status=$?
         [ $status -eq 33 ] || fail "$kernel ends with $status"
         sed -n '/^magic/,$p' "$tmp/ours" >"$tmp/ours.text"
-        timeout 100 qemu-system-x86_64 -accel tcg -m 64 -nodefaults -display none -kernel "$tmp/$kernel" \
+        timeout 300 qemu-system-x86_64 -accel tcg -m 64 -nodefaults -display none -kernel "$tmp/$kernel" \
             -append "a command line" ${modules:+-initrd "$modules"} -debugcon "file:$tmp/qemu.text" \
             -device isa-debug-exit,iobase=0xf4 2>"$tmp/qemu.err"
         grep -q "^magic 2badb002" "$tmp/ours.text" || fail "$kernel is not started"
@@ -38,12 +32,11 @@ for kernel in random neither nothing; do
 done
 if [ -s "$guest/vmlinuz" ]; then
     printf 'echo "result: $(cat /proc/cmdline)"\n' >"$tmp/script"
-    tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" || exit 1
-    timeout 280 "$emu" --memory 128M --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" --append "console=ttyS0 panic=-1" \
+    initrd "$tmp/script"
+    timeout 600 "$emu" --memory 128M --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" --append "console=ttyS0 panic=-1" \
         --kernel-after-firmware --no-reboot --serial "file:$tmp/log" || fail "Linux after the firmware"
     grep -aq "result: console=ttyS0 panic=-1" "$tmp/log" || { tail -n 30 "$tmp/log"; fail "Linux does not say its command line"; }
 else
     echo "skipped: Linux, for $guest/vmlinuz is not there (make guest)"
 fi
-[ $failed -eq 0 ] && echo "Multiboot kernels as in QEMU, and Linux after the firmware"
-exit $failed
+end_test "Multiboot kernels as in QEMU, and Linux after the firmware"

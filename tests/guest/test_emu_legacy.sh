@@ -1,14 +1,8 @@
 #!/bin/bash
 # The legacy interface (0.9.5) of the virtio devices, with Debian's drivers made to use it: disk,
 # network card, console, entropy and balloon.
-set -u
-cd "$(dirname "$0")/../.."
-emu=$BUILD/drover-emu
-guest=$BUILD/guest
-tmp=${TEST_TMP:-$(mktemp -d)}
-[ -s "$guest/vmlinuz" ] || { echo "skipped: $guest/vmlinuz is not there (make guest)"; exit 77; }
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
+. "$(dirname "$0")/emu_lib.sh"
+need_guest vmlinuz
 cat >"$tmp/script" <<'SCRIPT'
 result() { echo "result $1: $2"; }
 # Feature 32 is what a modern device has.
@@ -18,7 +12,7 @@ card=$(basename "$(readlink -f /sys/bus/virtio/drivers/virtio_net/virtio*/net/*)
 ip link set "$card" up
 udhcpc -i "$card" -n -q -t 10 >/dev/null 2>&1
 result "lease" "$(ip -4 addr show dev "$card" | sed -n 's/.*inet \([0-9.]*\).*/\1/p')"
-ping -c 2 -s 1400 -W 5 10.0.2.2 >/dev/null 2>&1 && result "ping" yes
+ping -c 2 -s 1400 -W 60 10.0.2.2 >/dev/null 2>&1 && result "ping" yes
 dd if=/dev/urandom of=/payload bs=64k count=32 2>/dev/null
 mke2fs /dev/vda >/dev/null 2>&1
 mount -t ext4 /dev/vda /mnt && cp /payload /mnt/payload && umount /mnt
@@ -30,36 +24,21 @@ echo "hello over hvc0" >/dev/hvc0
 free_kib() { sed -n 's/^MemFree: *\([0-9]*\) kB/\1/p' /proc/meminfo; }
 before=$(free_kib)
 echo "balloon now"
-for i in $(seq 600); do [ $(free_kib) -lt $((before - 20000)) ] && { result balloon inflated; break; }; usleep 100000; done
+while [ $(free_kib) -ge $((before - 20000)) ]; do usleep 100000; done
+result balloon inflated
 sleep 1
 dmesg | grep -E "BUG:|Oops|rcu.*stall|soft lockup|NETDEV WATCHDOG" && result "kernel" "complains"
 result "end" yes
 SCRIPT
-tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" virtio_pci virtio_blk virtio_net virtio_console \
-    virtio-rng virtio_balloon ext4 crc32c_generic || exit 1
+initrd "$tmp/script" virtio_pci virtio_blk virtio_net virtio_console virtio-rng virtio_balloon ext4 crc32c_generic
 truncate -s 24M "$tmp/disk.img"
-"$emu" --memory 128M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
-    --append "console=ttyS0 panic=-1 virtio_pci.force_legacy=1" --no-reboot --serial "file:$tmp/log" \
+start --memory 128M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
+    --append "console=ttyS0 panic=-1 virtio_pci.force_legacy=1" --no-reboot --serial "file:$log" \
     --control "ipc://$tmp/control" --net user,model=virtio --disk "file=$tmp/disk.img,bus=virtio,format=raw" \
-    --console "file:$tmp/hvc0" --device rng --device balloon &
-pid=$!
-trap 'kill -KILL $pid 2>/dev/null' EXIT
-# Only a hang takes five minutes.
-for _ in $(seq 3000); do
-    grep -aq "balloon now" "$tmp/log" 2>/dev/null && break
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.1
-done
-timeout 20 "$emu" ctl "$tmp/control" balloon 80 || fail "balloon"
-for _ in $(seq 3000); do
-    kill -0 $pid 2>/dev/null || break
-    sleep 0.1
-done
-kill -KILL $pid 2>/dev/null && fail "Linux does not end"
-value() { tr -d '\r' <"$tmp/log" | sed -n "s/^result $1: //p"; }
-check() {
-    [ "$(value "$1")" = "$2" ] || fail "$1 is \"$(value "$1")\", not \"$2\""
-}
+    --console "file:$tmp/hvc0" --device rng --device balloon
+wait_for "$log" "balloon now"
+ctl balloon 80 || fail "balloon"
+wait_end
 check modern "0 "
 check devices "virtio_balloon virtio_blk virtio_console virtio_net virtio_rng "
 check lease 10.0.2.15
@@ -71,5 +50,4 @@ check kernel ""
 check end yes
 [ "$(tr -d '\r' <"$tmp/hvc0")" = "hello over hvc0" ] || fail "hvc0 says \"$(cat "$tmp/hvc0")\""
 e2fsck -fn "$tmp/disk.img" >"$tmp/e2fsck" 2>&1 || { cat "$tmp/e2fsck"; fail "e2fsck of the disk"; }
-[ $failed -eq 0 ] && echo "five devices through the legacy interface" || tail -n 40 "$tmp/log"
-exit $failed
+end_test "five devices through the legacy interface" "$log"

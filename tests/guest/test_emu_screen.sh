@@ -1,25 +1,17 @@
 #!/bin/bash
 # The screen: a guest sets text, planar, 256-colour and linear modes through the video BIOS and draws
 # in each. What a VNC viewer sees and what ctl screendump writes must be what QEMU shows.
-set -u
-cd "$(dirname "$0")/../.."
-emu=$BUILD/drover-emu
-tmp=${TEST_TMP:-$(mktemp -d)}
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
-pids=()
-trap 'for p in "${pids[@]}"; do kill -KILL "$p" 2>/dev/null; done' EXIT
+. "$(dirname "$0")/emu_lib.sh"
 nasm -w-all -f bin -o "$tmp/screen.img" tests/guest/screen.asm || exit 1
 cp "$tmp/screen.img" "$tmp/qemu.img"
-"$emu" --memory 64M --floppy "$tmp/screen.img" --boot-order a --debugcon "file:$tmp/ours.log" \
-    --vnc "unix:$tmp/vnc" --control "ipc://$tmp/control" --allow "$tmp" &
-pid=$!
-pids+=($pid)
+start --memory 64M --floppy "$tmp/screen.img" --boot-order a --debugcon "file:$tmp/ours.log" \
+    --vnc "unix:$tmp/vnc" --control "ipc://$tmp/control" --allow "$tmp"
 qemu-system-x86_64 -accel tcg -m 64 -vga std -display none -nodefaults -drive "if=floppy,format=raw,file=$tmp/qemu.img" \
     -boot a -debugcon "file:$tmp/qemu.log" -monitor "unix:$tmp/monitor,server,nowait" &
-pids+=($!)
+qemu=$!
+processes+=($qemu)
 # Both machines go through the modes together; a key, from a viewer here, takes each to the next one.
-timeout 280 python3 - "$tmp" "$emu" <<'PY' || fail "the screens"
+timeout 800 python3 - "$tmp" "$emu" <<'PY' || fail "the screens"
 import hashlib, os, socket, struct, subprocess, sys, time, zlib
 sys.argv, (tmp, emu) = ["vnc.py"], sys.argv[1:]
 source = open("tests/guest/vnc.py").read().replace("\nmain()\n", "\n")
@@ -69,7 +61,7 @@ def lines(path):
     return [line for line in whole if line == "over" or line.startswith("mode ")]
 
 def wait(condition, what):
-    for _ in range(1200): # only a hang takes two minutes
+    for _ in range(6000): # only a hang takes ten minutes
         if condition():
             return
         time.sleep(0.1)
@@ -113,7 +105,7 @@ while True:
         for name in ("ours.png", "qemu.ppm"):
             os.rename(f"{tmp}/{name}", f"{tmp}/{mode[5:]}-{name}")
     # The viewer sees the same, once it has been told all.
-    for _ in range(40):
+    for _ in range(6000):
         if (viewer.width, viewer.height, viewer.rgb()) == ours:
             break
         viewer.update(False)
@@ -129,23 +121,20 @@ sys.exit(bool(failed))
 PY
 
 # A viewer that is not ours, at a port; and what is no place for viewers.
-kill -KILL "${pids[@]}" 2>/dev/null
+kill -KILL $qemu
+end_machine
 port=$((5920 + $$ % 70))
-"$emu" --memory 32M --vnc "127.0.0.1:$port" --control "ipc://$tmp/second" &
-pids=($!)
-for _ in $(seq 600); do
-    timeout 20 "$emu" ctl "$tmp/second" text 2>/dev/null | grep -q "No bootable device" && break
-    sleep 0.1
-done
-timeout 60 gvnccapture "127.0.0.1:$((port - 5900))" "$tmp/capture.png" >"$tmp/capture.log" 2>&1 || { cat "$tmp/capture.log"; fail "gvnccapture"; }
+start --memory 32M --vnc "127.0.0.1:$port" --control "ipc://$tmp/control"
+shows() { ctl text 2>/dev/null | grep -q "$1"; }
+wait_until shows "No bootable device" || fail "the BIOS does not come to its end"
+timeout 300 gvnccapture "127.0.0.1:$((port - 5900))" "$tmp/capture.png" >"$tmp/capture.log" 2>&1 || { cat "$tmp/capture.log"; fail "gvnccapture"; }
 [ "$(od -An -tx1 -j16 -N8 "$tmp/capture.png" | tr -d ' ')" = 000002d000000190 ] || fail "gvnccapture's picture is not of 720x400"
 # Pages of web sites have no business at the port.
-timeout 20 curl -sS -i -N --max-time 10 -H "Connection: Upgrade" -H "Upgrade: websocket" -H "Origin: http://example.org" -H "Host: 127.0.0.1" \
+timeout 300 curl -sS -i -N --max-time 60 -H "Connection: Upgrade" -H "Upgrade: websocket" -H "Origin: http://example.org" -H "Host: 127.0.0.1" \
     -H "Sec-WebSocket-Version: 13" -H "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==" "http://127.0.0.1:$port/" >"$tmp/page" 2>/dev/null
 [ $? -eq 28 ] && fail "a WebSocket at a port stays open"
 for where in 0.0.0.0:5900 :1 example.org:5900 127.0.0.1:0 unix:; do
     "$emu" --vnc "$where" 2>/dev/null
     [ $? -eq 2 ] || fail "--vnc $where is taken"
 done
-[ $failed -eq 0 ] && echo "every mode looks as it does in QEMU, to a viewer, too"
-exit $failed
+end_test "every mode looks as it does in QEMU, to a viewer, too"

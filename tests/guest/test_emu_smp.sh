@@ -2,14 +2,9 @@
 # Debian's kernel on sixteen CPUs, with both engines: xAPIC with its own timer, and x2APIC with the
 # TSC's deadline. All CPUs come up, work, and interrupt each other. The kernel's watchdogs are off: they
 # go by time, of which sixteen threads on a small host get little.
-set -u
-emu=$BUILD/drover-emu
-guest=$BUILD/guest
-here=$(cd "$(dirname "$0")" && pwd)
-tmp=${TEST_TMP:-$(mktemp -d)}
-[ -s "$guest/vmlinuz" ] || { echo "skipped: $guest/vmlinuz is not there (make guest)"; exit 77; }
-failed=0
-"$here/initrd.sh" "$tmp/initrd.gz" "$here/smp-guest.sh" 2>/dev/null || { echo "no initrd"; exit 1; }
+. "$(dirname "$0")/emu_lib.sh"
+need_guest vmlinuz
+initrd tests/guest/smp-guest.sh
 
 # run NAME OPTION...
 run() {
@@ -33,5 +28,4 @@ run interp --engine interp
 run jit --engine jit
 run x2apic --engine jit --cpu-model x86-64-v2,+x2apic,+tsc-deadline
 need "$tmp/x2apic" "x2apic enabled" "deadline timer"
-[ $failed -eq 0 ] && echo "sixteen CPUs at work, three times"
-exit $failed
+end_test "sixteen CPUs at work, three times"

@@ -1,59 +1,28 @@
 #!/bin/bash
 # Machines on undo disks: what their guest wrote is committed, kept or discarded when they end, as the
 # option or ctl says; kill -9 and a saved machine keep it. And disks that are held to a rate.
-set -u
-emu=$BUILD/drover-emu vhd=$BUILD/drover-vhd
-tmp=${TEST_TMP:-$(mktemp -d)}
+. "$(dirname "$0")/emu_lib.sh"
 cd "$tmp" || exit 1
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
 
-# A boot sector that counts up the first byte of sector 5, says so, and then does what is given.
+# sector NAME ACTION: counts up the first byte of sector 5, says so, and then acts.
 sector() {
-    cat >"$1.asm" <<END
-        bits 16
-        org 0x7c00
-        cli
-        xor ax, ax
-        mov ds, ax
-        mov es, ax
-        mov ss, ax
-        mov sp, 0x7c00
-        mov [drive], dl
+    boot_sector "$1" counted "        mov [drive], dl
         mov ah, 0x42
         call transfer
         inc byte [0x8000]
         mov ax, 0x4300
-        call transfer
-        mov si, text
-next:   lodsb
-        test al, al
-        jz act
-        mov dx, 0x3f8
-        out dx, al
-        jmp next
+        call transfer" "$2
+        jmp halt
 transfer:
         mov si, packet
         mov dl, [drive]
         int 0x13
         jc halt
-        ret
-act:
-$2
-halt:   sti
-        hlt
-        jmp halt
-drive:  db 0
+        ret" "drive:  db 0
         align 4
 packet: db 16, 0
         dw 1, 0x8000, 0
-        dq 5
-text:   db "counted", 13, 10, 0
-        times 510 - (\$ - \$\$) db 0
-        dw 0xaa55
-END
-    nasm -f bin -o "$1.img" "$1.asm" || exit 1
-    truncate -s 4M "$1.img"
+        dq 5"
 }
 sector off "        mov dx, 0x604
         mov ax, 0x2000
@@ -70,7 +39,7 @@ expect() {
     [ "$undo" = "$3" ] || fail "$1: the undo disk counts $undo, not $3"
 }
 run() {
-    timeout 120 "$emu" --memory 32M --disk "file=base.vhd,bus=ide,$1" --serial stdio </dev/null >out 2>err ||
+    timeout 600 "$emu" --memory 32M --disk "file=base.vhd,bus=ide,$1" --serial stdio </dev/null >out 2>err ||
         { cat err; fail "$1: status $?"; }
     grep -q counted out || fail "$1: the guest did not come to its end"
 }
@@ -89,58 +58,46 @@ for type in dynamic fixed vhdx; do
 done
 
 # A machine that stays: with the options given, until its guest has counted.
-start() {
-    "$emu" --memory 32M --disk "file=base.vhd,bus=ide,$1" --serial file:serial --control "ipc://$tmp/control" \
-        </dev/null 2>err &
-    pid=$!
-    shift
-    for ((i = 0; i < 1200; i++)); do
-        grep -q counted serial 2>/dev/null && return
-        kill -0 $pid 2>/dev/null || break
-        sleep 0.1
-    done
-    cat err
-    fail "the guest did not count"
+stay() {
+    start --memory 32M --disk "file=base.vhd,bus=ide,$1" --serial file:serial --control "ipc://$tmp/control" 2>err
+    wait_for serial counted || cat err
 }
-ctl() { "$emu" ctl "$tmp/control" "$@"; }
-end() { ctl quit; wait $pid || fail "$1: status $?"; rm -f serial; }
+end() { ctl quit; wait_end; rm -f serial; }
 
 echo "== kill -9 keeps it, and the next machine goes on with it"
 rm -f base.vhd base.vhd.undo serial
 "$vhd" convert --quiet stay.img base.vhd
-start undo=discard
+stay undo=discard
 ctl pause # so that what was counted has reached the file
-kill -KILL $pid
-wait $pid 2>/dev/null
+end_machine
 rm -f serial
 [ -e base.vhd.undo ] || fail "kill -9 took the undo disk away"
 [ "$(count_of base.vhd)" = 0 ] || fail "kill -9 changed the base"
 "$vhd" check base.vhd.undo >/dev/null || { "$vhd" check --repair base.vhd.undo >/dev/null; [ $? -eq 3 ]; } ||
     fail "what kill -9 left is damaged"
-start undo=commit
-end "after kill -9"
+stay undo=commit
+end
 [ ! -e base.vhd.undo ] || fail "after kill -9: the undo disk is still there"
 [ "$(count_of base.vhd)" -ge 1 ] || fail "after kill -9: nothing was committed"
 
 echo "== ctl decides"
 before=$(count_of base.vhd)
-start undo=keep
+stay undo=keep
 ctl undo 0 discard || fail "ctl undo"
 ctl undo 1 discard 2>err && fail "ctl undo of a disk that is not there"
 ctl undo 0 maybe 2>err && fail "ctl undo maybe"
-end "ctl undo"
+end
 expect "ctl undo discard" "$before" -
 
 echo "== a saved machine keeps it"
-start undo=discard
+stay undo=discard
 ctl save "$tmp/saved" || fail "save"
-end "save"
+end
 expect "saved" "$before" $((before + 1))
-"$emu" --memory 32M --disk "file=base.vhd,bus=ide,undo=discard" --serial file:serial \
-    --control "ipc://$tmp/control" --restore saved </dev/null 2>err &
-pid=$!
-for ((i = 0; i < 600; i++)); do ctl status >/dev/null 2>&1 && break; sleep 0.1; done
-end "restored"
+start --memory 32M --disk "file=base.vhd,bus=ide,undo=discard" --serial file:serial \
+    --control "ipc://$tmp/control" --restore saved 2>err
+wait_ctl
+end
 expect "restored, and ended" "$before" -
 
 echo "== on a disk that stands on another"
@@ -177,5 +134,4 @@ rm -f base.vhd
 "$vhd" convert --quiet off.img base.vhd
 run bps=1M,iops=200,bps-burst=64K,iops-burst=4
 [ "$(count_of base.vhd)" = 1 ] || fail "a disk held to a rate lost a write"
-[ $failed -eq 0 ] && echo passed
-exit $failed
+end_test passed err

@@ -1,16 +1,13 @@
 #!/bin/bash
 # Every wrong command line gives one line that names what is wrong, and status 2; what is missing or
 # unreadable on the host gives one line and status 1.
-set -u
-emu=$BUILD/drover-emu
-tmp=${TEST_TMP:-$(mktemp -d)}
-failed=0
+. "$(dirname "$0")/emu_lib.sh"
 
 # expect STATUS TEXT ARGUMENT... : one line on stderr that has TEXT, nothing on stdout.
 expect() {
     local status=$1 text=$2 got
     shift 2
-    timeout 60 "$emu" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
+    timeout 300 "$emu" "$@" >"$tmp/out" 2>"$tmp/err" </dev/null
     got=$?
     if [ $got -ne "$status" ] || [ "$(wc -l <"$tmp/err")" -ne 1 ] || [ -s "$tmp/out" ] ||
         ! grep -qF -- "$text" "$tmp/err"; then
@@ -24,7 +21,7 @@ head -c 70000 /dev/zero >"$tmp/not-an-image"
 head -c 1000 /dev/zero >"$tmp/small"
 printf 'no kernel' >"$tmp/text"
 
-timeout 60 "$emu" --cpu-model help >"$tmp/out" && grep -q "^  pentium3 " "$tmp/out" || {
+timeout 300 "$emu" --cpu-model help >"$tmp/out" && grep -q "^  pentium3 " "$tmp/out" || {
     echo "--cpu-model help does not tell what there is"
     failed=1
 }
@@ -80,5 +77,4 @@ expect 1 "$tmp/none" ctl "$tmp/none" status
 "$emu" --help | grep -q "triple fault" || { echo "--help does not tell the exit statuses"; failed=1; }
 "$emu" --version | grep -q '^drover-emu [0-9]' || { echo "--version is wrong"; failed=1; }
 
-[ $failed -eq 0 ] && echo "every message as it should be"
-exit $failed
+end_test "every message as it should be"

@@ -13,13 +13,13 @@ for flavour in $flavours; do
     system_kernel "$flavour" $arch >/dev/null || skip "there is no kernel $flavour to be had"
     system_package busybox-static $arch >/dev/null || skip "there is no busybox for $arch to be had"
 done
-system_private_network
+own_network
 
 mkdir -p "$tmp/www"
 head -c 3000000 /dev/urandom >"$tmp/www/payload"
 sum=$(md5sum <"$tmp/www/payload" | cut -c 1-32)
 (cd "$tmp/www" && exec python3 -m http.server 8123 >/dev/null 2>&1) &
-server=$!
+processes+=($!)
 
 # make_disk FLAVOUR DISK: the initramfs waits for the disk named by root= and goes there.
 make_disk() {
@@ -95,4 +95,4 @@ for flavour in $flavours; do
         one "$flavour" "${way%:*}" "${way#*:}"
     done
 done
-system_end "Debian's kernels $flavours with three cards, on $ways"
+end_test "Debian's kernels $flavours with three cards, on $ways"

@@ -7,12 +7,12 @@
 . "$(dirname "$0")/system_lib.sh"
 ways=${SYSTEM_WAYS:-virtio:1:at-a-stretch ide:4:restored virtio:4:at-a-stretch ide:1:restored}
 system_debian >/dev/null || skip "mmdebstrap cannot install Debian 12"
-system_private_network
+own_network
 mkdir -p "$tmp/www"
 head -c 3000000 /dev/urandom >"$tmp/www/payload"
 sum=$(md5sum <"$tmp/www/payload" | cut -c 1-32)
 (cd "$tmp/www" && exec python3 -m http.server 8123 >/dev/null 2>&1) &
-server=$!
+processes+=($!)
 
 # one BUS CPUS SAVED
 one() {
@@ -51,4 +51,4 @@ for way in $ways; do
     IFS=: read -r bus cpus saved <<<"$way"
     one "$bus" "$cpus" "$saved"
 done
-system_end "Debian 12 as a whole, on $ways"
+end_test "Debian 12 as a whole, on $ways"

@@ -9,7 +9,6 @@ ways=${SYSTEM_WAYS:-amd64:text:at-a-stretch amd64:gtk:restored i386:text:restore
 for arch in amd64 i386; do
     case $ways in *$arch*) system_package debian-installer-12-netboot-$arch >/dev/null || skip "the installer's package for $arch cannot be had" ;; esac
 done
-trap system_cleanup EXIT
 
 # language_list PNG: is there, on a bright ground, a bar of the installer's blue with the language
 # chosen, among rows of text? Prints what it found.
@@ -134,4 +133,4 @@ for way in $ways; do
     IFS=: read -r arch kind saved <<<"$way"
     one "$arch" "$kind" "$saved"
 done
-system_end "the installer's first screens: $ways"
+end_test "the installer's first screens: $ways"

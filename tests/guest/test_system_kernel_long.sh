@@ -7,7 +7,6 @@
 . "$(dirname "$0")/system_lib.sh"
 models=${SYSTEM_MODELS:-x86-64-v2 x86-64-v2,+aes,+pclmulqdq x86-64-v3 x86-64-v3,+aes,+pclmulqdq,+sha}
 system_kernel amd64 amd64 >/dev/null || skip "there is no kernel to be had"
-trap system_cleanup EXIT
 
 # Modules by their dependencies, so all of the kernel's go into the initramfs's own tree.
 cat >"$tmp/script" <<'SCRIPT'
@@ -75,4 +74,4 @@ for model in $models; do
     grep -aqE "^result .*xor: .*(using|measured)" "$log" || fail "$model: xor"
     grep -aq "^complaint" "$log" && fail "$model: the kernel complains"
 done
-system_end "tcrypt, test_bpf, test_user_copy, raid6 and xor on $models"
+end_test "tcrypt, test_bpf, test_user_copy, raid6 and xor on $models"

@@ -3,7 +3,6 @@
 # saved and restored on the way.
 . "$(dirname "$0")/system_lib.sh"
 tree=$(system_package memtest86+) || skip "the package memtest86+ cannot be had"
-trap system_cleanup EXIT
 mkdir -p "$tmp/cd/isolinux"
 cp /usr/lib/ISOLINUX/isolinux.bin /usr/lib/syslinux/modules/bios/ldlinux.c32 "$tmp/cd/isolinux/"
 cp "$tree/boot/memtest86+x64.bin" "$tmp/cd/memtest"
@@ -18,4 +17,4 @@ grep -qE "Drover" "$tmp/screen" || fail "it does not know the machine's name"
 cat "$tmp/screen"
 ctl quit
 system_kill
-system_end "memtest86+: a pass without errors"
+end_test "memtest86+: a pass without errors"

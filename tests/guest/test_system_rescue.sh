@@ -4,7 +4,6 @@
 . "$(dirname "$0")/system_lib.sh"
 images=$(system_package grub-rescue-pc) || skip "the package grub-rescue-pc cannot be had"
 images=$images/usr/lib/grub-rescue
-trap system_cleanup EXIT
 
 # type_at_prompt TEXT: in pieces, each seen before the next: the BIOS keeps fifteen keys for a slow GRUB.
 type_at_prompt() {
@@ -34,4 +33,4 @@ one cd --cdrom "$images/grub-rescue-cdrom.iso" --boot-order d
 cp "$images/grub-rescue-floppy.img" "$tmp/floppy.img"
 truncate -s 1440K "$tmp/floppy.img" # as written onto a disk
 one fd0 --floppy "$tmp/floppy.img" --boot-order a
-system_end "GRUB from a CD and a floppy, saved and restored at its prompt"
+end_test "GRUB from a CD and a floppy, saved and restored at its prompt"

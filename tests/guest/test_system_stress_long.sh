@@ -6,7 +6,6 @@
 . "$(dirname "$0")/system_lib.sh"
 ways=${SYSTEM_WAYS:-1:jit:x86-64-v2 4:jit:x86-64-v2 4:jit:x86-64-v3 1:interp:x86-64-v2}
 system_debian >/dev/null || skip "mmdebstrap cannot install Debian 12"
-trap system_cleanup EXIT
 stressors=${SYSTEM_STRESSORS:-cpu vecmath vecwide matrix vm memcpy atomic futex fork mmap timer switch}
 
 # one CPUS ENGINE MODEL
@@ -40,4 +39,4 @@ for way in $ways; do
     IFS=: read -r cpus engine model <<<"$way"
     one "$cpus" "$engine" "$model"
 done
-system_end "stress-ng found nothing wrong: $ways"
+end_test "stress-ng found nothing wrong: $ways"

@@ -6,7 +6,6 @@
 # SYSTEM_MINUTES: how long (5).
 . "$(dirname "$0")/system_lib.sh"
 system_kernel amd64 amd64 >/dev/null || skip "there is no kernel to be had"
-trap system_cleanup EXIT
 minutes=${SYSTEM_MINUTES:-5}
 
 cat >"$tmp/script" <<'SCRIPT'
@@ -93,4 +92,4 @@ wait_for "^end of complaints"
 grep -a "^complaint .*\[" "$log" && fail "the kernel complains"
 echo off >&8
 system_stop
-system_end "the guest kept time"
+end_test "the guest kept time"
