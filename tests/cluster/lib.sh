@@ -26,12 +26,12 @@ pick_ports() {
 }
 pick_ports
 
-await() { # await SECONDS WHAT COMMAND...
+await() { # await SECONDS WHAT COMMAND...: as long as a quiet machine needs; a busy one gets five times as many looks
     local limit=$1 what=$2 tries=0
     shift 2
     until "$@"; do
         tries=$((tries + 1))
-        [ $tries -lt $((limit * 5)) ] || { show_logs; fail "$what: not after $limit s"; }
+        [ $tries -lt $((limit * 25)) ] || { show_logs; fail "$what: not after $limit s, five times over"; }
         sleep 0.2
     done
 }

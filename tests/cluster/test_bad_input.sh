@@ -61,7 +61,7 @@ DROVER_CONFIG=$PWD/wrong.yaml refuse 1 'cannot reach the controller' drover get 
 
 say "tokens"
 token=$(drover-controller --data "$TEST_TMP/controller" token create | grep -o 'drover-join:[^ ]*' | head -n 1)
-join() { timeout 20 drover-agent --name intruder --data "$TEST_TMP/intruder" --controller "https://127.0.0.1:$port" --join-token "$1"; }
+join() { timeout 300 drover-agent --name intruder --data "$TEST_TMP/intruder" --controller "https://127.0.0.1:$port" --join-token "$1"; }
 refuse 1 'no join token' join nonsense
 refuse 1 'not the one' join "${token%?????}00000"
 refuse 1 'join' join "$(sed 's/\.[0-9a-f]*:/.00000000000000000000000000000000:/' <<<"$token")"
@@ -109,9 +109,9 @@ for round in 1 2; do
     drover start stuck || fail "start of stuck"
     tells_why() { field vm stuck .status.message | grep -q "No such file"; }
     await 20 "stuck tells why it does not start" tells_why
-    drover stop stuck --wait --timeout 20 || { show_logs; fail "stop of stuck"; }
+    drover stop stuck --wait --timeout 300 || { show_logs; fail "stop of stuck"; }
 done
-drover delete vm/stuck --wait --timeout 20 || fail "delete of stuck"
+drover delete vm/stuck --wait --timeout 300 || fail "delete of stuck"
 
 say "garbage on every port"
 garbage() { # garbage PORT

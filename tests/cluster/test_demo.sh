@@ -42,7 +42,7 @@ drover get vm hello-2 -o json | jq '.spec.runStrategy = "Manual" | del(.status)'
 (printf '\npoweroff\n'; sleep 3) | drover console hello-2 >/dev/null 2>&1
 await 60 "hello-2 is stopped" vm_is hello-2 Stopped
 drover start hello-2 --wait || fail "start"
-drover stop hello-2 --wait --timeout 90 || fail "stop"
+drover stop hello-2 --wait --timeout 300 || fail "stop"
 
 say "make demo-down"
 run_demo down

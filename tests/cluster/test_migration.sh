@@ -38,7 +38,7 @@ await 30 "mover runs" vm_is mover Running
 [ "$(copies)" = 1 ] || fail "there are $(copies) disks"
 
 say "a move that works"
-drover migrate mover --to gamma --wait --timeout 60 || { show_logs; fail "the move"; }
+drover migrate mover --to gamma --wait --timeout 300 || { show_logs; fail "the move"; }
 [ "$(field vm mover .status.host)" = gamma ] || fail "mover is not on gamma"
 await 30 "mover runs on gamma" vm_is mover Running
 only_gamma() { [ "$(copies)" = 1 ] && ls gamma/disks/*.vhd >/dev/null 2>&1; }
@@ -50,7 +50,7 @@ if [ $small = yes ]; then for known in no yes; do
     dd if=/dev/zero of=beta/filler bs=1M count=30 status=none
     beta_is_full() { [ "$(field host beta .status.used.diskFreeBytes)" -lt 20000000 ]; }
     [ $known = no ] || await 30 "the controller knows that beta is full" beta_is_full
-    drover migrate mover --to beta --wait --timeout 60 2>err && fail "it fitted"
+    drover migrate mover --to beta --wait --timeout 300 2>err && fail "it fitted"
     cat err
     grep -qi "needs* .* free\|space" err || fail "the error does not name the reason"
     rm -f beta/filler
@@ -64,14 +64,14 @@ fi
 
 say "a dead target"
 kill -KILL "${agent_pid[alpha]}"
-drover migrate mover --to alpha --wait --timeout 120 2>err && fail "it moved to a dead host"
+drover migrate mover --to alpha --wait --timeout 300 2>err && fail "it moved to a dead host"
 cat err
 await 60 "mover runs on gamma again" vm_is mover Running
 [ "$(field vm mover .status.host)" = gamma ] || fail "mover has left gamma"
 start_agent alpha 1
 
 say "a target that does not exist"
-drover migrate mover --to nowhere --wait --timeout 60 2>err && fail "it moved nowhere"
+drover migrate mover --to nowhere --wait --timeout 300 2>err && fail "it moved nowhere"
 cat err
 
 say "moves with everything killed meanwhile"

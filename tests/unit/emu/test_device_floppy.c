@@ -146,7 +146,7 @@ static void command(struct fixture *f, const uint8_t *bytes, unsigned count)
 static unsigned result(struct fixture *f, uint8_t bytes[16])
 {
     unsigned count = 0;
-    for (unsigned i = 0; i < 100000 && (in8(f, 0x3f4) & 0xc0) != 0xc0; i++)
+    for (unsigned i = 0; i < 600000 && (in8(f, 0x3f4) & 0xc0) != 0xc0; i++)
         g_usleep(100);
     while ((in8(f, 0x3f4) & 0xd0) == 0xd0 && count < 16)
         bytes[count++] = in8(f, 0x3f5);
@@ -300,7 +300,7 @@ static void test_programmed_io(void **state)
     EXPECT(f, 0x40, 0x80, 0, 1, 0, 1, 2);
     COMMAND(f, 0x46, 0, 0, 0, 2, 2, 2, 0x1b, 0xff);
     for (unsigned i = 0; i < 512; i++) {
-        for (unsigned j = 0; j < 100000 && in8(f, 0x3f4) != 0xf0; j++)
+        for (unsigned j = 0; j < 600000 && in8(f, 0x3f4) != 0xf0; j++)
             g_usleep(100);
         assert_int_equal(in8(f, 0x3f5), (uint8_t)(i ^ 0x5a));
     }
@@ -463,7 +463,7 @@ static void test_saved_in_transfer(void **state)
         for (unsigned i = 0; i < sizeof(bytes); i++) {
             out8(f, 0x3f5, bytes[i]);
             g_autoptr(GByteArray) saved = g_byte_array_new();
-            for (unsigned j = 0; i == 8 && j < 100000 && in8(f, 0x3f4) != wanted; j++)
+            for (unsigned j = 0; i == 8 && j < 600000 && in8(f, 0x3f4) != wanted; j++)
                 g_usleep(100);
             state_save(saved, ops->name, ops->state_version, ops->state, floppy);
             ops->reset(floppy);
@@ -472,7 +472,7 @@ static void test_saved_in_transfer(void **state)
             assert_true(ops->loaded(floppy, NULL));
         }
         for (unsigned i = 0; i < 1024; i++) {
-            for (unsigned j = 0; j < 100000 && in8(f, 0x3f4) != wanted; j++)
+            for (unsigned j = 0; j < 600000 && in8(f, 0x3f4) != wanted; j++)
                 g_usleep(100);
             assert_int_equal(in8(f, 0x3f4), wanted);
             if (i % 100 == 37) {
