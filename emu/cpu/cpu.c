@@ -194,10 +194,27 @@ static uint32_t flat_mode(const struct cpu *cpu)
                 seg[SEG_CS].limit == UINT32_MAX;
     for (unsigned i = 0; i < G_N_ELEMENTS(data); i++)
         flat &= !seg[data[i]].base && is_whole(&seg[data[i]]);
-    if (!flat)
-        return 0;
-    return MODE_FLAT | (is_whole(&seg[SEG_FS]) ? MODE_FLAT_FS : 0) |
-           (is_whole(&seg[SEG_GS]) ? MODE_FLAT_GS : 0);
+    return flat ? MODE_FLAT : 0;
+}
+
+static void update_beyond(struct cpu *cpu, unsigned index)
+{
+    cpu->beyond[index - SEG_FS] = is_whole(&cpu->s.seg[index]) ? 0 : UINT64_C(1) << 40;
+}
+
+void cpu_set_data_segment(struct cpu *cpu, unsigned index, const struct segment *segment)
+{
+    struct segment *s = &cpu->s.seg[index];
+    unsigned rights = SEG_P | SEG_CODE | SEG_EXPAND | SEG_WRITABLE;
+    bool same = s->base == segment->base && s->limit == segment->limit &&
+                !((s->attributes ^ segment->attributes) & rights);
+    *s = *segment;
+    if (same)
+        return;
+    if (index >= SEG_FS && cpu->mode & (MODE_LONG | MODE_FLAT))
+        update_beyond(cpu, index);
+    else
+        cpu_update_mode(cpu);
 }
 
 /* Data that can be read and written, 64 KiB from the base on at least. Real mode has no rights. */
@@ -216,8 +233,8 @@ static uint32_t segmented_mode(const struct cpu *cpu, bool code32)
     if ((code32 ? limit != UINT32_MAX : limit < UINT16_MAX) || !is_usable(cpu, SEG_SS))
         return 0;
     return MODE_SEGMENTED | (is_usable(cpu, SEG_DS) ? MODE_DS : 0) |
-           (is_usable(cpu, SEG_ES) ? MODE_ES : 0) | (is_usable(cpu, SEG_FS) ? MODE_FLAT_FS : 0) |
-           (is_usable(cpu, SEG_GS) ? MODE_FLAT_GS : 0);
+           (is_usable(cpu, SEG_ES) ? MODE_ES : 0) | (is_usable(cpu, SEG_FS) ? MODE_FS : 0) |
+           (is_usable(cpu, SEG_GS) ? MODE_GS : 0);
 }
 
 void cpu_update_mode(struct cpu *cpu)
@@ -250,6 +267,9 @@ void cpu_update_mode(struct cpu *cpu)
     if (!(mode & (MODE_LONG | MODE_FLAT)))
         mode |= segmented_mode(cpu, mode & MODE_CODE32);
 
+    update_beyond(cpu, SEG_FS);
+    update_beyond(cpu, SEG_GS);
+
     enum tlb_kind kind = s->cpl == 3 ? TLB_USER : TLB_KERNEL;
     if (kind == TLB_USER && s->cr0 & CR0_AM && s->rflags & FLAG_AC) {
         kind = TLB_USER_ALIGNED;
@@ -265,13 +285,15 @@ void cpu_update_mode(struct cpu *cpu)
 
 void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)
 {
+    uint64_t changed = cpu->s.rflags ^ rflags;
     cpu->s.rflags = (rflags & ~FLAG_RF) | 2;
     cpu_set_arithmetic(cpu, rflags);
     if (rflags & FLAG_IF && atomic_load(&cpu->requests) & REQUEST_INTR)
         atomic_store(&cpu->attention, 1);
     if (rflags & FLAG_TF)
         atomic_store(&cpu->attention, 1);
-    cpu_update_mode(cpu);
+    if (changed & (FLAG_AC | FLAG_VM))
+        cpu_update_mode(cpu);
 }
 
 /* ---- requests from anywhere ------------------------------------------------------------------ */

@@ -270,6 +270,7 @@ HANDLER(syscall_64)
     cpu->s.rip = cpu->s.lstar;
     cpu->s.cpl = 0;
     cpu_set_rflags(cpu, flags & ~(cpu->s.fmask | FLAG_RF));
+    cpu_update_mode(cpu);
     cpu->insn = NULL;
     return interp_jump(cpu, cpu->s.lstar);
 }
@@ -289,6 +290,7 @@ HANDLER(sysret)
     uint64_t may =
         FLAGS_ARITHMETIC | FLAG_TF | FLAG_IF | FLAG_DF | FLAG_IOPL | FLAG_NT | FLAG_AC | FLAG_ID;
     cpu_set_rflags(cpu, (cpu->s.gpr[R11] & may) | 2);
+    cpu_update_mode(cpu);
     cpu->insn = NULL;
     return interp_jump(cpu, to64 ? cpu->s.gpr[RCX] : (uint32_t)cpu->s.gpr[RCX]);
 }
@@ -305,6 +307,7 @@ HANDLER(sysenter)
     cpu->s.cpl = 0;
     cpu->s.gpr[RSP] = longmode ? cpu->s.sysenter_esp : (uint32_t)cpu->s.sysenter_esp;
     cpu_set_rflags(cpu, cpu_get_rflags(cpu) & ~(FLAG_VM | FLAG_IF | FLAG_RF));
+    cpu_update_mode(cpu);
     cpu->insn = NULL;
     cpu->s.rip = target;
     return NULL;

@@ -55,14 +55,13 @@ enum cpu_mode {
     MODE_NO_AVX = 2048,
     /* 32-bit code and stack, with CS, SS, DS and ES all of base 0 and 4 GiB. */
     MODE_FLAT = 1 << 16,
-    MODE_FLAT_FS = 1 << 17, /* besides, FS is data of 4 GiB from its base */
-    MODE_FLAT_GS = 1 << 18,
     /* 16-bit code, and 32-bit code that is not flat, whose CS and SS can be used for 64 KiB from
-     * their bases (CS of 32-bit code: 4 GiB), so can be DS and ES where their bits say so, and FS
-     * and GS by those above. */
+     * their bases (CS of 32-bit code: 4 GiB), so can be the others where their bits say so. */
     MODE_SEGMENTED = 1 << 20,
     MODE_DS = 1 << 21,
     MODE_ES = 1 << 22,
+    MODE_FS = 1 << 17,
+    MODE_GS = 1 << 18,
     MODE_ALIGNED = 1 << 19, /* unaligned accesses fault: CPL 3, CR0.AM, RFLAGS.AC */
 };
 
@@ -157,6 +156,9 @@ struct cpu {
     atomic_uint attention; /* look at `requests` before the next block */
     uint32_t passes;       /* odd in cpu_run(); other threads read it (emu/core/dirty.h) */
     struct tlb_entry *tlb; /* the current kind's entries */
+    /* Of FS and GS in MODE_FLAT: 0 where they are data of 4 GiB from the base on, else what makes a
+     * linear address one that there is not. No mode of its own, since every system loads them. */
+    uint64_t beyond[2];
     struct block *block;
     uint64_t instructions;
     const struct insn *insn; /* set on every way to a fault; NULL between instructions */
@@ -259,6 +261,8 @@ void debug_deliver(struct cpu *cpu, uint64_t bits);
 
 /* Recomputes mode and TLB kind from CPL, the segments, CR0, CR4, EFER and RFLAGS. */
 void cpu_update_mode(struct cpu *cpu);
+/* Sets DS, ES, FS or GS, and of the derived state what may have changed. */
+void cpu_set_data_segment(struct cpu *cpu, unsigned index, const struct segment *segment);
 /* RFLAGS as a whole, with the lazily kept arithmetic flags. */
 static inline uint64_t cpu_get_rflags(const struct cpu *cpu)
 {
@@ -269,7 +273,8 @@ static inline void cpu_set_arithmetic(struct cpu *cpu, uint64_t rflags)
 {
     cpu->flags = (rflags & 0xd5) << 8 | 0x200 | ((rflags >> 11) & 1);
 }
-/* Sets all of RFLAGS, and looks for interrupts that have become possible. */
+/* Sets all of RFLAGS, and looks for interrupts that have become possible. Of the derived state it
+ * sees to what the flags decide. */
 void cpu_set_rflags(struct cpu *cpu, uint64_t rflags);
 
 static inline bool cpu_protected(const struct cpu *cpu)

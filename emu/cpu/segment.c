@@ -131,8 +131,7 @@ void segment_load_or_raise(struct cpu *cpu, unsigned index, uint16_t selector, i
         return;
     }
     if (is_null(selector)) {
-        cpu->s.seg[index] = (struct segment){.selector = selector};
-        cpu_update_mode(cpu);
+        cpu_set_data_segment(cpu, index, &(struct segment){.selector = selector});
         return;
     }
     uint16_t error = selector & 0xfffc;
@@ -146,8 +145,8 @@ void segment_load_or_raise(struct cpu *cpu, unsigned index, uint16_t selector, i
     if (!descriptor_present(&d))
         cpu_raise_error(cpu, VEC_NP, error);
     segment_mark_accessed(cpu, &d);
-    cpu->s.seg[index] = segment_unpack(selector, &d);
-    cpu_update_mode(cpu);
+    struct segment s = segment_unpack(selector, &d);
+    cpu_set_data_segment(cpu, index, &s);
 }
 
 void system_set_cpl(struct cpu *cpu, unsigned cpl)
@@ -159,6 +158,7 @@ void system_set_cpl(struct cpu *cpu, unsigned cpl)
 void segment_drop_privileged(struct cpu *cpu)
 {
     static const uint8_t data[] = {SEG_ES, SEG_DS, SEG_FS, SEG_GS};
+    bool changed = false;
     for (unsigned i = 0; i < G_N_ELEMENTS(data); i++) {
         struct segment *s = &cpu->s.seg[data[i]];
         bool conforming = (s->attributes & (SEG_CODE | SEG_EXPAND)) == (SEG_CODE | SEG_EXPAND);
@@ -169,9 +169,11 @@ void segment_drop_privileged(struct cpu *cpu)
             s->limit = 0;
             if (!cpu_long_active(cpu))
                 s->base = 0;
+            changed = true;
         }
     }
-    cpu_update_mode(cpu);
+    if (changed)
+        cpu_update_mode(cpu);
 }
 
 void segment_tss_stack(struct cpu *cpu, unsigned level, uint16_t *ret_ss, uint64_t *ret_sp)

@@ -209,6 +209,7 @@ static void enter_real_mode(struct cpu *cpu)
     s->dr[7] = 0x400;
     s->cpl = 0;
     cpu_set_rflags(cpu, 2);
+    cpu_update_mode(cpu);
 }
 
 void smm_enter(struct cpu *cpu)
@@ -270,6 +271,7 @@ void smm_leave(struct cpu *cpu)
     to.cpl = to.rflags & FLAG_VM ? 3 : to.cr0 & CR0_PE ? SEG_DPL(to.seg[SEG_SS].attributes) : 0;
     cpu->s = to;
     cpu_set_rflags(cpu, to.rflags & 0x3f7fd5);
+    cpu_update_mode(cpu);
     mmu_flush(cpu);
     if (to.cr0 & CR0_PG && to.cr4 & CR4_PAE && !longmode)
         mmu_load_pdptes(cpu, to.cr3);

@@ -160,6 +160,7 @@ void system_task_switch(struct cpu *cpu, uint16_t selector, enum task_reason rea
     /* The local breakpoints were the old task's. */
     cpu->s.dr[7] &= ~DR7_LOCAL;
     cpu_set_rflags(cpu, (image.flags & 0x3f7fd5) | 2);
+    cpu_update_mode(cpu);
     load_segments(cpu, &image);
     cpu_update_mode(cpu);
     if (cpu->s.rip > cpu->s.seg[SEG_CS].limit)

@@ -91,10 +91,10 @@
  *
  * 32-bit code is flat when all its segments but FS and GS are (MODE_FLAT), as every 32-bit system
  * since the 1990s has them: an address is then a 32-bit LEA away from being linear.
- * FS and GS add their base where they have 4 GiB from there on. Operands that wrap around at 4 GiB,
- * where the limit strikes, lie in two pages: the slow ways see them and let the interpreter begin
- * the instruction anew. A load of a segment register that makes it not flat changes the mode, and
- * with it ends the region.
+ * FS and GS add their base, and, where they do not have 4 GiB from there on, a bit that no address
+ * has. Such operands, and those that wrap around at 4 GiB, where the limit strikes, are found in no
+ * page: the slow ways see them and let the interpreter begin the instruction anew. A load of
+ * another segment register that makes it not flat changes the mode, and with it ends the region.
  *
  * Other 32-bit code and all 16-bit code is translated where its segments can be written and have
  * 64 KiB at least (MODE_SEGMENTED, and a bit for each but CS and SS). An offset of 16 bits is then

@@ -158,6 +158,10 @@ static void add_base(struct translator *t, const struct address *a)
 {
     if (a->segment != SEG_NONE) /* FS and GS have bases in 64-bit code, too */
         emit_op(&t->e, ENC(0, 0, 0x03) | enc_word(t), T0, op_abs(&t->cpu->s.seg[a->segment].base));
+    /* One that may not be used so makes an address that is found nowhere: check_wrap() in slow.c.
+     */
+    if (a->segment >= SEG_FS && a->segment <= SEG_GS && t->mode & MODE_FLAT)
+        emit_op(&t->e, ENC(0, 0, 0x0b) | ENC_W, T0, op_abs(&t->cpu->beyond[a->segment - SEG_FS]));
 }
 
 /* The same for code with segments: what lies past the limit is the interpreter's. The mode says

@@ -116,9 +116,9 @@ bool segment_usable(const struct translator *t, unsigned segment)
     case SEG_ES:
         return !t->segmented || t->mode & MODE_ES;
     case SEG_FS:
-        return t->mode & MODE_FLAT_FS;
+        return !t->segmented || t->mode & MODE_FS;
     case SEG_GS:
-        return t->mode & MODE_FLAT_GS;
+        return !t->segmented || t->mode & MODE_GS;
     default:
         return true;
     }
