@@ -133,22 +133,27 @@ elapsed() {
 }
 
 disks=$scratch
-to_vhd_drover() {
-    rm -f "$disks/ours.vhd"
-    elapsed "$BUILD/drover-vhd" convert --quiet "$disks/raw.img" "$disks/ours.vhd"
+# ours TO WORD... and theirs: a conversion into a file that is not there yet
+ours() {
+    local to=$disks/$1
+    shift
+    rm -f "$to"
+    elapsed "$BUILD/drover-vhd" convert --quiet "$@" "$to"
 }
-to_vhd_qemu() {
-    rm -f "$disks/peer.vhd"
-    elapsed qemu-img convert -f raw -O vpc -o subformat=dynamic,force_size=on "$disks/raw.img" "$disks/peer.vhd"
+theirs() {
+    local to=$disks/$1
+    shift
+    rm -f "$to"
+    elapsed qemu-img convert "$@" "$to"
 }
-to_raw_drover() {
-    rm -f "$disks/ours.img"
-    elapsed "$BUILD/drover-vhd" convert --quiet --type raw "$disks/ours.vhd" "$disks/ours.img"
-}
-to_raw_qemu() {
-    rm -f "$disks/peer.img"
-    elapsed qemu-img convert -f vpc -O raw "$disks/peer.vhd" "$disks/peer.img"
-}
+to_vhd_drover() { ours ours.vhd "$disks/raw.img"; }
+to_vhd_qemu() { theirs peer.vhd -f raw -O vpc -o subformat=dynamic,force_size=on "$disks/raw.img"; }
+to_raw_drover() { ours ours.img --type raw "$disks/ours.vhd"; }
+to_raw_qemu() { theirs peer.img -f vpc -O raw "$disks/peer.vhd"; }
+to_vhdx_drover() { ours ours.vhdx --type vhdx "$disks/raw.img"; }
+to_vhdx_qemu() { theirs peer.vhdx -f raw -O vhdx "$disks/raw.img"; }
+from_vhdx_drover() { ours ours.img --type raw "$disks/ours.vhdx"; }
+from_vhdx_qemu() { theirs peer.img -f vhdx -O raw "$disks/peer.vhdx"; }
 plain_copy() {
     rm -f "$disks/peer.img"
     elapsed cp "$disks/raw.img" "$disks/peer.img"
@@ -163,22 +168,6 @@ read_drover() { random_drover read; }
 read_qemu() { random_qemu; }
 write_drover() { random_drover write; }
 write_qemu() { random_qemu -w; }
-to_vhdx_drover() {
-    rm -f "$disks/ours.vhdx"
-    elapsed "$BUILD/drover-vhd" convert --quiet --type vhdx "$disks/raw.img" "$disks/ours.vhdx"
-}
-to_vhdx_qemu() {
-    rm -f "$disks/peer.vhdx"
-    elapsed qemu-img convert -f raw -O vhdx "$disks/raw.img" "$disks/peer.vhdx"
-}
-from_vhdx_drover() {
-    rm -f "$disks/ours.img"
-    elapsed "$BUILD/drover-vhd" convert --quiet --type raw "$disks/ours.vhdx" "$disks/ours.img"
-}
-from_vhdx_qemu() {
-    rm -f "$disks/peer.img"
-    elapsed qemu-img convert -f vhdx -O raw "$disks/peer.vhdx" "$disks/peer.img"
-}
 map_drover() { elapsed "$BUILD/drover-vhd" map --json "$disks/big.vhd"; }
 map_qemu() { elapsed qemu-img map --output json -f vpc "$disks/big.vhd"; }
 open_drover() { elapsed "$BUILD/drover-vhd" info "$disks/big.vhd"; }
@@ -187,10 +176,7 @@ compact_drover() {
     cp --sparse=always "$disks/holes.vhd" "$disks/compact.vhd"
     elapsed "$BUILD/drover-vhd" compact --quiet "$disks/compact.vhd"
 }
-compact_qemu() {
-    rm -f "$disks/peer.vhd"
-    elapsed qemu-img convert -f vpc -O vpc -o force_size=on "$disks/holes.vhd" "$disks/peer.vhd"
-}
+compact_qemu() { theirs peer.vhd -f vpc -O vpc -o force_size=on "$disks/holes.vhd"; }
 
 # bench_random FORMAT NAME: leaves $disks/full.NAME
 bench_random() {
