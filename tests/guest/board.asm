@@ -131,14 +131,7 @@ start32:
 
         ; ---- 8259s and the timer
         SAY "pic: "
-        OUTB 0x20, 0x11
-        OUTB 0x21, 0x20
-        OUTB 0x21, 0x04
-        OUTB 0x21, 0x01
-        OUTB 0xa0, 0x11
-        OUTB 0xa1, 0x28
-        OUTB 0xa1, 0x02
-        OUTB 0xa1, 0x01
+        START_PICS
         OUTB 0xa1, 0xff
         mov dword [LAPIC + 0xf0], 0x1ff
         mov dword [LAPIC + 0x350], 0x700         ; LINT0: external

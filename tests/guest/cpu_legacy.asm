@@ -121,18 +121,7 @@ start32:
         mov gs, ax
         mov ss, ax
         mov esp, STACK
-        mov edi, idt
-        mov eax, stubs
-        mov ecx, 64
-.gate:  mov [edi], ax
-        mov word [edi + 2], 8
-        mov word [edi + 4], 0x8e00
-        mov ebx, eax
-        shr ebx, 16
-        mov [edi + 6], bx
-        add edi, 8
-        add eax, 16
-        loop .gate
+        STUB_GATES
         mov byte [idt + 0x30 * 8 + 5], 0xee
         mov dword [idt + 0x20 * 8], 0x00300000   ; task gate to 30
         mov dword [idt + 0x20 * 8 + 4], 0x8500

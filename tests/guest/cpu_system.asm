@@ -121,18 +121,7 @@ start32:
         mov ss, ax
         mov esp, STACK
         ; the interrupt table: 256 interrupt gates to the stubs
-        mov edi, idt
-        mov eax, stubs
-        mov ecx, 64
-.gate:  mov [edi], ax
-        mov word [edi + 2], 8
-        mov word [edi + 4], 0x8e00
-        mov ebx, eax
-        shr ebx, 16
-        mov [edi + 6], bx
-        add edi, 8
-        add eax, 16
-        loop .gate
+        STUB_GATES
         mov byte [idt + 3 * 8 + 5], 0xee        ; INT3 and 0x30 from level 3
         mov byte [idt + 0x30 * 8 + 5], 0xee
         mov byte [idt + 0x31 * 8 + 5], 0x6e     ; not present

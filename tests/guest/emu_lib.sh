@@ -44,6 +44,15 @@ own_network() {
 # initrd SCRIPT MODULE...: what initrd.sh makes of them is $tmp/initrd.gz.
 initrd() { tests/guest/initrd.sh "$tmp/initrd.gz" "$@" || { echo "cannot make the initramfs"; exit 1; }; }
 
+# serve_payload: at port 8123, a file of that name, whose MD5 is $sum.
+serve_payload() {
+    mkdir -p "$tmp/www"
+    head -c 3000000 /dev/urandom >"$tmp/www/payload"
+    sum=$(md5sum <"$tmp/www/payload" | cut -c 1-32)
+    (cd "$tmp/www" && exec python3 -m http.server 8123 >/dev/null 2>&1) &
+    processes+=($!)
+}
+
 # boot_sector NAME TEXT BEFORE AFTER DATA: NAME.img, whose first sector does BEFORE, says TEXT at COM1, does
 # AFTER and halts; all but TEXT is assembler.
 boot_sector() {

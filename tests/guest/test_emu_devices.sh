@@ -12,11 +12,7 @@ else
     echo "skipped: the bridge, for this host gives no network namespace and bridge"
 fi
 
-mkdir -p "$tmp/www"
-head -c 3000000 /dev/urandom >"$tmp/www/payload"
-sum=$(md5sum <"$tmp/www/payload" | cut -c 1-32)
-(cd "$tmp/www" && exec python3 -m http.server 8123 >/dev/null 2>&1) &
-processes+=($!)
+serve_payload
 if [ ${#bridge[@]} -gt 0 ]; then
     python3 -c 'import socket, sys
 connection = socket.create_server(("10.9.0.1", 8124)).accept()[0]

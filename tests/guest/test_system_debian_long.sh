@@ -15,11 +15,7 @@ for flavour in $flavours; do
 done
 own_network
 
-mkdir -p "$tmp/www"
-head -c 3000000 /dev/urandom >"$tmp/www/payload"
-sum=$(md5sum <"$tmp/www/payload" | cut -c 1-32)
-(cd "$tmp/www" && exec python3 -m http.server 8123 >/dev/null 2>&1) &
-processes+=($!)
+serve_payload
 
 # make_disk FLAVOUR DISK: the initramfs waits for the disk named by root= and goes there.
 make_disk() {

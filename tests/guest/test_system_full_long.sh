@@ -8,11 +8,7 @@
 ways=${SYSTEM_WAYS:-virtio:1:at-a-stretch ide:4:restored virtio:4:at-a-stretch ide:1:restored}
 system_debian >/dev/null || skip "mmdebstrap cannot install Debian 12"
 own_network
-mkdir -p "$tmp/www"
-head -c 3000000 /dev/urandom >"$tmp/www/payload"
-sum=$(md5sum <"$tmp/www/payload" | cut -c 1-32)
-(cd "$tmp/www" && exec python3 -m http.server 8123 >/dev/null 2>&1) &
-processes+=($!)
+serve_payload
 
 # one BUS CPUS SAVED
 one() {
