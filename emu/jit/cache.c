@@ -35,10 +35,23 @@ static void remove_from_page(struct jit *jit, struct jit_page_link *link)
         *at = link->next;
 }
 
+static void remove_door(struct jit_region *door)
+{
+    struct jit_region *inner = jit_low(door->inner);
+    uint32_t *at = &inner->doors;
+    while (*at != jit_low_address(door))
+        at = &((struct jit_region *)jit_low(*at))->door_next;
+    *at = door->door_next;
+}
+
 void jit_cache_remove(struct jit *jit, struct jit_region *region)
 {
     if (region->state == REGION_DEAD)
         return;
+    while (region->doors)
+        jit_cache_remove(jit, jit_low(region->doors));
+    if (region->inner)
+        remove_door(region);
     jit_unlink_region(jit, region);
     jit_returns_forget(jit);
     remove_from_hash(jit, region);
@@ -150,7 +163,10 @@ static bool same_bytes(struct memory_map *map, const struct jit_region *region)
 static bool revive(struct jit *jit, struct jit_region *region)
 {
     struct memory_map *map = jit->cpu->board->memory;
+    struct jit_region *inner = jit_low(region->inner);
     uint32_t version;
+    if (inner && inner->state != REGION_LIVE && !revive(jit, inner))
+        return false;
     for (unsigned i = 0; i < region->page_count; i++)
         memory_mark_code(map, region->pages[i].phys, &version);
     if (!same_bytes(map, region))
@@ -173,6 +189,27 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
     if (revive(jit, region))
         return region;
     jit_cache_remove(jit, region);
+    return NULL;
+}
+
+struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
+                                   const struct jit_range **ret_range)
+{
+    uint64_t page, linear = jit_linear(jit->cpu, rip);
+    if (!memory_page_number_at(jit->cpu->board->memory, phys, &page))
+        page = UINT64_MAX;
+    for (struct jit_page_link *link = *page_at(jit, page); link; link = link->next) {
+        struct jit_region *r = link->region;
+        if (link->page != page || r->state != REGION_LIVE || r->inner || r->crossing ||
+            r->mode != jit->cpu->mode || (r->phys ^ phys) & PAGE_MASK ||
+            (r->linear ^ linear) & PAGE_MASK || r->linear - r->rip != linear - rip)
+            continue;
+        for (unsigned i = 0; i < r->range_count; i++)
+            if (r->ranges[i].entry && r->ranges[i].offset == (phys & ~PAGE_MASK)) {
+                *ret_range = &r->ranges[i];
+                return r;
+            }
+    }
     return NULL;
 }
 

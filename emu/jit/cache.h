@@ -41,10 +41,12 @@ static inline uint32_t jit_low_address(const volatile void *what)
     return (uint32_t)(uintptr_t)what;
 }
 
-/* A run of guest bytes that a region was made of, inside one of its pages. */
+/* A run of guest bytes that a region was made of, inside one of its pages; and where its code may
+ * be entered, from the region's, if it may (doors.c). */
 struct jit_range {
-    uint16_t offset : 12, page : 1;
+    uint16_t offset : 12, page : 1, loop_head : 1;
     uint16_t length;
+    uint32_t entry; /* 0: nowhere */
 };
 
 /* A page that a region was made of, in the list of that page. */
@@ -63,11 +65,15 @@ struct jit_region {
     uint32_t mode;
     uint8_t state, segment;
     bool crossing; /* one instruction, reaching into a second page */
+    bool uses_xmm, uses_x87;
     uint8_t page_count, range_count;
     uint16_t exit_count, window_failures;
     uint32_t code_bytes;
     uint32_t incoming; /* struct jit_exit */
-    uint8_t *code;     /* as written */
+    /* Struct jit_region. Of a door, where it leads; its ranges are the same. Else the doors to it,
+     * one after the other. */
+    uint32_t inner, doors, door_next;
+    uint8_t *code; /* as written */
     struct jit_region *hash_next, *segment_next;
     struct jit_exit *exits;
     struct jit_range *ranges; /* their bytes follow */
@@ -84,6 +90,9 @@ void *jit_cache_data(struct jit *jit, size_t size); /* zeroed, in the current se
 void jit_cache_add(struct jit *jit, struct jit_region *region);
 /* The live region at an address of the current mode; NULL when there is none. */
 struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
+/* A live region with code at an address of the current mode that may be entered there, or NULL. */
+struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
+                                   const struct jit_range **ret_range);
 void jit_page_stale(struct jit *jit, uint64_t page);
 void jit_cache_remove(struct jit *jit, struct jit_region *region);
 /* All regions with the code at a physical address. */

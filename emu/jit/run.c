@@ -87,7 +87,9 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
         block->heat++;
         return NULL;
     }
-    struct jit_region *region = jit_translate(jit, block, rip);
+    struct jit_region *region = jit_open_door(jit, rip, block->phys);
+    if (!region)
+        region = jit_translate(jit, block, rip);
     block->heat = 0; /* evicted, or not to be had: it has to prove itself again */
     return region;
 }

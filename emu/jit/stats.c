@@ -30,6 +30,7 @@ void jit_report(const struct jit *jit, GString *text)
         uint64_t count;
     } lines[] = {
         {"regions translated", s->regions},
+        {"ways into the middle of regions", s->doors},
         {"blocks in them", s->blocks},
         {"instructions in them", s->insns},
         {"bytes of code", s->code_bytes},

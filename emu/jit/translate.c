@@ -390,6 +390,25 @@ static struct version *next_version(struct translator *t)
     return at < 0 ? NULL : &t->versions[at];
 }
 
+void emit_cold_paths(struct translator *t)
+{
+    for (unsigned i = 0; i < t->cold_count; i++)
+        emit_cold(t, &t->cold[i]);
+}
+
+/* Parts may be entered from outside where they build on nothing: see doors.c. */
+static void note_entries(struct translator *t)
+{
+    for (unsigned i = 0; i < t->version_count; i++) {
+        const struct version *version = &t->versions[i];
+        struct jit_range *range = &t->region->ranges[version->part];
+        if (!version_is_plain(version) || version->part == 0)
+            continue;
+        range->entry = (uint32_t)(version->start - t->region->code);
+        range->loop_head = t->parts[version->part].loop_head;
+    }
+}
+
 static void emit_region(struct translator *t)
 {
     struct version *version;
@@ -400,18 +419,18 @@ static void emit_region(struct translator *t)
         if (t->e.full || t->failed)
             return;
     }
-    for (unsigned i = 0; i < t->cold_count; i++)
-        emit_cold(t, &t->cold[i]);
+    emit_cold_paths(t);
     if (t->e.full)
         return;
     for (unsigned i = 0; i < t->fixup_count; i++)
         emit_patch(t->fixups[i].hole, t->versions[t->fixups[i].version].start);
     flow_exits(t);
+    note_entries(t);
 }
 
 /* ---- the region ------------------------------------------------------------------------------ */
 
-static void add_page(struct translator *t, uint64_t phys)
+void translator_add_page(struct translator *t, uint64_t phys)
 {
     struct jit_region *region = t->region;
     struct jit_page_link *link = &region->pages[region->page_count++];
@@ -438,9 +457,10 @@ static void keep_source(struct translator *t)
         unsigned first = block->bytes < room ? block->bytes : room;
         memcpy(at, block->source, block->bytes);
         at += block->bytes;
-        *range++ = (struct jit_range){block->phys & ~PAGE_MASK, 0, (uint16_t)first};
+        *range++ =
+            (struct jit_range){.offset = block->phys & ~PAGE_MASK, .length = (uint16_t)first};
         if (first < block->bytes)
-            *range = (struct jit_range){0, 1, (uint16_t)(block->bytes - first)};
+            *range = (struct jit_range){.page = 1, .length = (uint16_t)(block->bytes - first)};
     }
 }
 
@@ -461,6 +481,51 @@ static enum tlb_kind tlb_kind_of(const struct cpu *cpu)
     return cpu->mode & MODE_USER ? TLB_USER : cpu->mode & MODE_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
 }
 
+void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint64_t phys,
+                      unsigned pages)
+{
+    struct cpu *cpu = jit->cpu;
+    memset(t, 0, offsetof(struct translator, parts));
+    t->part_count = t->insn_count = t->cold_count = t->fixup_count = t->exit_count = 0;
+    t->version_count = t->extra_insns = t->tail_count = t->tail_insns = 0;
+    t->failed = t->flags_host = t->no_windows = t->tails = t->in_tail = false;
+    t->flags_memory = true;
+    t->recipe.length = 0;
+    t->jit = jit;
+    t->cpu = cpu;
+    t->mode = cpu->mode;
+    t->word = cpu->mode & MODE_LONG ? SIZE_64 : cpu->mode & MODE_CODE32 ? SIZE_32 : SIZE_16;
+    t->stack = cpu->mode & MODE_LONG ? SIZE_64 : cpu->mode & MODE_STACK32 ? SIZE_32 : SIZE_16;
+    t->segmented = cpu->mode & MODE_SEGMENTED;
+    t->base = jit_code_base(cpu);
+    t->kind = tlb_kind_of(cpu);
+    t->tlb = cpu->tlbs[t->kind].entry;
+    t->shared = memory_is_shared(cpu->board->memory);
+    t->region =
+        jit_cache_data(jit, sizeof(struct jit_region) + pages * sizeof(struct jit_page_link));
+    *t->region = (struct jit_region){.rip = rip,
+                                     .linear = jit_linear(cpu, rip),
+                                     .phys = phys,
+                                     .mode = cpu->mode,
+                                     .crossing = pages > 1,
+                                     .code = jit->code_at};
+    t->e = (struct emitter){.at = jit->code_at, .end = jit->code_at + REGION_CODE_BYTES};
+}
+
+struct jit_region *translator_finish(struct translator *t)
+{
+    struct jit *jit = t->jit;
+    t->region->code_bytes = (uint32_t)(t->e.at - jit->code_at);
+    t->region->uses_xmm = t->uses_xmm;
+    t->region->uses_x87 = t->uses_x87;
+    jit->code_at = (uint8_t *)(((uintptr_t)t->e.at + 15) & ~(uintptr_t)15);
+    jit->stats.code_bytes += t->region->code_bytes;
+    jit_cache_add(jit, t->region);
+    if (jit->perf_map >= 0)
+        jit_perf_map_add(jit, t->region);
+    return t->region;
+}
+
 struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t rip)
 {
     struct cpu *cpu = jit->cpu;
@@ -472,50 +537,21 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
         return NULL;
     jit_cache_reserve(jit);
     uint8_t *data_at = jit->data_at;
-    memset(t, 0, offsetof(struct translator, parts));
-    t->part_count = t->insn_count = t->cold_count = t->fixup_count = t->exit_count = 0;
-    t->version_count = t->extra_insns = t->tail_count = t->tail_insns = 0;
-    t->failed = t->uses_xmm = t->uses_x87 = false;
-    t->jit = jit;
-    t->cpu = cpu;
-    t->mode = cpu->mode;
-    t->word = cpu->mode & MODE_LONG ? SIZE_64 : cpu->mode & MODE_CODE32 ? SIZE_32 : SIZE_16;
-    t->stack = cpu->mode & MODE_LONG ? SIZE_64 : cpu->mode & MODE_STACK32 ? SIZE_32 : SIZE_16;
-    t->segmented = cpu->mode & MODE_SEGMENTED;
-    t->base = jit_code_base(cpu);
-    t->kind = tlb_kind_of(cpu);
-    t->tlb = cpu->tlbs[t->kind].entry;
+    translator_begin(t, jit, rip, block->phys, 1 + block->crossing);
     t->no_windows = block->window_trouble > 1 || t->segmented;
     t->tails = block->window_trouble == 1;
-    t->shared = memory_is_shared(cpu->board->memory);
-    t->region = jit_cache_data(jit, sizeof(struct jit_region) +
-                                        (1 + block->crossing) * sizeof(struct jit_page_link));
-    *t->region = (struct jit_region){.rip = rip,
-                                     .linear = jit_linear(cpu, rip),
-                                     .phys = block->phys,
-                                     .mode = cpu->mode,
-                                     .crossing = block->crossing};
     discover(t, block, rip);
     flags_analyse(t);
     keep_source(t);
-    add_page(t, block->phys);
+    translator_add_page(t, block->phys);
     if (block->crossing)
-        add_page(t, block->phys2);
-
-    t->e = (struct emitter){.at = jit->code_at, .end = jit->code_at + REGION_CODE_BYTES};
-    t->region->code = jit->code_at;
+        translator_add_page(t, block->phys2);
     emit_region(t);
     if (t->e.full || t->failed || !blocks_valid(t)) {
         jit->data_at = data_at;
         return NULL;
     }
-    t->region->code_bytes = (uint32_t)(t->e.at - jit->code_at);
-    jit->code_at = (uint8_t *)(((uintptr_t)t->e.at + 15) & ~(uintptr_t)15);
     jit->stats.regions++;
-    jit->stats.code_bytes += t->region->code_bytes;
     jit->stats.blocks += t->part_count;
-    jit_cache_add(jit, t->region);
-    if (jit->perf_map >= 0)
-        jit_perf_map_add(jit, t->region);
-    return t->region;
+    return translator_finish(t);
 }

@@ -201,6 +201,16 @@ const struct insn *keep_insn(struct translator *t, const struct insn *insn);
 void load_vectors(struct translator *t);
 /* After a call of the interpreter: the registers it put into memory come back. */
 void reload_units(struct translator *t, uint64_t next);
+/* The translator begins anew, for code at RIP in the current mode. The region has room for links to
+ * so many pages. */
+void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint64_t phys,
+                      unsigned pages);
+/* One of those pages. */
+void translator_add_page(struct translator *t, uint64_t phys);
+/* What is done in the cold. */
+void emit_cold_paths(struct translator *t);
+/* The region is done, its code behind it all. */
+struct jit_region *translator_finish(struct translator *t);
 /* Leaves for `rip` when the run loop has something to see to. Clobbers the host's flags. */
 void check_attention(struct translator *t, uint64_t rip);
 /* The vector and x87 registers that the region uses are in the host's, at `rip`. */

@@ -186,11 +186,15 @@ static int find_version(const struct translator *t, const struct part *part,
     return -1;
 }
 
+bool version_is_plain(const struct version *version)
+{
+    return !version->tail && is_plain(&version->state);
+}
+
 int version_plain(struct translator *t, struct part *part)
 {
     for (unsigned i = 0; i < t->version_count; i++)
-        if (&t->parts[t->versions[i].part] == part && !t->versions[i].tail &&
-            is_plain(&t->versions[i].state))
+        if (&t->parts[t->versions[i].part] == part && version_is_plain(&t->versions[i]))
             return (int)i;
     return add_version(t, part, &plain);
 }

@@ -6,6 +6,7 @@
 /* Which parts are heads of loops, and which ways close them. */
 void versions_find_loops(struct translator *t);
 /* The version of a part that builds on nothing. */
+bool version_is_plain(const struct version *version);
 int version_plain(struct translator *t, struct part *part);
 /* The one that the part goes on to from where it is now, one of its ways inside the region;
  * *ret_store: the flags have to be put into memory before. */
