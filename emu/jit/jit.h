@@ -196,14 +196,14 @@ struct jit {
     uint64_t saved[JIT_SAVED];        /* operands to make flags again from */
     const struct jit_region *storing; /* the region of a store that STUB_STORED is called for */
     const uint8_t *mark;              /* T1 after a slow store: where the page's mark is */
-    uint64_t stash[2];                /* of STUB_CELL */
+    uint64_t stash[2];                /* of STUB_LOOK */
+    uint64_t kept;                    /* T0, while a cold path tells of the flags */
     uint64_t limits[TLB_KIND_COUNT][2][JIT_CELLS]; /* for reading, for writing */
     struct jit_cell cells[TLB_KIND_COUNT][JIT_CELLS];
     uint8_t cells_filled[TLB_KIND_COUNT][JIT_CELLS / JIT_CELL_GROUP];
     struct jit_cell *tired; /* has been filled as often as it may without a look at the clock */
     bool roams[JIT_CELLS];
     struct jit_window windows[JIT_WINDOWS];
-    struct jit_opening *opening;
     struct jit_jump jumps[JIT_JUMPS];
 
     /* A store that went aside. */

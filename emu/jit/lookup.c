@@ -134,38 +134,14 @@ struct cold *emit_lookup(struct translator *t, uint64_t site, const struct addre
     return cold;
 }
 
-void cold_lookup(struct translator *t, const struct cold *cold)
-{
-    struct emitter *e = &t->e;
-    t->cell = cold->cell;
-    if (t->cell < 0) {
-        emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_field(t, tag_field(cold->write)));
-        return;
-    }
-    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_abs(&cell_of(t)->tag));
-    emit_mov_imm(e, T1, (unsigned)t->cell << 16 | cold->bytes);
-    emit_call(e, t->jit->stub[STUB_CELL + 2 * t->kind + cold->write]);
-    emit_jcc(e, CC_AE, cold->resume);
-}
-
 /* ---- accesses -------------------------------------------------------------------------------- */
-
-static unsigned stub_for(unsigned bytes, enum access access)
-{
-    static const uint8_t by_size[33] = {
-        [1] = 0, [2] = 1, [4] = 2, [8] = 3, [16] = 4, [32] = 5, [10] = 6};
-    unsigned first = access == ACCESS_LOAD    ? STUB_LOAD
-                     : access == ACCESS_STORE ? STUB_STORE
-                                              : STUB_RMW;
-    return first + by_size[bytes];
-}
 
 void probe(struct translator *t, const struct insn *insn, const struct address *address,
            unsigned bytes, enum access access)
 {
     struct cold *cold = emit_lookup(t, jit_site(insn_rip(t, insn), insn->length), address,
                                     COLD_ACCESS, bytes, access != ACCESS_LOAD);
-    cold->stub = stub_for(bytes, access);
+    cold->look = access == ACCESS_LOAD ? LOOK_LOAD : access == ACCESS_STORE ? LOOK_STORE : LOOK_RMW;
     t->at = 0;
     t->window = NULL;
 }

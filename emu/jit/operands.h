@@ -94,9 +94,6 @@ void emit_address(struct translator *t, const struct address *address);
  * that. */
 struct cold *emit_lookup(struct translator *t, uint64_t site, const struct address *address,
                          enum cold_kind kind, unsigned bytes, bool writes);
-/* In that cold path: fills the cell and resumes if it can; otherwise T0 is the linear address
- * again. */
-void cold_lookup(struct translator *t, const struct cold *cold);
 /* The look of a plain access, as access_memory(). */
 void probe(struct translator *t, const struct insn *insn, const struct address *address,
            unsigned bytes, enum access access);

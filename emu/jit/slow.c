@@ -3,6 +3,21 @@
 #include "emu/cpu/mmu.h"
 #include "emu/jit/jit.h"
 
+static const struct jit_facts *facts_at(const uint8_t *back)
+{
+    return (const struct jit_facts *)(back + JIT_FACTS_BEHIND);
+}
+
+/* The site of an instruction of the region. */
+static uint64_t site_of(const struct jit_region *region, unsigned place)
+{
+    uint64_t linear = (region->linear & PAGE_MASK) | (place & 0xfff);
+    uint64_t rip = region->rip + (linear - region->linear);
+    if (!(region->mode & MODE_LONG))
+        rip = region->mode & MODE_CODE32 ? (uint32_t)rip : (uint16_t)rip;
+    return jit_site(rip, place >> 12);
+}
+
 static void set_site(struct cpu *cpu, uint64_t site)
 {
     cpu->insn = NULL; /* so RIP counts */
@@ -21,9 +36,8 @@ static void check_wrap(struct cpu *cpu, uint64_t address, unsigned size)
     __builtin_longjmp(cpu->unwind, 1);
 }
 
-void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
+static void *slow_load(struct cpu *cpu, uint64_t address, unsigned size)
 {
-    set_site(cpu, site);
     check_wrap(cpu, address, size);
     cpu->jit->stats.slow_loads++;
     return (void *)mmu_read_begin(cpu, address, size);
@@ -40,16 +54,14 @@ static void *note_store(struct cpu *cpu, void *host, uint64_t address, unsigned 
     return host;
 }
 
-void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
+static void *slow_store(struct cpu *cpu, uint64_t address, unsigned size)
 {
-    set_site(cpu, site);
     check_wrap(cpu, address, size);
     return note_store(cpu, mmu_write_begin(cpu, address, size), address, size);
 }
 
-void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site)
+static void *slow_rmw(struct cpu *cpu, uint64_t address, unsigned size)
 {
-    set_site(cpu, site);
     check_wrap(cpu, address, size);
     return note_store(cpu, mmu_rmw_slow(cpu, address, size), address, size);
 }
@@ -60,14 +72,15 @@ void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t si
 static void *not_opened(struct cpu *cpu, const struct jit_opening *o, bool slow)
 {
     struct jit *jit = cpu->jit;
+    struct jit_region *region = jit_low(o->region);
     unsigned patience = o->tail ? SLOW_PATIENCE : WINDOW_PATIENCE;
     jit->stats.windows_failed++;
-    o->region->window_failures += slow || !o->tail;
-    if (o->region->window_failures > patience && o->region->state == REGION_LIVE) {
-        struct block *block = block_peek(cpu, o->region->phys);
+    region->window_failures += slow || !o->tail;
+    if (region->window_failures > patience && region->state == REGION_LIVE) {
+        struct block *block = block_peek(cpu, region->phys);
         if (block)
             block->window_trouble = o->tail ? 2 : block->window_trouble + 1;
-        jit_cache_remove(jit, o->region);
+        jit_cache_remove(jit, region);
     }
     if (o->tail)
         return JIT_NO_WINDOW;
@@ -76,15 +89,13 @@ static void *not_opened(struct cpu *cpu, const struct jit_opening *o, bool slow)
     return NULL;
 }
 
-void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t site)
+static void *open_window(struct cpu *cpu, uint64_t low, const struct jit_opening *o)
 {
     struct jit *jit = cpu->jit;
-    const struct jit_opening *o = jit->opening;
     uint64_t address = low + o->offset;
 
     if (!(cpu->mode & MODE_LONG))
         address = (uint32_t)address;
-    set_site(cpu, site);
     check_wrap(cpu, address, o->bytes);
     jit->stats.windows++;
     if (unlikely(o->aligned && address & (o->bytes - 1))) { /* the interpreter's to raise */
@@ -109,6 +120,28 @@ void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t sit
     return not_opened(cpu, o, o->bytes && (entry->read ^ low) & PAGE_MASK);
 }
 
+void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const uint8_t *back)
+{
+    const struct jit_facts *facts = facts_at(back);
+    unsigned size = facts->look & JIT_LOOK_BYTES;
+    enum look look = facts->look >> 12 & 3;
+    const struct jit_opening *opening = jit_low(facts->owner);
+    uint32_t region = look == LOOK_WINDOW ? opening->region : facts->owner;
+
+    set_site(cpu, site_of(jit_low(region), facts->place));
+    switch (look) {
+    case LOOK_LOAD:
+        return slow_load(cpu, address, size);
+    case LOOK_STORE:
+        return slow_store(cpu, address, size);
+    case LOOK_RMW:
+        return slow_rmw(cpu, address, size);
+    case LOOK_WINDOW:
+        return open_window(cpu, address, opening);
+    }
+    g_assert_not_reached();
+}
+
 /* Between instructions: is there something the run loop has to see to? */
 static bool leave_after(struct cpu *cpu, uint64_t site)
 {
@@ -118,7 +151,7 @@ static bool leave_after(struct cpu *cpu, uint64_t site)
     return true;
 }
 
-bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site)
+bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site)
 {
     struct jit *jit = cpu->jit;
     jit->stats.stored++;
@@ -139,6 +172,14 @@ bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t si
     cpu->s.rip =
         site == JIT_SITE_TARGET ? jit->scratch[1] : interp_mask_ip(cpu, cpu->s.rip + (site >> 56));
     return true;
+}
+
+bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back)
+{
+    const struct jit_facts *facts = facts_at(back);
+    const struct jit_region *region = jit_low(facts->owner);
+    cpu->jit->storing = region;
+    return jit_stored_at(cpu, mark, size, site_of(region, facts->place));
 }
 
 const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned last,

@@ -20,7 +20,7 @@ struct jit_window {
 };
 /* What is known of a window that could not be opened at once. */
 struct jit_opening {
-    struct jit_region *region;
+    uint32_t region;
     uint16_t offset, bytes; /* the access that opens it; 0: one somewhere in it */
     uint16_t span;          /* bytes of the window */
     bool writes, window_writes;
@@ -28,14 +28,29 @@ struct jit_opening {
     bool tail;    /* there is code for when it cannot be opened */
 };
 
-void *jit_slow_load(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
-void *jit_slow_store(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
-void *jit_slow_rmw(struct cpu *cpu, uint64_t address, unsigned size, uint64_t site);
-/* NULL to leave the region; s.rip is set. JIT_NO_WINDOW to go on in the tail. */
+/*
+ * Where translated code calls for what a look has not found, or for a store that somebody has to
+ * hear of, facts follow behind the jump to which the call returns: so a cold path is no more than
+ * call, jump and facts.
+ */
+enum look { LOOK_LOAD, LOOK_STORE, LOOK_RMW, LOOK_WINDOW };
+struct jit_facts {
+    uint32_t owner; /* struct jit_region; of a window, struct jit_opening */
+    uint16_t place; /* of the instruction: offset in its page, and its length << 12 */
+    /* Of looks only: bytes, enum look << 12, the cell's number << 16. */
+    uint32_t look;
+} __attribute__((packed));
+#define JIT_FACTS_BEHIND 5 /* bytes from where the call returns to */
+#define JIT_LOOK_BYTES   0xfff
+
+/* The host's address, with the mark's in jit->mark if it is to be written. Of a window NULL to
+ * leave the region, s.rip being set, or JIT_NO_WINDOW to go on in the tail. */
 #define JIT_NO_WINDOW ((void *)1)
-void *jit_open_window(struct cpu *cpu, uint64_t low, unsigned size, uint64_t site);
-/* True to leave the region; s.rip is set. */
-bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
+void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const uint8_t *back);
+/* True to leave the region; s.rip is set. The second is for instructions that go on elsewhere, at a
+ * site: JIT_SITE_TARGET for the address in scratch[1]. */
+bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back);
+bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
 bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site);
 void jit_save_x87(struct cpu *cpu);
 /* NULL to go on behind the instruction, which a block's `last` never is; JIT_LEAVE to leave the

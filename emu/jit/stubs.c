@@ -115,6 +115,7 @@ static void call_c(struct emitter *e, const void *function)
 
 struct shared {
     const uint8_t *save_xmm, *load_xmm;
+    const uint8_t *look;  /* C is to find T0; T1: where the stub was called from */
     const uint8_t *leave; /* on the thread's stack; registers are in s.gpr; XMM in s.vec */
 };
 
@@ -155,18 +156,6 @@ static void restore_xmm(struct jit *jit, struct emitter *e, const struct shared 
     emit_patch(none, e->at);
 }
 
-/* Returns a host address in T0 and a TLB entry's offset in T1. */
-static void emit_slow(struct jit *jit, struct emitter *e, const struct shared *shared,
-                      unsigned size, void *function)
-{
-    begin_call(jit, e, shared, size, true);
-    call_c(e, function);
-    fill_after_call(jit, e);
-    restore_xmm(jit, e, shared);
-    emit_load(e, T1, op_abs(&jit->mark));
-    stub_return(jit, e);
-}
-
 /* Leaves the region when the function says so. */
 static void leave_if_true(struct emitter *e, const struct shared *shared)
 {
@@ -174,10 +163,19 @@ static void leave_if_true(struct emitter *e, const struct shared *shared)
     emit_jcc(e, CC_NE, shared->leave);
 }
 
-static void emit_window(struct jit *jit, struct emitter *e, const struct shared *shared)
+/* Where the stub was called from, into T1: the facts are near. */
+static void find_facts(struct emitter *e)
 {
+    emit_load(e, T1, op_mem(H_RSP, 0));
+}
+
+static void emit_look(struct jit *jit, struct emitter *e, struct shared *shared)
+{
+    jit->stub[STUB_LOOK] = e->at;
+    find_facts(e);
+    shared->look = e->at;
     begin_call(jit, e, shared, 0, true);
-    call_c(e, jit_open_window);
+    call_c(e, jit_slow_look);
     emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
     emit_jcc(e, CC_E, shared->leave);
     fill_after_call(jit, e);
@@ -186,10 +184,11 @@ static void emit_window(struct jit *jit, struct emitter *e, const struct shared 
     stub_return(jit, e);
 }
 
-static void emit_stored(struct jit *jit, struct emitter *e, const struct shared *shared)
+static void emit_stored(struct jit *jit, struct emitter *e, const struct shared *shared,
+                        const void *function)
 {
     begin_call(jit, e, shared, 0, true);
-    call_c(e, jit_stored);
+    call_c(e, function);
     leave_if_true(e, shared);
     fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
@@ -278,49 +277,47 @@ static void emit_load_vectors(struct jit *jit, struct emitter *e, const struct s
     emit_jmp(e, shared->load_xmm);
 }
 
-/*
- * Fills a cell from the TLB. In: T0, a linear address; T1, the cell's number << 16 and the
- * operand's bytes. Out: carry clear, T0 the host's address and T1 the mark's; or carry set, T0 as
- * it was, where the TLB has it not or where C is to see to the cell (jit->tired).
- */
-static void emit_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bool writes)
+static struct host_operand tlb_tag(struct jit *jit, enum tlb_kind kind, bool writes)
 {
     struct tlb_entry *tlb = jit->cpu->tlbs[kind].entry;
-    struct host_operand tags[2] = {op_mem(T1, (int32_t)(uintptr_t)&tlb->read),
-                                   op_mem(T1, (int32_t)(uintptr_t)&tlb->write)};
-    struct host_operand limits[2];
+    return op_mem(T1, (int32_t)(uintptr_t)(writes ? &tlb->write : &tlb->read));
+}
+
+static void emit_missed(struct jit *jit, struct emitter *e, const struct shared *shared,
+                        enum tlb_kind kind, bool writes)
+{
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_tag(jit, kind, writes));
+    find_facts(e);
+    emit_jmp(e, shared->look);
+}
+
+/* The registers that looking into cells takes. */
+static void restore_stash(struct jit *jit, struct emitter *e)
+{
+    emit_load(e, H_RCX, op_abs(&jit->stash[0]));
+    emit_load(e, H_RDX, op_abs(&jit->stash[1]));
+}
+
+/* RCX, a cell's number, and the TLB entry at T1: the cell becomes what that is, T1 its mark, and T0
+ * from an offset in the page the host's address. */
+static void fill_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bool writes)
+{
+    struct tlb_entry *tlb = jit->cpu->tlbs[kind].entry;
     struct jit_cell *cells = jit->cells[kind];
+    struct host_operand limits[2];
     for (unsigned i = 0; i < 2; i++)
         limits[i] = op_indexed(H_NONE, H_RCX, 3, (int32_t)(uintptr_t)jit->limits[kind][i]);
-
-    emit_store(e, op_abs(&jit->stash[0]), H_RCX);
-    emit_store(e, op_abs(&jit->stash[1]), H_RDX);
-    emit_mov_rr32(e, H_RCX, T1);
-    emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(H_RCX)); /* SHR */
-    emit8(e, 16);
-    emit_mov_rr32(e, H_RDX, H_RCX);
-    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(H_RDX)); /* SHL */
-    emit8(e, 5);
-    emit_alu_imm(e, 5, SIZE_32, op_mem(H_RDX, (int32_t)(uintptr_t)&cells->fillings_left), 1);
-    uint8_t *tired = emit_jcc(e, CC_B, NULL);
-    emit_op(e, ENC(1, 0, 0xb7), H_RDX, op_reg(T1));        /* MOVZX */
-    emit_op(e, ENC(0, 0, 0xf7) | ENC_W, 3, op_reg(H_RDX)); /* NEG */
-    emit_alu_imm(e, 0, 3, op_reg(H_RDX), 0x1000);
-    emit_tlb_index(e, jit->has_bmi2);
-    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tags[writes]);
-    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_reg(H_RDX));
-    uint8_t *missing = emit_jcc(e, CC_A, NULL);
 
     emit_mov_rr32(e, H_RDX, H_RCX);
     emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(H_RDX)); /* SHR */
     emit8(e, 6);
     emit_store_imm8(e, op_mem(H_RDX, (int32_t)(uintptr_t)jit->cells_filled[kind]), 1);
-    emit_load(e, H_RDX, tags[writes]);
+    emit_load(e, H_RDX, tlb_tag(jit, kind, writes));
     emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, limits[writes]);
     emit32(e, JIT_CELL_LIMIT);
     emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, limits[!writes]);
     emit32(e, 0);
-    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, H_RDX, tags[!writes]);
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, H_RDX, tlb_tag(jit, kind, !writes));
     uint8_t *alone = emit_jcc(e, CC_NE, NULL);
     emit_op(e, ENC(0, 0, 0xc7) | ENC_W, 0, limits[!writes]);
     emit32(e, JIT_CELL_LIMIT);
@@ -333,9 +330,40 @@ static void emit_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bo
     emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, op_reg(H_RDX));
     emit_load(e, T1, op_mem(T1, (int32_t)(uintptr_t)&tlb->mark));
     emit_store(e, op_mem(H_RCX, (int32_t)(uintptr_t)&cells->mark), T1);
-    emit_load(e, H_RCX, op_abs(&jit->stash[0]));
-    emit_load(e, H_RDX, op_abs(&jit->stash[1]));
-    emit8(e, 0xf8); /* CLC */
+}
+
+/* Fills a cell from the TLB. What that has not either, or where C is to see to the cell
+ * (jit->tired), goes to C. */
+static void emit_cell(struct jit *jit, struct emitter *e, const struct shared *shared,
+                      enum tlb_kind kind, bool writes, bool missed)
+{
+    struct jit_cell *cells = jit->cells[kind];
+    int32_t look = JIT_FACTS_BEHIND + (int32_t)offsetof(struct jit_facts, look);
+
+    emit_store(e, op_abs(&jit->stash[0]), H_RCX);
+    emit_store(e, op_abs(&jit->stash[1]), H_RDX);
+    find_facts(e);
+    emit_op(e, ENC(0, 0, 0x8b), T1, op_mem(T1, look));
+    emit_mov_rr32(e, H_RCX, T1);
+    emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(H_RCX)); /* SHR */
+    emit8(e, 16);
+    emit_mov_rr32(e, H_RDX, H_RCX);
+    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(H_RDX)); /* SHL */
+    emit8(e, 5);
+    if (missed)
+        emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_mem(H_RDX, (int32_t)(uintptr_t)&cells->tag));
+    emit_alu_imm(e, 5, SIZE_32, op_mem(H_RDX, (int32_t)(uintptr_t)&cells->fillings_left), 1);
+    uint8_t *tired = emit_jcc(e, CC_B, NULL);
+    emit_mov_rr32(e, H_RDX, T1);
+    emit_alu_imm(e, 4, SIZE_32, op_reg(H_RDX), JIT_LOOK_BYTES);
+    emit_op(e, ENC(0, 0, 0xf7) | ENC_W, 3, op_reg(H_RDX)); /* NEG */
+    emit_alu_imm(e, 0, 3, op_reg(H_RDX), 0x1000);
+    emit_tlb_index(e, jit->has_bmi2);
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_tag(jit, kind, writes));
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_reg(H_RDX));
+    uint8_t *missing = emit_jcc(e, CC_A, NULL);
+    fill_cell(jit, e, kind, writes);
+    restore_stash(jit, e);
     emit8(e, 0xc3);
 
     emit_patch(tired, e->at);
@@ -343,12 +371,11 @@ static void emit_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bo
     emit_store(e, op_abs(&jit->tired), H_RDX);
     uint8_t *failed = emit_jmp(e, NULL);
     emit_patch(missing, e->at);
-    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tags[writes]);
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_tag(jit, kind, writes));
     emit_patch(failed, e->at);
-    emit_load(e, H_RCX, op_abs(&jit->stash[0]));
-    emit_load(e, H_RDX, op_abs(&jit->stash[1]));
-    emit8(e, 0xf9); /* STC */
-    emit8(e, 0xc3);
+    restore_stash(jit, e);
+    find_facts(e);
+    emit_jmp(e, shared->look);
 }
 
 static void emit_exits(struct jit *jit, struct emitter *e, struct shared *shared,
@@ -375,7 +402,6 @@ static void emit_exits(struct jit *jit, struct emitter *e, struct shared *shared
 
 bool jit_make_stubs(struct jit *jit, struct emitter *e)
 {
-    static const uint8_t sizes[7] = {1, 2, 4, 8, 16, 32, 10};
     struct shared shared;
 
     jit->enter = (void (*)(const uint8_t *))(uintptr_t)(e->at + jit->run_delta);
@@ -385,22 +411,21 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     shared.load_xmm = e->at;
     move_vectors(jit, e, false);
     emit_exits(jit, e, &shared, jit->stub);
-    for (unsigned i = 0; i < G_N_ELEMENTS(sizes); i++) {
-        jit->stub[STUB_LOAD + i] = e->at;
-        emit_slow(jit, e, &shared, sizes[i], jit_slow_load);
-        jit->stub[STUB_STORE + i] = e->at;
-        emit_slow(jit, e, &shared, sizes[i], jit_slow_store);
-        jit->stub[STUB_RMW + i] = e->at;
-        emit_slow(jit, e, &shared, sizes[i], jit_slow_rmw);
-    }
-    for (unsigned i = 0; i < 2 * TLB_KIND_COUNT; i++) {
+    emit_look(jit, e, &shared);
+    for (unsigned i = 0; i < STUB_TLB_COUNT; i++) {
+        jit->stub[STUB_MISSED + i] = e->at;
+        emit_missed(jit, e, &shared, i / 2, i & 1);
         jit->stub[STUB_CELL + i] = e->at;
-        emit_cell(jit, e, i / 2, i & 1);
+        emit_cell(jit, e, &shared, i / 2, i & 1, false);
+        jit->stub[STUB_CELL_MISSED + i] = e->at;
+        emit_cell(jit, e, &shared, i / 2, i & 1, true);
     }
-    jit->stub[STUB_WINDOW] = e->at;
-    emit_window(jit, e, &shared);
     jit->stub[STUB_STORED] = e->at;
-    emit_stored(jit, e, &shared);
+    emit_mov_rr(e, T0, T1);
+    find_facts(e);
+    emit_stored(jit, e, &shared, jit_stored);
+    jit->stub[STUB_STORED_AT] = e->at;
+    emit_stored(jit, e, &shared, jit_stored_at);
     jit->stub[STUB_HANDLER] = e->at;
     emit_handler(jit, e, &shared, false);
     jit->stub[STUB_HANDLER_LAST] = e->at;

@@ -6,15 +6,20 @@
 struct jit;
 
 #define STUB_STRING_COUNT 48
+#define STUB_TLB_COUNT    (2 * TLB_KIND_COUNT)
 enum jit_stub {
-    STUB_LOAD, /* by log2 of the size, 1 to 32; then 10 */
-    STUB_STORE = STUB_LOAD + 7,
-    STUB_RMW = STUB_STORE + 7,
-    STUB_STORED = STUB_RMW + 7, /* after a store that hit a marked page or went aside */
-    STUB_CELL, /* by kind of the TLB and whether it writes. T0: an address; T1: cell and bytes */
-    STUB_WINDOW = STUB_CELL + 2 * TLB_KIND_COUNT, /* T0: the window's first byte */
-    STUB_HANDLER,                                 /* T0: an instruction for the interpreter */
-    STUB_HANDLER_LAST,                            /* the same, and nothing of the region follows */
+    /* With facts behind the call. What a look has not found: T0 is an address; or, missed, what the
+     * look has made of it and T1, in a cell or in the TLB. Those by kind of the TLB and whether it
+     * writes. T0 becomes the host's address, T1 the mark's. */
+    STUB_LOOK,
+    STUB_MISSED,
+    STUB_CELL = STUB_MISSED + STUB_TLB_COUNT,
+    STUB_CELL_MISSED = STUB_CELL + STUB_TLB_COUNT,
+    STUB_STORED = STUB_CELL_MISSED + STUB_TLB_COUNT, /* after a store that hit a marked page or went
+                                                        aside. T1: its mark */
+    STUB_STORED_AT,     /* the same without facts. T0: the mark, T1: a site */
+    STUB_HANDLER,       /* T0: an instruction for the interpreter */
+    STUB_HANDLER_LAST,  /* the same, and nothing of the region follows */
     STUB_RETURN,        /* T0: where a RET goes, T1: struct jit_return; nobody expected it there */
     STUB_RETURN_BOTTOM, /* the same, of a stack that is empty and stays so */
     STUB_RETURNS_FULL,

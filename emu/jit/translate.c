@@ -164,13 +164,6 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     return false;
 }
 
-static void leave_to(struct translator *t, uint64_t rip)
-{
-    emit_mov_imm(&t->e, T0, rip);
-    emit_store(&t->e, op_abs(&t->cpu->s.rip), T0);
-    emit_jmp(&t->e, t->jit->stub[STUB_EXIT]);
-}
-
 void check_attention(struct translator *t, uint64_t rip)
 {
     bool counted = t->jit->counted; /* lockstep.c */
@@ -248,116 +241,7 @@ static void translate_part(struct translator *t, struct version *version)
     go_on(t, 1);
 }
 
-/* ---- behind the hot code --------------------------------------------------------------------- */
-
-/* To the tail if that many bytes from T0 on run over the page's end. */
-static void emit_window_end(struct translator *t, unsigned span, const uint8_t *tail)
-{
-    emit_mov_rr32(&t->e, T1, T0);
-    emit_alu_imm(&t->e, 4, SIZE_32, op_reg(T1), 0xfff);
-    emit_alu_imm(&t->e, 7, SIZE_32, op_reg(T1), (int32_t)(0x1000 - span));
-    emit_jcc(&t->e, CC_A, tail);
-}
-
-static void emit_cold(struct translator *t, const struct cold *cold)
-{
-    struct emitter *e = &t->e;
-    if (!e->full)
-        emit_patch(cold->hole, e->at);
-    if (!e->full && cold->second_hole)
-        emit_patch(cold->second_hole, e->at);
-    t->part = cold->part;
-    t->in_t1 = 0; /* what the last instruction translated left there */
-    switch ((enum cold_kind)cold->kind) {
-    case COLD_ACCESS:
-        cold_lookup(t, cold);
-        x87_tell(t, &cold->x87, T1);
-        if (cold->recipe.length) {
-            emit_mov_rr(e, T1, T0);
-            flags_cold(t, &cold->recipe);
-            emit_mov_rr(e, T0, T1);
-        }
-        emit_mov_imm(e, T1, cold->site);
-        emit_call(e, t->jit->stub[cold->stub]);
-        break;
-    case COLD_WINDOW: {
-        const uint8_t *tail = cold->tail < 0 ? NULL : t->versions[cold->tail].start;
-        if (!cold->marked) {
-            cold_lookup(t, cold);
-        } else if (tail) {
-            emit_jmp(e, tail);
-            return;
-        }
-        if (tail) /* in two pages? */
-            emit_window_end(t, cold->opening->span, tail);
-        x87_tell(t, &cold->x87, T1);
-        if (cold->recipe.length)
-            flags_cold(t, &cold->recipe);
-        emit_address(t, &cold->address);
-        emit_mov_imm(e, T1, (uintptr_t)cold->opening);
-        emit_store(e, op_abs(&t->jit->opening), T1);
-        emit_mov_imm(e, T1, cold->site);
-        emit_call(e, t->jit->stub[STUB_WINDOW]);
-        if (tail) {
-            emit_alu_imm(e, 7, SIZE_64, op_reg(T0), (int32_t)(uintptr_t)JIT_NO_WINDOW);
-            emit_jcc(e, CC_E, tail);
-        }
-        break;
-    }
-    case COLD_SLIDE:
-        window_slid_out(t, cold);
-        break;
-    case COLD_STORED:
-        x87_tell(t, &cold->x87, T0);
-        if (cold->recipe.length)
-            flags_cold(t, &cold->recipe);
-        emit_mov_rr(e, T0, T1); /* the mark's address */
-        emit_mov_imm(e, T1, (uintptr_t)t->region);
-        emit_store(e, op_abs(&t->jit->storing), T1);
-        emit_mov_imm(e, T1, cold->site);
-        emit_call(e, t->jit->stub[STUB_STORED]);
-        break;
-    case COLD_RETURNS:
-        emit_call(e, t->jit->stub[STUB_RETURNS_FULL]);
-        break;
-    case COLD_CALL:
-        flow_stale_call(t, cold);
-        return;
-    case COLD_EDGE:
-        flow_edge(t, cold);
-        return;
-    case COLD_LEAVE:
-        x87_tell(t, &cold->x87, T0);
-        if (cold->recipe.length)
-            flags_cold(t, &cold->recipe);
-        leave_to(t, cold->site);
-        return;
-    case COLD_INTERPRET:
-        x87_tell(t, &cold->x87, T0);
-        if (cold->recipe.length)
-            flags_cold(t, &cold->recipe);
-        emit_store_imm8(e, op_abs(&t->jit->interpret_next), 1);
-        leave_to(t, cold->site);
-        return;
-    case COLD_HANDLER:
-        x87_tell(t, &cold->x87, T0);
-        if (cold->recipe.length)
-            flags_cold(t, &cold->recipe);
-        emit_mov_imm(e, T1, cold->site);
-        emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, cold->insn));
-        emit_call(e, t->jit->stub[STUB_HANDLER]);
-        reload_units(t, jit_rip_of(cold->site) + (cold->site >> 56));
-        break;
-    case COLD_XMM:
-        load_vectors(t);
-        break;
-    case COLD_X87:
-        emit_mov_imm(e, T1, cold->site);
-        emit_call(e, t->jit->stub[STUB_LOAD_X87]);
-        break;
-    }
-    emit_jmp(e, cold->resume);
-}
+/* ---- the region's code ----------------------------------------------------------------------- */
 
 static void load_unless(struct translator *t, const uint8_t *loaded, enum cold_kind kind,
                         uint64_t rip)
@@ -388,12 +272,6 @@ static struct version *next_version(struct translator *t)
             if (!t->versions[i].placed && t->versions[i].tail == (tails != 0))
                 at = (int)i;
     return at < 0 ? NULL : &t->versions[at];
-}
-
-void emit_cold_paths(struct translator *t)
-{
-    for (unsigned i = 0; i < t->cold_count; i++)
-        emit_cold(t, &t->cold[i]);
 }
 
 /* Parts may be entered from outside where they build on nothing: see doors.c. */

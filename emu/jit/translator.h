@@ -105,7 +105,7 @@ enum cold_kind {
 };
 
 struct cold {
-    uint8_t kind, stub;
+    uint8_t kind, look; /* enum look */
     bool write, marked; /* marked: found, but the page's stores are watched */
     int16_t cell;       /* of a look; -1: in the TLB */
     uint16_t bytes;     /* looked for */

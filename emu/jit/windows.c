@@ -167,7 +167,7 @@ static struct jit_opening *new_opening(struct translator *t, const struct window
                                        unsigned bytes, bool writes)
 {
     struct jit_opening *opening = jit_cache_data(t->jit, sizeof(*opening));
-    *opening = (struct jit_opening){.region = t->region,
+    *opening = (struct jit_opening){.region = jit_low_address(t->region),
                                     .offset = (uint16_t)at,
                                     .bytes = (uint16_t)bytes,
                                     .span = (uint16_t)w->span,
@@ -206,6 +206,7 @@ static void open_window(struct translator *t, uint64_t site, const struct window
     struct cold *cold = emit_lookup(t, site, low, COLD_WINDOW, (unsigned)w->span, w->writes);
     unsigned at = t->cold_count - 1;
     cold->address = *low;
+    cold->look = LOOK_WINDOW;
     cold->opening = opening;
     cold->tail = tail;
     if (w->writes && t->shared) {
@@ -216,6 +217,7 @@ static void open_window(struct translator *t, uint64_t site, const struct window
         struct cold *marked = add_cold(t, COLD_WINDOW, emit_jcc(e, CC_NE, NULL));
         marked->cell = -1;
         marked->marked = true;
+        marked->look = LOOK_WINDOW;
         marked->address = t->cold[at].address;
         marked->site = t->cold[at].site;
         marked->opening = opening;
