@@ -1,12 +1,7 @@
 #!/bin/bash
 # A Multiboot kernel gets the picture that it asks for, as GRUB on QEMU gives it with the same card's
 # BIOS; GRUB on our machine, too.
-set -u
-cd "$(dirname "$0")/../.."
-emu=$BUILD/drover-emu
-tmp=${TEST_TMP:-$(mktemp -d)}
-failed=0
-fail() { echo "FAIL: $*"; failed=1; }
+. "$(dirname "$0")/emu_lib.sh"
 
 # one KIND WIDTH HEIGHT DEPTH [LINES]: of the kernel's lines, those that must be as on QEMU
 one() {
@@ -16,11 +11,11 @@ one() {
     cp "$kernel" "$kernel.cd/kernel"
     printf 'insmod all_video\nset gfxpayload=auto\nmultiboot /kernel\nboot\n' >"$kernel.cd/boot/grub/grub.cfg"
     grub-mkrescue -o "$kernel.iso" "$kernel.cd" >"$kernel.mkrescue" 2>&1 || { cat "$kernel.mkrescue"; exit 1; }
-    timeout 200 qemu-system-x86_64 -accel tcg -m 64 -nodefaults -vga std -display none -cdrom "$kernel.iso" -boot d \
+    timeout 300 qemu-system-x86_64 -accel tcg -m 64 -nodefaults -vga std -display none -cdrom "$kernel.iso" -boot d \
         -debugcon "file:$kernel.qemu" -device isa-debug-exit,iobase=0xf4 2>"$kernel.err"
-    timeout 200 "$emu" --memory 64M --cdrom "$kernel.iso" --boot-order d --debugcon "file:$kernel.grub" --debug-exit
+    timeout 300 "$emu" --memory 64M --cdrom "$kernel.iso" --boot-order d --debugcon "file:$kernel.grub" --debug-exit
     [ $? -eq 33 ] || fail "GRUB with $*"
-    timeout 100 "$emu" --memory 64M --kernel "$kernel" --debugcon "file:$kernel.rom" --debug-exit
+    timeout 300 "$emu" --memory 64M --kernel "$kernel" --debugcon "file:$kernel.rom" --debug-exit
     [ $? -eq 33 ] || fail "the kernel with $*"
     for by in qemu grub rom; do
         sed -n '/^flags/,$p' "$kernel.$by" | grep -E "^(${5-flags|picture|memory}) " >"$kernel.$by.text"
@@ -39,8 +34,7 @@ one 0 801 601 32 "flags|memory" # no such mode: a picture all the same
 # What no loader can do.
 nasm -f bin -DKIND=0 -DWIDTH=0 -DHEIGHT=0 -DDEPTH=0 -o "$tmp/kernel" tests/guest/multiboot_video.asm || exit 1
 printf '\017\000\001\000\357\117\121\344' | dd of="$tmp/kernel" bs=1 seek=4 conv=notrunc status=none
-timeout 20 "$emu" --memory 64M --kernel "$tmp/kernel" 2>"$tmp/err"
+timeout 300 "$emu" --memory 64M --kernel "$tmp/kernel" 2>"$tmp/err"
 [ $? -eq 1 ] || fail "a kernel that asks for what there is not is started"
 grep -q "flags are 0x1000f" "$tmp/err" || fail "says \"$(cat "$tmp/err")\""
-[ $failed -eq 0 ] && echo "pictures for Multiboot kernels as GRUB on QEMU makes them"
-exit $failed
+end_test "pictures for Multiboot kernels as GRUB on QEMU makes them"

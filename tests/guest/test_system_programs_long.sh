@@ -5,8 +5,7 @@
 . "$(dirname "$0")/system_lib.sh"
 [ "$(id -u)" -eq 0 ] || skip "what the programs compute here is found by chroot, which takes root"
 grep -qw avx2 /proc/cpuinfo && grep -qw fma /proc/cpuinfo || skip "this host's processor has no AVX2 or FMA, which decide some last digits"
-[ -s "$guest/vmlinuz" ] || skip "$guest/vmlinuz is not there (make guest)"
-trap system_cleanup EXIT
+need_guest vmlinuz
 mkdir -p "$systems"
 [ -s "$systems/programs.vhd" ] || tests/guest/programs_image.sh "$systems/programs.vhd" "$systems/programs.expected" ||
     skip "mmdebstrap cannot install the programs"
@@ -19,7 +18,7 @@ ip link set lo up
 chroot /mnt /programs/run.sh
 for at in tmp dev/shm dev sys proc .; do umount /mnt/$at; done
 SCRIPT
-tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" virtio_pci virtio_blk crc32c_generic ext4 || exit 1
+initrd "$tmp/script" virtio_pci virtio_blk crc32c_generic ext4
 
 # one NAME CPUS SAVED: with the machine saved before each line that SAVED names
 one() {
@@ -41,4 +40,4 @@ one() {
 }
 one two-cpus 2 python: node: "java: map"
 one one-cpu 1
-system_end "$(wc -l <"$systems/programs.expected") lines that programs compute are as on this processor"
+end_test "$(wc -l <"$systems/programs.expected") lines that programs compute are as on this processor"

@@ -3,8 +3,7 @@
 # beside its programs; also saved and restored in mid-boot. It powers off through Xen.
 . "$(dirname "$0")/system_lib.sh"
 xen=$(system_package xen-hypervisor-4.17-amd64) || skip "the package of Xen cannot be had"
-[ -s "$guest/vmlinuz" ] || skip "$guest/vmlinuz is not there (make guest)"
-trap system_cleanup EXIT
+need_guest vmlinuz
 mkdir -p "$tmp/cd/boot/grub"
 cp "$xen"/boot/xen-4.17-amd64.gz "$tmp/cd/xen.gz"
 cp "$guest/vmlinuz" "$tmp/cd/"
@@ -46,4 +45,4 @@ one() {
 }
 one 1 restored
 one 2 at-a-stretch
-system_end "Xen and its first domain, on one CPU and on two"
+end_test "Xen and its first domain, on one CPU and on two"
