@@ -171,7 +171,9 @@ HANDLER(popf)
     uint64_t value = interp_peek(cpu, insn, 0, bytes), sp = cpu->s.gpr[RSP] + bytes;
     system_pop_flags(cpu, value, bytes); /* may raise */
     interp_set_sp(cpu, sp);
-    LEAVE_BLOCK();
+    if (unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
+        return interp_leave_early(cpu, insn); /* for an interrupt, or to single steps */
+    NEXT_OF_MODE();
 }
 
 HANDLER(leave)

@@ -126,7 +126,6 @@ static bool ends_block(const struct insn *insn)
     switch (insn->op) {
     case OP_INVALID:
     case OP_JCC ... OP_SYSEXIT:
-    case OP_POPF:
     case OP_INS:
     case OP_OUTS:
     case OP_IN:

@@ -82,6 +82,7 @@ struct guest_access stack_access(const struct translator *t, const struct insn *
         *ret_disp = -(int32_t)bytes;
         return access_of(bytes, true);
     case OP_POP:
+    case OP_POPF:
     case OP_RET:
     case OP_RETI:
         return access_of(insn_has_memory(insn) ? 0 : bytes, false);
@@ -118,6 +119,10 @@ bool adds_constant(const struct insn *insn, unsigned word, unsigned *ret_registe
     case OP_PUSHF:
         *ret_register = RSP;
         *ret_by = -(1 << word);
+        return insn->size == word;
+    case OP_POPF:
+        *ret_register = RSP;
+        *ret_by = 1 << word;
         return insn->size == word;
     default:
         return false;

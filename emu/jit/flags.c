@@ -30,6 +30,8 @@ uint16_t registers_written(const struct insn *insn)
     case OP_FENCE:
     case OP_MOVNTI:
     case OP_CLI:
+    case OP_CLAC:
+    case OP_STAC:
     case OP_CLD:
     case OP_STD:
         return 0;
@@ -57,6 +59,7 @@ uint16_t registers_written(const struct insn *insn)
     case OP_CALL:
         return 1u << RSP;
     case OP_POP_SEG:
+    case OP_POPF:
         return 1u << RSP;
     case OP_LES:
     case OP_LDS:

@@ -1,6 +1,8 @@
 /* Branches: inside the region, out of it to known addresses, and to computed ones. */
 #include "emu/jit/flow.h"
+#include "emu/cpu/interp.h"
 #include "emu/jit/flags.h"
+#include "emu/jit/kinds.h"
 #include "emu/jit/operands.h"
 #include "emu/jit/versions.h"
 #include "emu/jit/windows.h"
@@ -307,6 +309,36 @@ static bool jmp_indirect(struct translator *t, const struct insn *insn)
     return true;
 }
 
+bool keeps_mode(const struct translator *t, const struct insn *insn)
+{
+    if (insn->handler == interp_undefined || t->mode & (MODE_USER | MODE_OUTER))
+        return false;
+    return insn->op == OP_CLAC || (insn->op == OP_STAC && !(t->mode & MODE_SMAP));
+}
+
+/* MODE_SMAP says that AC is clear, as it is wherever nothing is copied from or to a user. */
+static bool access_control(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    if (!keeps_mode(t, insn))
+        return false;
+    if (t->mode & MODE_SMAP) {
+        go_on(t, 1);
+        return true;
+    }
+    flags_to_memory(t);
+    t->flags_host = false;
+    x87_tell_now(t);
+    emit_op(e, ENC(0, 0, 0xf7), 0, op_abs(&t->cpu->s.rflags)); /* TEST */
+    emit32(e, FLAG_AC);
+    uint8_t *same = emit_jcc(e, insn->op == OP_CLAC ? CC_E : CC_NE, NULL);
+    call_handler(t, insn, true);
+    if (!e->full)
+        emit_patch(same, e->at);
+    go_on(t, 1);
+    return true;
+}
+
 bool translate_branch(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
@@ -319,6 +351,8 @@ bool translate_branch(struct translator *t, const struct insn *insn)
         [OP_CALL_E] = translate_call_indirect,
         [OP_RET] = translate_return,
         [OP_RETI] = translate_return,
+        [OP_CLAC] = access_control,
+        [OP_STAC] = access_control,
     };
     bool direct = insn->op == OP_JCC || insn->op == OP_JMP || insn->op == OP_CALL ||
                   insn->op == OP_LOOP || insn->op == OP_JCXZ;

@@ -113,11 +113,69 @@ static bool pushf(struct translator *t, const struct insn *insn)
     return true;
 }
 
+/* cpu->flags from an image in T1, which is lost. */
+static void keep_image(struct translator *t)
+{
+    struct emitter *e = &t->e;
+    emit_mov_rr32(e, T0, T1);
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T0), 0xd5);
+    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(T0)); /* SHL */
+    emit8(e, 8);
+    emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(T1)); /* SHR */
+    emit8(e, 11);
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), 1);
+    emit_op(e, ENC(0, 0, 0x8d), T0, op_indexed(T0, T1, 0, 0x200)); /* LEA */
+    emit_op(e, ENC(0, 0, 0x89) | ENC_66, T0, op_abs(&t->cpu->flags));
+    t->recipe.length = 0;
+    t->flags_host = false;
+    t->flags_memory = true;
+}
+
+/* At level 0, where it changes no more than the arithmetic flags, IF and DF, as it nearly always
+ * does. All else is the interpreter's. */
+static bool popf(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    unsigned bytes = 1u << insn->size;
+    uint32_t rare = FLAG_TF | FLAG_IOPL | FLAG_NT | (bytes > 2 ? FLAG_AC | FLAG_ID : 0);
+    struct host_operand rflags = op_abs(&t->cpu->s.rflags);
+    if (!stack_operand(t, insn) || t->mode & (MODE_USER | MODE_OUTER))
+        return false;
+    access_stack(t, insn, RSP, 0, bytes, ACCESS_LOAD);
+    emit_op(e, bytes == 2 ? ENC(1, 0, 0xb7) : ENC(0, 0, 0x8b), T1, host_memory(t));
+    emit_mov_rr32(e, T0, T1);
+    emit_op(e, ENC(0, 0, 0x33), T0, rflags);
+    emit_op(e, ENC(0, 0, 0xf7), 0, op_reg(T0)); /* TEST */
+    emit32(e, rare);
+    struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
+    unsigned number = t->cold_count - 1;
+    cold->insn = insn;
+    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T0), FLAG_IF | FLAG_DF);
+    emit_op(e, ENC(0, 0, 0x31), T0, rflags);
+    keep_image(t);
+    set_stack(t, RSP, (int32_t)bytes);
+    emit_op(e, ENC(0, 0, 0xf7), 0, rflags);
+    emit32(e, FLAG_IF);
+    uint8_t *off = emit_jcc(e, CC_E, NULL);
+    emit_op(e, ENC(0, 0, 0xf6), 0, op_abs(&t->cpu->requests));
+    emit8(e, REQUEST_INTR);
+    uint8_t *none = emit_jcc(e, CC_E, NULL);
+    emit_store_imm32(e, op_abs(&t->cpu->attention), 1);
+    emit_patch(off, e->at);
+    emit_patch(none, e->at);
+    emit_alu_imm(e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
+    cold = add_cold(t, COLD_LEAVE, emit_jcc(e, CC_NE, NULL));
+    cold->site = code_address(t, insn_rip(t, insn) + insn->length);
+    t->cold[number].resume = e->at;
+    return true;
+}
+
 bool translate_stack(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
-        [OP_PUSH] = push, [OP_PUSHI] = push,  [OP_PUSH_SEG] = push,
-        [OP_POP] = pop,   [OP_LEAVE] = leave, [OP_PUSHF] = pushf,
+        [OP_PUSH] = push,   [OP_PUSHI] = push,  [OP_PUSH_SEG] = push, [OP_POP] = pop,
+        [OP_LEAVE] = leave, [OP_PUSHF] = pushf, [OP_POPF] = popf,
     };
     return table[insn->op] && table[insn->op](t, insn);
 }

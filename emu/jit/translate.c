@@ -46,7 +46,8 @@ static void find_ways(const struct translator *t, struct part *part)
         part->target[0] = code_address(t, part->rip + last->imm);
         part->goes[1] = last->op != OP_JMP; /* a CALL's is where it comes back to */
         part->target[1] = behind;
-    } else if (part->block->open || (last->op == OP_CALL_E && last->size == t->word)) {
+    } else if (part->block->open || keeps_mode(t, last) ||
+               (last->op == OP_CALL_E && last->size == t->word)) {
         part->goes[1] = true;
         part->target[1] = behind;
     }

@@ -235,6 +235,14 @@ static inline void trap(struct program *p)
           p->bits == 16 ? "66 9c 67 66 81 0c 24 00 01 00 00 66 9d" : "9c 81 0c 24 00 01 00 00 9d");
 }
 
+/* Arithmetic flags, AC and ID from memory. */
+static inline void pop_flags(struct program *p)
+{
+    bytes(p, p->bits == 16 ? "66 9c 67 66 81 34 24" : "9c 81 34 24"); /* XOR */
+    put(p, any(p, UINT32_MAX) & 0x2408d5, 4);
+    bytes(p, p->bits == 16 ? "66 9d" : "9d");
+}
+
 /* Level 0 and 64-bit code: a breakpoint of any kind on the data or the code around here. */
 static inline void breakpoint(struct program *p)
 {
@@ -255,11 +263,12 @@ static inline void event(struct program *p, bool exact)
         break;
     case 4:
     case 5:
-        /* OUT: an interrupt; one that has to come between STI and CLI; one behind STI that shows
-         * flags which nothing else does. */
-        bytes(p, any(p, 3)   ? "e6 71"
-                 : any(p, 2) ? "fa e6 71 fb 90 90 fa 90 fb"
-                             : "fa e6 71 a8 55 fb 90 85 c0");
+        /* OUT: an interrupt; one that POPF lets in; one that has to come between STI and CLI; one
+         * behind STI that shows flags which nothing else does. */
+        bytes(p, any(p, 3)        ? "e6 71"
+                 : any(p, 3) == 0 ? "9c fa e6 71 a8 55 9d 85 c0"
+                 : any(p, 2)      ? "fa e6 71 fb 90 90 fa 90 fb"
+                                  : "fa e6 71 a8 55 fb 90 85 c0");
         break;
     case 6:
         raise_something(p);
@@ -268,7 +277,10 @@ static inline void event(struct program *p, bool exact)
         segment(p);
         break;
     case 8:
-        trap(p);
+        if (any(p, 2))
+            trap(p);
+        else
+            pop_flags(p);
         break;
     default:
         if (p->bits == 64 && p->level == 0)
