@@ -199,7 +199,7 @@ static uint32_t flat_mode(const struct cpu *cpu)
 
 static void update_beyond(struct cpu *cpu, unsigned index)
 {
-    cpu->beyond[index - SEG_FS] = is_whole(&cpu->s.seg[index]) ? 0 : UINT64_C(1) << 40;
+    cpu->beyond[index - SEG_FS] = is_whole(&cpu->s.seg[index]) ? 0 : CPU_BEYOND;
 }
 
 void cpu_set_data_segment(struct cpu *cpu, unsigned index, const struct segment *segment)
@@ -281,6 +281,7 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_SMAP;
     cpu->mode = mode;
     cpu->tlb = cpu->tlbs[kind].entry;
+    cpu->system_tlb = cpu->tlbs[s->cr4 & CR4_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL].entry;
 }
 
 void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)

@@ -139,6 +139,8 @@ struct journal;
 struct lockstep;
 struct kvm_cpu;
 
+#define CPU_BEYOND (UINT64_C(1) << 40)
+
 #define JUMP_CACHE_SIZE 4096
 struct jump_entry {
     uint64_t linear;
@@ -152,13 +154,14 @@ struct cpu {
     /* Hot derived state. `flags` holds the arithmetic flags as LAHF and SETO give them: OF in bit
      * 0, SF ZF AF PF CF in the high byte. */
     uint16_t flags;
-    uint32_t mode;         /* enum cpu_mode */
-    atomic_uint attention; /* look at `requests` before the next block */
-    uint32_t passes;       /* odd in cpu_run(); other threads read it (emu/core/dirty.h) */
-    struct tlb_entry *tlb; /* the current kind's entries */
+    uint32_t mode;                /* enum cpu_mode */
+    atomic_uint attention;        /* look at `requests` before the next block */
+    uint32_t passes;              /* odd in cpu_run(); other threads read it (emu/core/dirty.h) */
+    struct tlb_entry *tlb;        /* the current kind's entries */
+    struct tlb_entry *system_tlb; /* for the processor's own accesses to its tables */
     /* Of FS and GS in MODE_FLAT: 0 where they are data of 4 GiB from the base on, else what makes a
      * linear address one that there is not. No mode of its own, since every system loads them. */
-    uint64_t beyond[2];
+    uint64_t beyond[2]; /* 0 or CPU_BEYOND */
     struct block *block;
     uint64_t instructions;
     const struct insn *insn; /* set on every way to a fault; NULL between instructions */

@@ -1,4 +1,5 @@
 /* Segment registers. */
+#include "emu/jit/flags.h"
 #include "emu/jit/kinds.h"
 #include "emu/jit/operands.h"
 
@@ -49,31 +50,63 @@ static void load_plainly(struct translator *t, unsigned segment)
     emit_store(e, op_abs(&t->cpu->s.seg[segment].base), T0);
 }
 
+/* ---- loads from a table ---------------------------------------------------------------------- */
+
+static bool loads_flat(const struct translator *t, unsigned segment)
+{
+    return t->mode & MODE_FLAT && segment <= SEG_GS && segment != SEG_CS && segment != SEG_SS;
+}
+
+/* The selector in T0, zero-extended. Returns the number of the cold path, which does the whole
+ * instruction. */
+static unsigned load_flat(struct translator *t, const struct insn *insn)
+{
+    emit_mov_imm(&t->e, T1, insn->reg);
+    emit_call(&t->e, t->jit->stub[STUB_SEGMENT]);
+    struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(&t->e, CC_B, NULL));
+    cold->insn = insn;
+    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    return t->cold_count - 1;
+}
+
 static bool mov_to_segment(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    if (!loads_plainly(t, insn->reg))
+    bool plain = loads_plainly(t, insn->reg);
+    if (!plain && !loads_flat(t, insn->reg))
         return false;
     x87_tell_now(t);
     if (insn_has_memory(insn)) {
         access_memory(t, insn, 2, ACCESS_LOAD);
         emit_op(e, ENC(1, 0, 0xb7), T0, host_memory(t));
     } else {
+        if (!plain)
+            flags_keep(t, FL_ALL);
         emit_op(e, ENC(1, 0, 0xb7), T0, guest(t, guest_number(insn->rm)));
     }
-    load_plainly(t, insn->reg);
+    if (plain) {
+        load_plainly(t, insn->reg);
+    } else {
+        unsigned cold = load_flat(t, insn);
+        t->cold[cold].resume = e->at;
+    }
     return true;
 }
 
 static bool pop_segment(struct translator *t, const struct insn *insn)
 {
-    if (!loads_plainly(t, insn->reg))
+    bool plain = loads_plainly(t, insn->reg);
+    if (!plain && !loads_flat(t, insn->reg))
         return false;
     x87_tell_now(t);
     access_stack(t, insn, RSP, 0, 1u << insn->size, ACCESS_LOAD);
     emit_op(&t->e, ENC(1, 0, 0xb7), T0, host_memory(t));
+    unsigned cold = plain ? 0 : load_flat(t, insn);
     set_stack(t, RSP, 1 << insn->size);
-    load_plainly(t, insn->reg);
+    if (plain)
+        load_plainly(t, insn->reg);
+    else
+        t->cold[cold].resume = t->e.at;
     return true;
 }
 
