@@ -5,8 +5,9 @@
 #
 # A test is a built tests/unit/*/test_*, or an executable tests/{guest,cluster,browser}/test_*.sh.
 # Exit status 0 is a pass, 77 a skip (its last line says why), anything else a failure. Each has
-# BUILD, an empty TEST_TMP of its own, and a time limit that only ends hangs. Tests named
-# *_long.sh run with --long only.
+# BUILD, an empty TEST_TMP of its own, and a time limit that only ends hangs (TEST_LIMIT, in seconds). Tests
+# named *_long.sh run with --long only. Each is told with the seconds that passed and those of processors: the
+# second figure depends on nothing else that runs.
 set -u
 cd "$(dirname "$0")/.."
 BUILD=$(realpath "${BUILD:-build}")
@@ -32,6 +33,7 @@ done
 
 passed=0 failed=() skipped=()
 begin=$(date +%s)
+TIMEFORMAT='%U %S'
 for t in "${tests[@]}"; do
     name=${t#"$BUILD"/tests/}
     name=${name#tests/}
@@ -40,14 +42,15 @@ for t in "${tests[@]}"; do
     rm -rf "$TEST_TMP"
     mkdir -p "$TEST_TMP"
     start=$(date +%s)
-    limit=900
+    limit=${TEST_LIMIT:-900}
     case $t in *_long.sh) limit=5400 ;; esac
-    timeout --kill-after=10 $limit "$t" </dev/null >"$log" 2>&1
+    { time timeout --kill-after=10 "$limit" "$t" </dev/null >"$log" 2>&1; } 2>"$logs/time"
     status=$?
     seconds=$(($(date +%s) - start))
+    cpu=$(awk '{printf "%d", $1 + $2}' "$logs/time")
     case $status in
     0)
-        printf 'ok    %-48s %4d s\n' "$name" $seconds
+        printf 'ok    %-48s %4d s %5d s\n' "$name" $seconds "$cpu"
         passed=$((passed + 1))
         rm -rf "$TEST_TMP"
         ;;
@@ -56,7 +59,7 @@ for t in "${tests[@]}"; do
         skipped+=("$name")
         ;;
     *)
-        printf 'FAIL  %-48s %4d s  status %d, log %s\n' "$name" $seconds $status "$log"
+        printf 'FAIL  %-48s %4d s %5d s  status %d, log %s\n' "$name" $seconds "$cpu" $status "$log"
         tail -n 25 "$log" | sed 's/^/      | /'
         failed+=("$name")
         ;;
@@ -65,6 +68,7 @@ done
 
 echo
 echo "$passed passed, ${#skipped[@]} skipped, ${#failed[@]} failed, in $(($(date +%s) - begin)) s"
+rm -f "$logs/time"
 if [ ${#tests[@]} -eq 0 ]; then
     echo "no test matched" >&2
     exit 1
