@@ -38,6 +38,7 @@ static void emit_facts(struct translator *t, const struct cold *cold, const void
     emit32(&t->e, jit_low_address(owner));
     emit8(&t->e, (uint8_t)place);
     emit8(&t->e, (uint8_t)(place >> 8 | length << 4));
+    emit8(&t->e, (uint8_t)(cold->stack_plus / JIT_STACK_STEP));
 }
 
 static void emit_look_facts(struct translator *t, const struct cold *cold, const void *owner)
@@ -142,6 +143,7 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_patch(cold->second_hole, e->at);
     t->part = cold->part;
     t->in_t1 = 0; /* what the last instruction translated left there */
+    t->stack_plus = cold->stack_plus;
     switch ((enum cold_kind)cold->kind) {
     case COLD_ACCESS:
         cold_access(t, cold);
@@ -151,7 +153,8 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         return;
     case COLD_SLIDE:
         window_slid_out(t, cold);
-        break;
+        emit_jmp(e, cold->resume);
+        return;
     case COLD_STORED:
         cold_stored(t, cold);
         return;
@@ -165,15 +168,18 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         flow_edge(t, cold);
         return;
     case COLD_LEAVE:
+        stack_settle(t);
         tell(t, cold);
         leave_to(t, cold->site);
         return;
     case COLD_INTERPRET:
+        stack_settle(t);
         tell(t, cold);
         emit_store_imm8(e, op_abs(&t->jit->interpret_next), 1);
         leave_to(t, cold->site);
         return;
     case COLD_HANDLER:
+        stack_settle(t);
         tell(t, cold);
         emit_mov_imm(e, T1, cold->site);
         emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, cold->insn));
@@ -188,6 +194,7 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         emit_call(e, t->jit->stub[STUB_LOAD_X87]);
         break;
     }
+    stack_move(t, -cold->stack_plus);
     emit_jmp(e, cold->resume);
 }
 

@@ -376,3 +376,9 @@ void flags_made(struct translator *t)
     t->flags_memory = false;
     t->recipe.length = 0;
 }
+
+void flags_forget(struct translator *t)
+{
+    t->flags_host = t->flags_memory = false;
+    t->recipe.length = 0;
+}

@@ -26,6 +26,8 @@ void flags_before(struct translator *t, const struct insn *insn);
 void flags_beside_t0(struct translator *t, const struct insn *insn);
 /* The instruction just emitted left all of the guest's flags in the host's. */
 void flags_made(struct translator *t);
+/* They are others now, which nobody looks at. */
+void flags_forget(struct translator *t);
 /* And can be made again: for AND, OR, XOR, ADD, SUB, CMP, TEST on guest registers, `to` op `from`
  * or, with GPR_NONE, an immediate. */
 void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, unsigned from);

@@ -127,6 +127,7 @@ void go_on(struct translator *t, unsigned way)
 {
     struct part *part = t->part;
     bool store;
+    stack_settle(t);
     if (part->next[way] < 0) {
         leave_by(t, part->target[way]);
         return;

@@ -71,6 +71,12 @@ static void alu_registers(struct translator *t, const struct insn *insn, int ind
 static bool alu(struct translator *t, const struct insn *insn)
 {
     int index = alu_index(insn->op);
+    int32_t by;
+    if (stack_moves_by(t, insn, &by)) {
+        set_stack(t, RSP, by);
+        flags_forget(t);
+        return true;
+    }
     if (has_high_byte(insn))
         return alu_high(t, insn, (unsigned)index);
     switch (insn->shape) {

@@ -29,7 +29,9 @@
  * own; RAX is in R14 and RSP in R15, so that the host's RAX and R11 are the translator's (T0, T1)
  * and the host's RSP is that of the translator's calls. R11, R14 and R15 live in struct cpu, which
  * lies below 2 GiB, so that an instruction reaches it by a 32-bit address; T1 serves for the one
- * that was last written, until something else is put there. XMM, YMM and x87 registers are the
+ * that was last written, until something else is put there. Pushes and pops in a row, and what adds
+ * to RSP between them, move its register once, behind them all; what calls C says by how much it
+ * lags. XMM, YMM and x87 registers are the
  * host's own while a region that uses them runs; stubs bring them back to struct cpu before any C
  * code sees them. Legacy SSE and VEX each run as themselves (sse.c, vex.c), so what becomes of
  * upper halves is the host's matter.

@@ -118,14 +118,20 @@ static bool extend(struct translator *t, const struct insn *insn)
 static bool lea(struct translator *t, const struct insn *insn)
 {
     unsigned to = guest_number(insn->reg);
+    int32_t by;
+    if (stack_moves_by(t, insn, &by)) {
+        set_stack(t, RSP, by);
+        return true;
+    }
     /* The lower half of a sum is the sum of the lower halves. */
     bool simple = !IN_MEMORY(to) && insn->size >= SIZE_32 && insn->addr_size >= insn->size;
     unsigned base = guest_number(insn->base), index = guest_number(insn->index);
     if (simple && base < GPR_COUNT && !IN_MEMORY(base) &&
         (index == GPR_NONE || !IN_MEMORY(index))) {
-        struct host_operand from = index == GPR_NONE ? op_mem(host_of(base), (int32_t)insn->disp)
-                                                     : op_indexed(host_of(base), host_of(index),
-                                                                  insn->scale, (int32_t)insn->disp);
+        int32_t disp = (int32_t)insn->disp + (base == RSP ? t->stack_plus : 0);
+        struct host_operand from =
+            index == GPR_NONE ? op_mem(host_of(base), disp)
+                              : op_indexed(host_of(base), host_of(index), insn->scale, disp);
         emit_op(&t->e, ENC(0, 0, 0x8d) | (insn->size == SIZE_64 ? ENC_W : 0), host_of(to), from);
         return true;
     }

@@ -87,8 +87,13 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
     }
     t->e.touched_r11 = t->e.touched_rax = true; /* on its way back */
     struct cold *cold = &t->cold[t->cold_count++];
-    *cold = (struct cold){
-        .kind = kind, .hole = hole, .cell = -1, .tail = -1, .x87 = t->x87_last, .part = t->part};
+    *cold = (struct cold){.kind = kind,
+                          .hole = hole,
+                          .cell = -1,
+                          .tail = -1,
+                          .stack_plus = t->stack_plus,
+                          .x87 = t->x87_last,
+                          .part = t->part};
     if (!t->flags_memory && t->recipe.length)
         cold->recipe = t->recipe;
     return cold;
@@ -129,7 +134,7 @@ static void load_offset(struct translator *t, const struct address *a)
     struct emitter *e = &t->e;
     unsigned width = a->size == SIZE_64 ? ENC_W : 0;
     uint32_t lea = ENC(0, 0, 0x8d) | width;
-    int32_t disp = (int32_t)a->disp;
+    int32_t disp = (int32_t)a->disp + (a->base == RSP ? t->stack_plus : 0);
 
     if (a->base == GPR_CODE || (a->base == GPR_NONE && a->index == GPR_NONE)) {
         uint64_t at = (a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp;
@@ -261,10 +266,88 @@ void checked_address(struct translator *t, const struct insn *insn, const struct
         emit_address(t, address);
 }
 
-void set_stack(struct translator *t, unsigned from, int32_t plus)
+static void move_stack(struct translator *t, unsigned from, int32_t by)
 {
     unsigned width = t->stack == SIZE_16 ? ENC_66 : t->stack == SIZE_64 ? ENC_W : 0;
-    emit_op(&t->e, ENC(0, 0, 0x8d) | width, host_of(RSP), op_mem(host_of(from), plus));
+    emit_op(&t->e, ENC(0, 0, 0x8d) | width, host_of(RSP), op_mem(host_of(from), by));
+}
+
+void stack_move(struct translator *t, int32_t by)
+{
+    if (by)
+        move_stack(t, RSP, by);
+}
+
+void stack_settle(struct translator *t)
+{
+    stack_move(t, t->stack_plus);
+    t->stack_plus = 0;
+}
+
+void set_stack(struct translator *t, unsigned from, int32_t plus)
+{
+    if (from == RSP && !t->segmented && t->stack == t->word) {
+        t->stack_plus += plus;
+        if (t->stack_plus % JIT_STACK_STEP == 0 &&
+            t->stack_plus / JIT_STACK_STEP == (int8_t)(t->stack_plus / JIT_STACK_STEP))
+            return;
+        plus = t->stack_plus;
+    }
+    t->stack_plus = 0;
+    move_stack(t, from, plus);
+}
+
+bool stack_moves_by(const struct translator *t, const struct insn *insn, int32_t *ret_by)
+{
+    unsigned reg;
+    int64_t by;
+    bool arithmetic = insn->op == OP_ADD || insn->op == OP_SUB;
+    if (!(insn->op == OP_LEA || (arithmetic && !t->live_after)) ||
+        !adds_constant(insn, t->stack, &reg, &by) || reg != RSP || by != (int16_t)by)
+        return false;
+    *ret_by = (int32_t)by;
+    return true;
+}
+
+/* Has the instruction no other use for the stack pointer than stack_settle() may wait for? */
+static bool stack_may_wait(const struct translator *t, const struct insn *insn)
+{
+    bool direct = guest_number(insn->rm) == RSP && !insn_has_memory(insn);
+    bool far = guest_number(insn->base) == RSP && insn->disp != (int16_t)insn->disp;
+    bool two = insn->shape != SHAPE_RI && insn->shape != SHAPE_MI;
+    int32_t by;
+    if (stack_moves_by(t, insn, &by))
+        return true;
+    switch (insn->op) {
+    case OP_ADD ... OP_CMP:
+    case OP_TEST:
+    case OP_MOV:
+        return !direct && !far && (!two || guest_number(insn->reg) != RSP);
+    case OP_INC ... OP_NEG:
+    case OP_ROL ... OP_SAR:
+    case OP_SETCC:
+    case OP_PUSH ... OP_PUSHI:
+        return !direct && !far;
+    case OP_IMUL2 ... OP_IMUL3:
+    case OP_MOVZX8 ... OP_LEA:
+    case OP_CMOVCC:
+        return !direct && !far && guest_number(insn->reg) != RSP;
+    case OP_NOP:
+    case OP_NOP_E:
+    case OP_LEAVE:
+    case OP_CALL:
+    case OP_RET:
+    case OP_RETI:
+        return true;
+    default:
+        return insn_uses_xmm(insn) && !direct && !far && guest_number(insn->reg) != RSP;
+    }
+}
+
+void stack_before(struct translator *t, const struct insn *insn)
+{
+    if (t->stack_plus && !stack_may_wait(t, insn))
+        stack_settle(t);
 }
 
 void load_code_address(struct translator *t, struct host_operand from)
@@ -371,6 +454,7 @@ void call_handler(struct translator *t, const struct insn *insn, bool last)
 {
     struct emitter *e = &t->e;
     flags_to_memory(t);
+    stack_settle(t);
     x87_tell_now(t);
     emit_mov_imm(e, T1, jit_site(insn_rip(t, insn), insn->length));
     emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, insn));

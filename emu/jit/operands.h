@@ -67,8 +67,20 @@ void checked_address(struct translator *t, const struct insn *insn, const struct
 /* Outside 64-bit code: may accesses through the segment register go without a look at its rights?
  */
 bool segment_usable(const struct translator *t, unsigned segment);
-/* Sets the stack pointer to what a guest register holds and a number. */
+/*
+ * Sets the stack pointer to what a guest register holds and a number. Pushes and pops in a row move
+ * it once: it is the register and t->stack_plus, until stack_settle() adds that. Addresses know of
+ * it, and so do calls of C; an instruction that has another use for the register comes after
+ * stack_settle(), and so does what leaves the part.
+ */
 void set_stack(struct translator *t, unsigned from, int32_t plus);
+void stack_settle(struct translator *t);
+/* Before an instruction: settles unless that can wait. */
+void stack_before(struct translator *t, const struct insn *insn);
+/* Does it no more than move the stack pointer, as far as anybody sees? */
+bool stack_moves_by(const struct translator *t, const struct insn *insn, int32_t *ret_by);
+/* For cold paths: LEA of the register, by t->stack_plus or back. */
+void stack_move(struct translator *t, int32_t by);
 /* Loads what a near branch goes to, from wherever, into T0. */
 void load_code_address(struct translator *t, struct host_operand from);
 /* The same for 16 or 32 bytes that must be aligned. Returns the number of the cold path that

@@ -35,6 +35,7 @@ static void push_return(struct translator *t, const struct insn *insn, uint64_t 
         emit_store_imm32(e, op_mem(T0, t->at + 4), (uint32_t)(back >> 32));
     }
     set_stack(t, RSP, -bytes);
+    stack_settle(t);
     stored_at(t, next);
 }
 
@@ -125,6 +126,7 @@ bool translate_return(struct translator *t, const struct insn *insn)
     access_stack(t, insn, RSP, 0, 1u << t->word, ACCESS_LOAD);
     load_code_address(t, host_memory(t));
     set_stack(t, RSP, (int32_t)r->release);
+    stack_settle(t);
     emit_mov_imm(e, T1, (uintptr_t)r);
     emit8(e, 0xc3);
     return true;

@@ -18,6 +18,13 @@ static uint64_t site_of(const struct jit_region *region, unsigned place)
     return jit_site(rip, place >> 12);
 }
 
+/* Translated code moves the stack pointer once for several instructions. */
+static void move_stack(struct cpu *cpu, int by)
+{
+    uint64_t to = cpu->s.gpr[RSP] + (uint64_t)((int64_t)by * JIT_STACK_STEP);
+    cpu->s.gpr[RSP] = cpu->mode & MODE_LONG ? to : (uint32_t)to;
+}
+
 static void set_site(struct cpu *cpu, uint64_t site)
 {
     cpu->insn = NULL; /* so RIP counts */
@@ -129,6 +136,8 @@ void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const ui
     uint32_t region = look == LOOK_WINDOW ? opening->region : facts->owner;
 
     set_site(cpu, site_of(jit_low(region), facts->place));
+    if (facts->stack)
+        move_stack(cpu, facts->stack);
     switch (look) {
     case LOOK_LOAD:
         return slow_load(cpu, address, size);
@@ -179,6 +188,8 @@ bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8
     const struct jit_facts *facts = facts_at(back);
     const struct jit_region *region = jit_low(facts->owner);
     cpu->jit->storing = region;
+    if (facts->stack)
+        move_stack(cpu, facts->stack);
     return jit_stored_at(cpu, mark, size, site_of(region, facts->place));
 }
 

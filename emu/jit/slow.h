@@ -37,9 +37,11 @@ enum look { LOOK_LOAD, LOOK_STORE, LOOK_RMW, LOOK_WINDOW };
 struct jit_facts {
     uint32_t owner; /* struct jit_region; of a window, struct jit_opening */
     uint16_t place; /* of the instruction: offset in its page, and its length << 12 */
+    int8_t stack;   /* how far above its register the stack pointer is, in JIT_STACK_STEP bytes */
     /* Of looks only: bytes, enum look << 12, the cell's number << 16. */
     uint32_t look;
 } __attribute__((packed));
+#define JIT_STACK_STEP   4
 #define JIT_FACTS_BEHIND 5 /* bytes from where the call returns to */
 #define JIT_LOOK_BYTES   0xfff
 

@@ -70,6 +70,8 @@ static bool pop(struct translator *t, const struct insn *insn)
     unsigned number = guest_number(insn->rm);
     pop_access(t, insn);
     set_stack(t, RSP, 1 << insn->size);
+    if (number == RSP)
+        stack_settle(t); /* what was popped counts */
     unsigned host = result_begin(t, number, insn->size, false);
     stack_load(t, insn, host);
     result_end(t, number, host, insn->size);

@@ -137,14 +137,16 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     if (insn->handler == interp_undefined || insn->handler == interp_unavailable ||
         needs_care(t, insn))
         return false;
+    stack_before(t, insn);
     struct translator_mark {
         uint8_t *at;
         unsigned cold, fixups, exits;
         bool host, memory;
+        int32_t stack_plus;
         struct recipe recipe;
         struct windows windows;
-    } mark = {t->e.at,       t->cold_count,   t->fixup_count, t->exit_count,
-              t->flags_host, t->flags_memory, t->recipe,      t->windows};
+    } mark = {t->e.at,         t->cold_count, t->fixup_count, t->exit_count, t->flags_host,
+              t->flags_memory, t->stack_plus, t->recipe,      t->windows};
     if (last && translate_branch(t, insn))
         return true;
     if (translate_integer(t, insn) || translate_moves(t, insn) || translate_control(t, insn) ||
@@ -159,6 +161,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     t->exit_count = mark.exits;
     t->flags_host = mark.host;
     t->flags_memory = mark.memory;
+    t->stack_plus = mark.stack_plus;
     t->recipe = mark.recipe;
     t->windows = mark.windows;
     t->in_t0 = -1;
@@ -370,6 +373,7 @@ void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint6
     t->failed = t->flags_host = t->no_windows = t->tails = t->in_tail = false;
     t->flags_memory = true;
     t->recipe.length = 0;
+    t->stack_plus = 0;
     t->jit = jit;
     t->cpu = cpu;
     t->mode = cpu->mode;

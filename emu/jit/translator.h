@@ -61,6 +61,7 @@ struct state {
     bool flags_host, flags_memory;
     struct recipe recipe;
     unsigned saved_count;
+    int32_t stack_plus;
     struct windows windows;
 };
 
@@ -108,7 +109,8 @@ struct cold {
     uint8_t kind, look; /* enum look */
     bool write, marked; /* marked: found, but the page's stores are watched */
     int16_t cell;       /* of a look; -1: in the TLB */
-    uint16_t bytes;     /* looked for */
+    int32_t stack_plus;
+    uint16_t bytes; /* looked for */
     uint8_t *hole, *second_hole, *resume;
     uint64_t site;
     const struct insn *insn;
@@ -174,6 +176,7 @@ struct translator {
     struct recipe recipe;
     bool recipe_ends;     /* with the current instruction, behind which nobody looks at the flags */
     unsigned saved_count; /* operands kept in jit->saved by the part */
+    int32_t stack_plus;   /* the guest's stack pointer is that much above its register */
 
     struct cold cold[MAX_COLD];
     unsigned cold_count;

@@ -101,6 +101,7 @@ static struct state state_now(const struct translator *t)
                           .flags_memory = t->flags_memory,
                           .recipe = t->recipe,
                           .saved_count = t->saved_count,
+                          .stack_plus = t->stack_plus,
                           .windows = t->windows};
 }
 
@@ -111,6 +112,7 @@ void version_begin(struct translator *t, const struct version *version)
     t->flags_memory = state->flags_memory;
     t->recipe = state->recipe;
     t->saved_count = state->saved_count;
+    t->stack_plus = state->stack_plus;
     t->windows = state->windows;
     t->x87_last = version->x87;
     t->in_tail = version->tail;

@@ -90,9 +90,41 @@ static void test_flags_over_return(void **state)
     compare(code, sizeof(code));
 }
 
+/* The stack pointer moves once for pushes, pops and what adds to it; other uses find it moved. */
+static void test_stack_pointer(void **state)
+{
+    static const uint8_t code[] = {
+        0x48, 0x89, 0xe0,                         /* mov rax, rsp */
+        0x50,                                     /* push rax */
+        0x51,                                     /* push rcx */
+        0x52,                                     /* push rdx */
+        0x48, 0x8d, 0x64, 0x24, 0x10,             /* lea rsp, [rsp + 16] */
+        0x48, 0x8b, 0x34, 0x24,                   /* mov rsi, [rsp] */
+        0x5c,                                     /* pop rsp */
+        0x54,                                     /* push rsp */
+        0x6a, 0x05,                               /* push 5 */
+        0x48, 0x81, 0xec, 0x00, 0x04, 0x00, 0x00, /* sub rsp, 0x400 */
+        0x48, 0x89, 0x74, 0x24, 0x18,             /* mov [rsp + 0x18], rsi */
+        0x48, 0x8d, 0x7c, 0x24, 0x20,             /* lea rdi, [rsp + 0x20] */
+        0x48, 0x81, 0xc4, 0x08, 0x04, 0x00, 0x00, /* add rsp, 0x408 */
+        0x41, 0x56,                               /* push r14 */
+        0x48, 0x89, 0xe5,                         /* mov rbp, rsp */
+        0x55,                                     /* push rbp */
+        0x48, 0x83, 0xec, 0x03,                   /* sub rsp, 3 */
+        0xc6, 0x04, 0x24, 0x01,                   /* mov byte [rsp], 1 */
+        0x39, 0xd8,                               /* cmp eax, ebx */
+        0xc9,                                     /* leave */
+        0x5b,                                     /* pop rbx */
+        0x59,                                     /* pop rcx */
+        0xf4,                                     /* hlt */
+    };
+    compare(code, sizeof(code));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_register_in_t1),
-                                       cmocka_unit_test(test_flags_over_return)};
+                                       cmocka_unit_test(test_flags_over_return),
+                                       cmocka_unit_test(test_stack_pointer)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
