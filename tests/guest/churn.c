@@ -234,11 +234,33 @@ static void hold_registers(uint64_t n)
         expect("a general register", general[i], n + plus[i]);
 }
 
+/* The same of vector registers' upper halves. */
+static void hold_wide_registers(uint64_t n)
+{
+    uint64_t in[8], out[8];
+    for (unsigned i = 0; i < 8; i++)
+        in[i] = mix(n + i);
+    __asm__ volatile("vmovdqu 0(%[in]), %%ymm2\n\tvmovdqu 32(%[in]), %%ymm13\n\t"
+                     "mov $24, %%eax\n\ttest $7, %b[n]\n\tjnz 1f\n\tsyscall\n"
+                     "1:\tmov $300, %%ecx\n"
+                     "2:\tdec %%ecx\n\tjnz 2b\n\t"
+                     "vmovdqu %%ymm2, 0(%[out])\n\tvmovdqu %%ymm13, 32(%[out])\n\tvzeroupper"
+                     :
+                     : [in] "D"(in), [out] "S"(out), [n] "d"(n)
+                     : "rax", "rcx", "r11", "xmm2", "xmm13", "memory", "cc");
+    for (unsigned i = 0; i < 8; i++)
+        expect("a wide register", out[i], in[i]);
+}
+
 static void *register_work(void *number)
 {
+    bool wide = __builtin_cpu_supports("avx");
     for (uint64_t n = (uintptr_t)number * 1000003 + 1; !over(); atomic_fetch_add(&rounds, 1))
-        for (unsigned turn = 0; turn < 200; turn++)
+        for (unsigned turn = 0; turn < 200; turn++) {
             hold_registers(n++);
+            if (wide)
+                hold_wide_registers(n++);
+        }
     return NULL;
 }
 

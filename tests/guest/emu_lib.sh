@@ -32,13 +32,22 @@ need_guest() {
     for file in "$@"; do [ -e "$guest/$file" ] || skip "$guest/$file is not there (make guest)"; done
 }
 
+# has_model MODEL: can this host run it? A machine that has a model comes as far as to miss its kernel.
+has_model() {
+    "$emu" --cpu-model "$1" --kernel "$tmp/no-such-kernel" 2>"$tmp/model"
+    grep -q no-such-kernel "$tmp/model"
+}
+
 # own_network: runs the test anew in a network namespace of its own, which keeps ports and bridges to itself.
-# False where there is none to be had; then it goes on as it is.
+# False where there is none to be had; then one test after the other has the host's.
 own_network() {
     if [ "${IN_NAMESPACE:-}" != yes ] && unshare -n true 2>/dev/null; then
         IN_NAMESPACE=yes exec unshare -n "$self"
     fi
-    [ "${IN_NAMESPACE:-}" = yes ] && ip link set lo up
+    [ "${IN_NAMESPACE:-}" = yes ] && ip link set lo up && return
+    exec 7>"$BUILD/network.lock" # the others wait until this test is over
+    flock 7
+    return 1
 }
 
 # initrd SCRIPT MODULE...: what initrd.sh makes of them is $tmp/initrd.gz.

@@ -16,12 +16,12 @@ done
 END
 chmod 755 "$tmp/emu"
 
-# expect WORD COMMANDS: they are a test of their own, in a shell of its own, and its last line is WORD.
+# expect WORD COMMANDS [:]: with that, of the real emulator; they are a test of their own, in a shell of its own, and its last line is WORD.
 wrong=0
 expect() {
     local word=$1 out
     out=$(set +u; export TEST_TMP=$tmp/inner PATIENCE=1; rm -rf "$TEST_TMP"; mkdir "$TEST_TMP"
-        bash -c ". tests/guest/emu_lib.sh; emu=$tmp/emu; $2
+        bash -c ". tests/guest/emu_lib.sh; ${3:-emu=$tmp/emu}; $2
 end_test passed" 2>"$tmp/inner.err")
     local ended=$?
     [ "$(head -n 1 <<<"$out")" = "$word" ] && [ $ended -eq "$([ "$word" = passed ] && echo 0 || echo 1)" ] && return
@@ -39,6 +39,7 @@ expect 'FAIL: LOG never says "late"' 'log=LOG; cd "$tmp"; start hang >LOG; wait_
 expect "FAIL: the machine's status is 4" 'start end:4; wait_end'
 expect "FAIL: the machine does not end" 'start hang; wait_end 137'
 expect 'FAIL: ctl status is never answered' 'emu=false; start; wait_ctl'
+expect passed 'has_model x86-64-v2 && ! has_model x86-64-v2,+warp || fail "models"' :
 # What began in the background ends with the test.
 expect passed 'start hang; echo $pid >'"$tmp/left"
 kill -0 "$(cat "$tmp/left")" 2>/dev/null && { echo "WRONG: a machine outlives its test"; wrong=1; }
