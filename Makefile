@@ -201,7 +201,7 @@ test: deps ## install what is missing, build, run every test
 	@$(MAKE) --no-print-directory -j2 test-build guest
 	@BUILD=$(BUILD) tests/run.sh
 
-test-long: deps ## the checks that take longer than a coffee
+test-long: deps ## every test, also those that take long: one to two hours on two cores
 	@$(MAKE) --no-print-directory -j2 test-build guest
 	@BUILD=$(BUILD) tests/run.sh --long
 

@@ -8,5 +8,6 @@ export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
 export TEST_LIMIT=3000 # programs are several times slower so
 
-make --no-print-directory -j2 SANITIZE=address,undefined test-build guest BUILD="$BUILD" || exit 1
+mkdir -p build
+flock build/sanitize.lock make --no-print-directory -j2 SANITIZE=address,undefined test-build guest BUILD="$BUILD" || exit 1
 exec tests/run.sh tests/unit/ cluster/test_recovery cluster/test_bad_input cluster/test_migration

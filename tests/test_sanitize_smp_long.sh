@@ -13,7 +13,7 @@ export ASAN_OPTIONS=detect_stack_use_after_return=1:strict_string_checks=1
 export UBSAN_OPTIONS=print_stacktrace=1
 for sanitize in thread address,undefined; do
     build=$PWD/build/sanitize-${sanitize//,/-}
-    make --no-print-directory -j2 SANITIZE=$sanitize BUILD="$build" "$build/drover-emu" || exit 1
+    flock build/sanitize.lock make --no-print-directory -j2 SANITIZE=$sanitize BUILD="$build" "$build/drover-emu" || exit 1
     serial=$tmp/$sanitize.serial log=$tmp/$sanitize.log
     # The kernel's check of its timer is one of the host's speed here.
     "$build/drover-emu" --cpus 2 --memory 256M --kernel "$guest/vmlinuz" --initrd "$guest/initrd.gz" \

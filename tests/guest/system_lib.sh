@@ -8,6 +8,18 @@ say() { echo "$(date +%T) $*"; }
 
 # ---- packages ------------------------------------------------------------------------------
 
+# one_at_a_time COMMAND...: what all these tests share, one makes, and others that run meanwhile wait for it.
+one_at_a_time() {
+    local made
+    mkdir -p "$systems"
+    exec 9>"$systems/lock"
+    flock 9
+    "$@"
+    made=$?
+    exec 9>&-
+    return $made
+}
+
 # apt with lists of its own for i386: the system's dpkg need not know that architecture. An index
 # that cannot be had (that of security updates, say) costs no more than its packages.
 apt_i386() {
@@ -24,7 +36,8 @@ apt_amd64() {
 }
 
 # system_package NAME [ARCHITECTURE]: prints the folder in which the package is unpacked.
-system_package() {
+system_package() { one_at_a_time fetch_package "$@"; }
+fetch_package() {
     local name=$1 arch=${2:-amd64} tree=$systems/$1-${2:-amd64}
     if [ ! -e "$tree/complete" ]; then
         if [ "$arch" = i386 ] && [ ! -d "$systems/apt-i386/lists" ]; then
@@ -46,16 +59,17 @@ system_package() {
 
 # system_kernel FLAVOUR ARCHITECTURE: prints the folder of the newest kernel that can be had, with
 # boot/vmlinuz-VERSION and lib/modules/VERSION.
-system_kernel() {
+system_kernel() { one_at_a_time fetch_kernel "$@"; }
+fetch_kernel() {
     local flavour=$1 arch=$2 link=$systems/kernel-$1 name tree version
     if [ "$flavour" = amd64 ] && [ -e "$guest/kernel/complete" ] && [ ! -e "$link" ]; then
         mkdir -p "$systems" && ln -s ../kernel "$link" # the build has it already
     fi
     if [ ! -e "$link" ]; then
-        [ "$arch" = amd64 ] || system_package busybox-static "$arch" >/dev/null || return 1
+        [ "$arch" = amd64 ] || fetch_package busybox-static "$arch" >/dev/null || return 1
         tree=
         for name in $("apt_$arch" cache pkgnames linux-image- | grep -E "^linux-image-[0-9.]+-[0-9]+-$flavour\$" | sort -rV); do
-            tree=$(system_package "$name" "$arch") && break
+            tree=$(fetch_package "$name" "$arch") && break
         done
         [ -n "$tree" ] || return 1
         version=$(basename "$tree"/lib/modules/*)
@@ -95,7 +109,8 @@ TABLE
 }
 
 # system_debian: prints the disk with a whole Debian 12, which no test may write: copy it.
-system_debian() {
+system_debian() { one_at_a_time make_debian; }
+make_debian() {
     if [ ! -e "$systems/debian.vhd" ]; then
         mkdir -p "$systems"
         tests/guest/debian_image.sh "$systems/debian.vhd" || return 1
