@@ -400,8 +400,10 @@ static void set_ac(struct cpu *cpu, const struct insn *insn, bool set)
     cpu->insn = insn;
     if (cpu->s.cpl)
         cpu_raise(cpu, VEC_UD);
+    bool changes = set == !(cpu->s.rflags & FLAG_AC);
     cpu->s.rflags = set ? cpu->s.rflags | FLAG_AC : cpu->s.rflags & ~FLAG_AC;
-    cpu_update_mode(cpu);
+    if (changes)
+        cpu_update_mode(cpu);
 }
 HANDLER(clac)
 {

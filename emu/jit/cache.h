@@ -25,6 +25,7 @@ struct jit_exit {
     uint32_t hole, stub; /* where the jump's displacement stands, and where it goes unlinked */
     uint32_t generation;
     bool checked;
+    bool switches; /* goes on with MODE_SMAP as it was not */
 };
 /* Of a checked exit, bytes from its hole back to where the addresses of its generation and of the
  * current one stand: see check_generation(). */

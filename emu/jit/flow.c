@@ -312,31 +312,38 @@ static bool jmp_indirect(struct translator *t, const struct insn *insn)
 
 bool keeps_mode(const struct translator *t, const struct insn *insn)
 {
-    if (insn->handler == interp_undefined || t->mode & (MODE_USER | MODE_OUTER))
-        return false;
-    return insn->op == OP_CLAC || (insn->op == OP_STAC && !(t->mode & MODE_SMAP));
+    return insn->op == OP_CLAC && t->mode & MODE_SMAP;
 }
 
-/* MODE_SMAP says that AC is clear, as it is wherever nothing is copied from or to a user. */
+/* MODE_SMAP says that AC is clear, and is gone while it is set: so it becomes another mode. */
 static bool access_control(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    if (!keeps_mode(t, insn))
-        return false;
-    if (t->mode & MODE_SMAP) {
+    bool set = insn->op == OP_STAC;
+    if (keeps_mode(t, insn)) {
         go_on(t, 1);
         return true;
     }
+    if (t->mode & (MODE_USER | MODE_OUTER) || set != !!(t->mode & MODE_SMAP))
+        return false;
     flags_to_memory(t);
     t->flags_host = false;
     x87_tell_now(t);
-    emit_op(e, ENC(0, 0, 0xf7), 0, op_abs(&t->cpu->s.rflags)); /* TEST */
-    emit32(e, FLAG_AC);
-    uint8_t *same = emit_jcc(e, insn->op == OP_CLAC ? CC_E : CC_NE, NULL);
-    call_handler(t, insn, true);
-    if (!e->full)
-        emit_patch(same, e->at);
-    go_on(t, 1);
+    uint8_t *without = NULL;
+    if (!set) {
+        emit_op(e, ENC(0, 0, 0xf7), 0, op_abs(&t->cpu->s.cr4)); /* TEST */
+        emit32(e, CR4_SMAP);
+        without = emit_jcc(e, CC_E, NULL);
+    }
+    uint64_t next = code_address(t, insn_rip(t, insn) + insn->length);
+    emit_mov_imm(e, T0, next);
+    emit_call(e, t->jit->stub[set ? STUB_STAC : STUB_CLAC]);
+    leave_by(t, next);
+    t->exits[t->exit_count - 1].switches = true;
+    if (without && !e->full)
+        emit_patch(without, e->at);
+    if (without)
+        call_handler(t, insn, true);
     return true;
 }
 

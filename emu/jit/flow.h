@@ -5,7 +5,7 @@
 
 /* The last instruction of a part, if it is a branch. */
 bool translate_branch(struct translator *t, const struct insn *insn);
-/* CLAC or STAC where AC may be so already, which changes nothing. */
+/* CLAC where AC is clear, which changes nothing. */
 bool keeps_mode(const struct translator *t, const struct insn *insn);
 bool is_direct_branch(const struct translator *t, const struct insn *insn);
 /* Goes on at one of the part's two ways, by a jump if need be. */

@@ -219,7 +219,7 @@ struct jit {
     const struct jit_return *returning;
     uint8_t *return_memory;
     struct jit_return_stack return_stacks[JIT_RETURN_STACKS];
-    unsigned return_stack; /* the current one */
+    struct jit_return_stack *return_stack; /* the current one */
 
     const uint8_t *stub[STUB_COUNT]; /* as written */
     void (*enter)(const uint8_t *code);

@@ -124,11 +124,11 @@ void jit_flush_jumps(struct jit *jit)
     memset(jit->jumps, 0, sizeof(jit->jumps));
 }
 
-/* What indirect jumps of the current mode rest on: a user's on what CR3 says, a kernel's on its
- * global pages, where there are such. */
-static enum jit_mapping jump_mapping(const struct jit *jit)
+/* What indirect jumps of a mode rest on: a user's on what CR3 says, a kernel's on its global pages,
+ * where there are such. */
+static enum jit_mapping jump_mapping(const struct jit *jit, uint32_t mode)
 {
-    bool global = !(jit->cpu->mode & MODE_USER) && jit->cpu->s.cr4 & CR4_PGE;
+    bool global = !(mode & MODE_USER) && jit->cpu->s.cr4 & CR4_PGE;
     return global ? MAPPING_GLOBAL : MAPPING_LOCAL;
 }
 
@@ -146,31 +146,40 @@ static struct jit_salt *salt_of(struct jit *jit, uint32_t mode, uint64_t base)
 
 /* Salts set apart the modes, and the generations of one mode: a number in the upper sixteen bits,
  * that is not given out again before the cache is emptied. */
-void jit_set_salt(struct jit *jit)
+static uint64_t find_salt(struct jit *jit, uint32_t mode, uint64_t base)
 {
-    uint32_t mode = jit->cpu->mode;
-    uint64_t base = jit_code_base(jit->cpu);
-    uint32_t generation = jit->generation[jump_mapping(jit)];
+    uint32_t generation = jit->generation[jump_mapping(jit, mode)];
     struct jit_salt *salt = salt_of(jit, mode, base);
     bool same = salt->id && salt->mode == mode && salt->base == base;
     if (unlikely(!same || salt->generation != generation)) {
         if (jit->salt_last == 0x7fff) {
             jit_flush_jumps(jit);
             memset(jit->salts, 0, sizeof(jit->salts));
+            for (unsigned i = 0; i < JIT_RETURN_STACKS; i++)
+                jit->return_stacks[i].salt = 0;
             jit->salt_last = 0;
         }
         *salt = (struct jit_salt){base, mode, generation, ++jit->salt_last};
     }
-    jit->salt = (uint64_t)salt->id << 48;
+    return (uint64_t)salt->id << 48;
+}
+
+void jit_set_salt(struct jit *jit)
+{
+    uint32_t mode = jit->cpu->mode;
+    uint64_t base = jit_code_base(jit->cpu);
     if (jit->salt_mode != mode || jit->salt_base != base)
         jit_returns_switch(jit);
     jit->salt_mode = mode;
     jit->salt_base = base;
+    if (!jit->return_stack->salt)
+        jit->return_stack->salt = find_salt(jit, mode, base);
+    jit->salt = jit->return_stack->salt;
 }
 
 void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global)
 {
-    enum jit_mapping mapping = jump_mapping(jit);
+    enum jit_mapping mapping = jump_mapping(jit, jit->cpu->mode);
     if (mapping == MAPPING_GLOBAL && !global)
         return;
     jit_rest_on(jit, mapping, to);
@@ -184,7 +193,10 @@ void jit_mapping_changed(struct jit *jit, enum jit_mapping mapping)
 {
     jit->generation[mapping]++;
     jit->code_pages[mapping].full = false;
-    jit->salt = 0;
+    for (unsigned i = 0; i < JIT_RETURN_STACKS; i++)
+        if (jump_mapping(jit, jit->return_stacks[i].mode) == mapping)
+            jit->return_stacks[i].salt = 0;
+    jit->salt = jit->return_stack->salt;
     jit_returns_forget(jit);
 }
 

@@ -21,6 +21,11 @@ static uint64_t *bottom_of(const struct jit *jit, unsigned stack)
     return (uint64_t *)(jit->return_memory + (size_t)(stack + 1) * JIT_RETURN_STACK_BYTES) - 1;
 }
 
+static unsigned current_of(const struct jit *jit)
+{
+    return (unsigned)(jit->return_stack - jit->return_stacks);
+}
+
 static uint64_t code_of(const struct jit *jit, enum jit_stub stub)
 {
     return (uintptr_t)jit->stub[stub] + (uintptr_t)jit->run_delta;
@@ -31,7 +36,7 @@ static void empty(struct jit *jit, unsigned stack)
     uint64_t *bottom = bottom_of(jit, stack);
     *bottom = code_of(jit, STUB_RETURN_BOTTOM);
     jit->return_stacks[stack].at = bottom;
-    if (stack == jit->return_stack)
+    if (&jit->return_stacks[stack] == jit->return_stack)
         jit->returns = bottom;
 }
 
@@ -44,6 +49,7 @@ void jit_returns_forget(struct jit *jit)
 bool jit_returns_init(struct jit *jit, GError **error)
 {
     size_t size = JIT_RETURN_STACKS * JIT_RETURN_STACK_BYTES;
+    jit->return_stack = jit->return_stacks;
     jit->return_memory = low_memory_new(size, error);
     for (unsigned i = 0; i < JIT_RETURN_STACKS && jit->return_memory; i++)
         if (!low_memory_guard(jit->return_memory + (size_t)i * JIT_RETURN_STACK_BYTES, error))
@@ -61,7 +67,7 @@ void jit_returns_switch(struct jit *jit)
     uint32_t mode = jit->cpu->mode;
     uint64_t base = jit_code_base(jit->cpu);
     struct jit_return_stack *stacks = jit->return_stacks;
-    stacks[jit->return_stack].at = jit->returns;
+    jit->return_stack->at = jit->returns;
     /* A kernel that goes back to its user has returned from all it called. */
     for (unsigned i = 0; i < JIT_RETURN_STACKS && mode & MODE_USER; i++)
         if (!(stacks[i].mode & MODE_USER))
@@ -70,19 +76,18 @@ void jit_returns_switch(struct jit *jit)
     while (found < JIT_RETURN_STACKS && (stacks[found].mode != mode || stacks[found].base != base))
         found++;
     if (found == JIT_RETURN_STACKS) {
-        found = (jit->return_stack + 1) % JIT_RETURN_STACKS;
-        stacks[found].mode = mode;
-        stacks[found].base = base;
+        found = (current_of(jit) + 1) % JIT_RETURN_STACKS;
+        stacks[found] = (struct jit_return_stack){.mode = mode, .base = base};
         empty(jit, found);
     }
-    jit->return_stack = found;
+    jit->return_stack = &stacks[found];
     jit->returns = stacks[found].at;
 }
 
 void jit_returns_full(struct cpu *cpu)
 {
     struct jit *jit = cpu->jit;
-    uint64_t *bottom = bottom_of(jit, jit->return_stack);
+    uint64_t *bottom = bottom_of(jit, current_of(jit));
     size_t kept = JIT_RETURNS / 2;
     memmove(bottom - kept, jit->returns, kept * sizeof(*bottom));
     jit->returns = bottom - kept;
@@ -96,7 +101,7 @@ void jit_returns_note(struct jit *jit, unsigned op)
             jit_returns_full(jit->cpu);
         *--jit->returns = code_of(jit, STUB_RETURN);
     } else if (op == OP_RET || op == OP_RETI) {
-        jit->returns += jit->returns != bottom_of(jit, jit->return_stack);
+        jit->returns += jit->returns != bottom_of(jit, current_of(jit));
     }
 }
 

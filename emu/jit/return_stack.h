@@ -26,6 +26,7 @@ struct jit_return_stack {
     uint32_t mode;
     uint64_t base; /* of CS */
     uint64_t *at;  /* while another is current */
+    uint64_t salt; /* what jit->salt is with it; 0: to be found */
 };
 
 bool jit_returns_init(struct jit *jit, GError **error);

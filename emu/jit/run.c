@@ -113,7 +113,8 @@ static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
         const struct jit_region *from = jit_low(exit->from);
         jit->stats.exits_link++;
         bool usable = jit->stats.evictions == evictions && from->state == REGION_LIVE &&
-                      exit->rip == to->rip && from->mode == to->mode &&
+                      exit->rip == to->rip &&
+                      (from->mode ^ (exit->switches ? MODE_SMAP : 0)) == to->mode &&
                       base_of(from) == base_of(to);
         if (usable && (exit->checked || !to->crossing))
             jit_link(jit, exit, to, global);

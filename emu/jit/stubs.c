@@ -437,7 +437,7 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     emit_load_vectors(jit, e, &shared, VECTORS_XMM);
     jit->stub[STUB_LOAD_YMM] = e->at;
     emit_load_vectors(jit, e, &shared, VECTORS_YMM);
-    jit_make_segment_stub(jit, e);
+    jit_make_system_stubs(jit, e);
     jit_make_string_stubs(jit, e);
     return !e->full;
 }

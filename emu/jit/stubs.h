@@ -27,7 +27,9 @@ enum jit_stub {
     STUB_LOAD_YMM,
     STUB_LOAD_X87, /* T1: where to go on if it cannot be */
     STUB_SEGMENT,  /* T0: a selector, T1: the segment's index; see system_stubs.c */
-    STUB_STRING,   /* strings.h */
+    STUB_STAC,     /* T0: RIP. The instruction, to the other mode's stack; see there, too */
+    STUB_CLAC,
+    STUB_STRING,                                 /* strings.h */
     STUB_EXIT = STUB_STRING + STUB_STRING_COUNT, /* s.rip is set */
     STUB_EXIT_LINK,                              /* T0: struct jit_exit */
     STUB_COUNT,
@@ -38,4 +40,4 @@ void emit_tlb_index(struct emitter *e, bool has_bmi2);
 /* And of a jump's in the cache of those into T1, for the address in T0. */
 void emit_jump_index(struct emitter *e);
 bool jit_make_stubs(struct jit *jit, struct emitter *e);
-void jit_make_segment_stub(struct jit *jit, struct emitter *e);
+void jit_make_system_stubs(struct jit *jit, struct emitter *e);

@@ -5,6 +5,9 @@
  * carry clear, and the register is loaded; or carry set and nothing done, where the load is not of
  * the usual kind: data of 4 GiB in the GDT, marked accessed, or for FS and GS none at all. DS and
  * ES stay flat, so that the mode is what it was.
+ *
+ * STAC and CLAC where they change the mode. In: T0, where the guest goes on. Out: the stack of
+ * returns and the salt are the new mode's; or they leave, where that has none.
  */
 #include "emu/cpu/mmu.h"
 #include "emu/jit/jit.h"
@@ -146,7 +149,7 @@ static void load_usual(struct jit *jit, struct emitter *e, struct fails *fails)
     end(jit, e, true);
 }
 
-void jit_make_segment_stub(struct jit *jit, struct emitter *e)
+static void make_segment_stub(struct jit *jit, struct emitter *e)
 {
     struct fails fails = {.count = 0};
     jit->stub[STUB_SEGMENT] = e->at;
@@ -165,4 +168,51 @@ void jit_make_segment_stub(struct jit *jit, struct emitter *e)
     for (unsigned i = 0; i < fails.count; i++)
         emit_patch(fails.hole[i], e->at);
     end(jit, e, false);
+}
+
+/* To the stack of returns of cpu->mode, if there is one, whose salt comes with it. */
+static void switch_stack(struct jit *jit, struct emitter *e)
+{
+    uint8_t *found[JIT_RETURN_STACKS];
+    emit_load(e, T1, op_abs(&jit->return_stack));
+    emit_store(e, op_mem(T1, offsetof(struct jit_return_stack, at)), H_RSP);
+    emit_op(e, ENC(0, 0, 0x8b), T0, op_abs(&jit->cpu->mode));
+    for (unsigned i = 0; i < JIT_RETURN_STACKS; i++) {
+        emit_mov_imm(e, T1, (uintptr_t)&jit->return_stacks[i]);
+        emit_op(e, ENC(0, 0, 0x3b), T0, op_mem(T1, offsetof(struct jit_return_stack, mode)));
+        found[i] = emit_jcc(e, CC_E, NULL);
+    }
+    emit_jmp(e, jit->stub[STUB_EXIT]);
+    for (unsigned i = 0; i < JIT_RETURN_STACKS; i++)
+        emit_patch(found[i], e->at);
+    emit_store(e, op_abs(&jit->return_stack), T1);
+    emit_load(e, H_RSP, op_mem(T1, offsetof(struct jit_return_stack, at)));
+    emit_op(e, ENC(0, 0, 0x89), T0, op_abs(&jit->salt_mode));
+    emit_load(e, T0, op_mem(T1, offsetof(struct jit_return_stack, salt)));
+    emit_store(e, op_abs(&jit->salt), T0);
+}
+
+static void make_access_stub(struct jit *jit, struct emitter *e, bool set)
+{
+    struct cpu *cpu = jit->cpu;
+    const struct tlb_entry *tlb = cpu->tlbs[set ? TLB_KERNEL : TLB_KERNEL_SMAP].entry;
+    unsigned clear = 4, add = 1; /* AND, OR */
+    jit->stub[set ? STUB_STAC : STUB_CLAC] = e->at;
+    emit_store(e, op_abs(&cpu->s.rip), T0);
+    emit_op(e, ENC(0, 0, 0x8f), 0, op_abs(&jit->resume)); /* POP */
+    emit_alu_imm(e, set ? add : clear, SIZE_32, op_abs(&cpu->s.rflags),
+                 (int32_t)(set ? FLAG_AC : ~FLAG_AC));
+    emit_alu_imm(e, set ? clear : add, SIZE_32, op_abs(&cpu->mode), set ? ~MODE_SMAP : MODE_SMAP);
+    emit_mov_imm(e, T1, (uintptr_t)tlb);
+    emit_store(e, op_abs(&cpu->tlb), T1);
+    switch_stack(jit, e);
+    emit_op(e, ENC(0, 0, 0xff), 6, op_abs(&jit->resume)); /* PUSH */
+    emit8(e, 0xc3);
+}
+
+void jit_make_system_stubs(struct jit *jit, struct emitter *e)
+{
+    make_segment_stub(jit, e);
+    make_access_stub(jit, e, true);
+    make_access_stub(jit, e, false);
 }
