@@ -103,10 +103,12 @@ static bool pop_segment(struct translator *t, const struct insn *insn)
     emit_op(&t->e, ENC(1, 0, 0xb7), T0, host_memory(t));
     unsigned cold = plain ? 0 : load_flat(t, insn);
     set_stack(t, RSP, 1 << insn->size);
-    if (plain)
+    if (plain) {
         load_plainly(t, insn->reg);
-    else
-        t->cold[cold].resume = t->e.at;
+        return true;
+    }
+    stack_settle(t); /* as the interpreter has it when it comes back */
+    t->cold[cold].resume = t->e.at;
     return true;
 }
 

@@ -157,6 +157,7 @@ static bool popf(struct translator *t, const struct insn *insn)
     emit_op(e, ENC(0, 0, 0x31), T0, rflags);
     keep_image(t);
     set_stack(t, RSP, (int32_t)bytes);
+    stack_settle(t); /* as the interpreter has it when it comes back */
     emit_op(e, ENC(0, 0, 0xf7), 0, rflags);
     emit32(e, FLAG_IF);
     uint8_t *off = emit_jcc(e, CC_E, NULL);
