@@ -382,3 +382,15 @@ void flags_forget(struct translator *t)
     t->flags_host = t->flags_memory = false;
     t->recipe.length = 0;
 }
+
+void flags_define(struct translator *t, const struct insn *insn)
+{
+    uint16_t undefined = flags_image(flags_left_undefined(insn));
+    if (!undefined || !(t->flags_host || t->flags_memory || t->recipe.length))
+        return;
+    flags_to_memory(t);
+    emit_op(&t->e, ENC(0, 0, 0x81) | ENC_66, 4, op_abs(&t->cpu->flags)); /* AND */
+    emit_imm(&t->e, (uint16_t)~undefined, SIZE_16);
+    t->flags_host = false;
+    t->recipe.length = 0;
+}

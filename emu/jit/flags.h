@@ -9,6 +9,15 @@ struct flag_use {
 };
 struct flag_use flags_of(const struct translator *t, const struct insn *insn);
 struct flag_use flags_used(const struct insn *insn); /* the same without may_fault */
+/* FL_ bits as they lie in struct cpu.flags. */
+static inline uint16_t flags_image(uint16_t flags)
+{
+    return (uint16_t)((flags & 0xd5) << 8 | (flags & FL_O ? 1 : 0));
+}
+/* Those that it writes, but nobody says how. */
+uint16_t flags_left_undefined(const struct insn *insn);
+/* For lockstep, whose engines are to agree on them: those are 0. */
+void flags_define(struct translator *t, const struct insn *insn);
 /* The flags that matter before an instruction, if `after` do behind it. */
 uint16_t flags_before_insn(const struct translator *t, const struct insn *insn, uint16_t after);
 /* Fills in live_in and live_out of all parts. */

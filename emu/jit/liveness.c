@@ -102,6 +102,13 @@ struct flag_use flags_used(const struct insn *insn)
     return use;
 }
 
+uint16_t flags_left_undefined(const struct insn *insn)
+{
+    uint16_t undefined = op_table[insn->op].flags_undefined & flags_used(insn).written;
+    bool once = (insn->imm & (insn->size == SIZE_64 ? 63 : 31)) == 1;
+    return is_shift(insn->op) && once ? undefined & (uint16_t)~FL_O : undefined;
+}
+
 uint16_t flags_before_insn(const struct translator *t, const struct insn *insn, uint16_t after)
 {
     struct flag_use use = flags_of(t, insn);

@@ -3,6 +3,7 @@
 #include "emu/cpu/interp.h"
 #include "emu/cpu/sse.h"
 #include "emu/cpu/system.h"
+#include "emu/jit/flags.h"
 #include "emu/jit/lockstep.h"
 #include <stdio.h>
 #include <string.h>
@@ -132,10 +133,29 @@ static void clear_stop(struct lockstep *l)
     l->stop = NULL;
 }
 
+/* Translated code for lockstep clears flags that an instruction leaves undefined (flags_define()),
+ * so that PUSHF and its like see the same. So does the reference, which stops behind each. */
+static struct insn *stop_behind_undefined(struct block *block, struct insn *stop)
+{
+    for (struct insn *insn = block->insns; insn + 1 < block->insns + block->count; insn++)
+        if (insn + 1 == stop || flags_left_undefined(insn))
+            return insn + 1;
+    return stop;
+}
+
+static void define_flags(struct cpu *cpu, const struct insn *last, uint64_t rip)
+{
+    uint64_t behind = interp_mask_ip(cpu, rip + last->offset + last->length);
+    if (cpu->s.rip == behind)
+        cpu->flags &= (uint16_t)~flags_image(flags_left_undefined(last));
+}
+
 static void run_block(struct lockstep *l, struct block *block)
 {
-    struct insn *stop = stop_in(l, block);
+    struct insn *stop = stop_behind_undefined(block, stop_in(l, block));
     unsigned count = stop ? (unsigned)(stop - block->insns) : block->count;
+    uint64_t rip = l->cpu->s.rip;
+    struct insn last = block->insns[count - 1];
     l->trail[l->trail_count++ % LOCKSTEP_TRAIL] =
         (struct trail_step){l->cpu->s.rip, block_epoch(l->cpu), block, count};
     l->passed += count;
@@ -146,6 +166,7 @@ static void run_block(struct lockstep *l, struct block *block)
     }
     interp_run_block(l->cpu, block);
     clear_stop(l);
+    define_flags(l->cpu, &last, rip);
 }
 
 static bool is_string(const struct insn *insn)

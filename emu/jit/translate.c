@@ -230,6 +230,8 @@ static void translate_part(struct translator *t, struct version *version)
         bool translated = translate_one(t, insn, last);
         if (!translated)
             call_handler(t, insn, last && !block->open);
+        if (t->jit->counted)
+            flags_define(t, insn);
         flags_after_write(t);
         windows_step(t, insn, translated);
         branched = last && !block->open;

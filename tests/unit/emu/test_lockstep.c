@@ -54,6 +54,36 @@ static struct cpu *new_cpu(void)
 
 /* ---- agreement ------------------------------------------------------------------------------- */
 
+/* Flags that have no defined value, seen by the next instructions: no difference is made of them.
+ */
+static void test_undefined_flags(void **state)
+{
+    static const uint8_t code[] = {
+        0xb9, 20,   0,    0,    0,    /*    mov ecx, 20 */
+        0xb8, 0x45, 0x23, 0x01, 0x00, /* 1: mov eax, 0x12345 */
+        0x39, 0xc8,                   /*    cmp eax, ecx */
+        0xf7, 0xe1,                   /*    mul ecx */
+        0x9c, 0x5b,                   /*    pushf; pop rbx */
+        0x48, 0x01, 0x1f,             /*    add [rdi], rbx */
+        0x0f, 0xaf, 0xc1,             /*    imul eax, ecx */
+        0x9f,                         /*    lahf */
+        0x48, 0x01, 0x47, 0x08,       /*    add [rdi + 8], rax */
+        0x0f, 0xbc, 0xd1,             /*    bsf edx, ecx */
+        0x0f, 0x9a, 0x47, 0x10,       /*    setp [rdi + 16] */
+        0xc1, 0xe2, 0x05,             /*    shl edx, 5 */
+        0x9c, 0x5b,                   /*    pushf; pop rbx */
+        0x48, 0x01, 0x5f, 0x18,       /*    add [rdi + 24], rbx */
+        0xff, 0xc9, 0x75, 0xd6,       /*    dec ecx; jnz 1b */
+        0xf4,                         /*    hlt */
+    };
+    set_up();
+    struct cpu *cpu = new_cpu();
+    assert_int_equal(bare_run(cpu, code, sizeof(code)), CPU_EXIT_HALTED);
+    assert_true(cpu->jit->stats.regions > 0);
+    cpu_free(cpu);
+    board_finish(&board);
+}
+
 static void test_agrees(void **state)
 {
     /* Ten times: store, push, pop, a vector sum, code that rewrites itself. */
@@ -281,9 +311,13 @@ static void test_one_cpu_only(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_agrees),       cmocka_unit_test(test_devices_once),
-        cmocka_unit_test(test_fault_agrees), cmocka_unit_test(test_planted),
-        cmocka_unit_test(test_one_cpu_only), cmocka_unit_test(test_no_walk_before_misalignment),
+        cmocka_unit_test(test_agrees),
+        cmocka_unit_test(test_undefined_flags),
+        cmocka_unit_test(test_devices_once),
+        cmocka_unit_test(test_fault_agrees),
+        cmocka_unit_test(test_planted),
+        cmocka_unit_test(test_one_cpu_only),
+        cmocka_unit_test(test_no_walk_before_misalignment),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
