@@ -79,13 +79,11 @@ settle() {
 }
 
 # wider_than PIXELS: waits until the screen is.
-wider_than() {
-    for _ in $(seq 600); do
-        ctl screendump "$tmp/now.png" && [ $((0x$(od -An -j 18 -N 2 --endian=big -tx2 "$tmp/now.png" | tr -d " "))) -gt "$1" ] && ! ctl text >/dev/null 2>&1 && return
-        sleep 1
-    done
-    return 1
+wider_than() { wait_until is_wider "$1"; }
+is_wider() {
+    ctl screendump "$tmp/now.png" && [ $((0x$(od -An -j 18 -N 2 --endian=big -tx2 "$tmp/now.png" | tr -d " "))) -gt "$1" ] && ! ctl text >/dev/null 2>&1
 }
+shows_graphics() { ctl text 2>&1 | grep -q "shows graphics"; }
 
 # one ARCHITECTURE KIND SAVED
 one() {
@@ -95,10 +93,7 @@ one() {
     system_start "installer-$arch-$kind-$saved" --memory 1G --boot-order n \
         --net "user,model=virtio,tftp=$images,bootfile=pxelinux.0"
     # The menu is a picture; its first entry boots the installer.
-    for _ in $(seq 600); do
-        ctl text 2>/dev/null | grep -q . || { ctl text 2>&1 | grep -q "shows graphics" && break; }
-        sleep 0.5
-    done
+    wait_until shows_graphics || fail "there is no menu"
     steady_picture
     if [ $kind = text ]; then
         # In pieces: the BIOS keeps fifteen keys for a slow menu.

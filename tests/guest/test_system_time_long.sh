@@ -26,7 +26,7 @@ tests/guest/initrd.sh "$tmp/initrd.gz" "$tmp/script" || exit 1
 
 system_start time --memory 256M --cpus 2 --kernel "$guest/vmlinuz" --initrd "$tmp/initrd.gz" \
     --append "console=ttyS0 panic=-1" --no-reboot
-wait_for "^ready" || { system_kill; system_end; }
+wait_for "^ready" || { system_kill; end_test "not reached"; }
 
 # offset WHAT: the guest's uptime less the host's; both counted from the first call. In $offset and
 # $uncertain, ms. The guest's answer lies between the two looks at the host's clock.
