@@ -192,25 +192,48 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
     return NULL;
 }
 
-struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
-                                   const struct jit_range **ret_range)
+/* Live, of the current mode, and where its code lies an address means what it means to the region?
+ */
+static bool is_beside(const struct jit *jit, const struct jit_region *region, uint64_t rip,
+                      uint64_t phys)
 {
-    uint64_t page, linear = jit_linear(jit->cpu, rip);
+    uint64_t linear = jit_linear(jit->cpu, rip);
+    return region->state == REGION_LIVE && !region->crossing && region->mode == jit->cpu->mode &&
+           !((region->phys ^ phys) & PAGE_MASK) && !((region->linear ^ linear) & PAGE_MASK) &&
+           region->linear - region->rip == linear - rip;
+}
+
+static struct jit_region *find_inner(struct jit *jit, uint64_t rip, uint64_t phys, bool heads,
+                                     const struct jit_range **ret_range)
+{
+    uint64_t page;
     if (!memory_page_number_at(jit->cpu->board->memory, phys, &page))
         page = UINT64_MAX;
     for (struct jit_page_link *link = *page_at(jit, page); link; link = link->next) {
-        struct jit_region *r = link->region;
-        if (link->page != page || r->state != REGION_LIVE || r->inner || r->crossing ||
-            r->mode != jit->cpu->mode || (r->phys ^ phys) & PAGE_MASK ||
-            (r->linear ^ linear) & PAGE_MASK || r->linear - r->rip != linear - rip)
+        struct jit_region *region = link->region;
+        if (link->page != page || !is_beside(jit, region, rip, phys))
             continue;
-        for (unsigned i = 0; i < r->range_count; i++)
-            if (r->ranges[i].entry && r->ranges[i].offset == (phys & ~PAGE_MASK)) {
-                *ret_range = &r->ranges[i];
-                return r;
+        if (heads && region->rip == rip)
+            return region;
+        for (unsigned i = 0; i < region->range_count && !region->inner; i++)
+            if (region->ranges[i].entry && region->ranges[i].offset == (phys & ~PAGE_MASK)) {
+                *ret_range = &region->ranges[i];
+                return region;
             }
     }
     return NULL;
+}
+
+struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
+                                   const struct jit_range **ret_range)
+{
+    return find_inner(jit, rip, phys, false, ret_range);
+}
+
+bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys)
+{
+    const struct jit_range *unused;
+    return find_inner(jit, rip, phys, true, &unused) != NULL;
 }
 
 static bool holds(const struct jit_region *region, uint64_t phys)

@@ -94,6 +94,8 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
 /* A live region with code at an address of the current mode that may be entered there, or NULL. */
 struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
                                    const struct jit_range **ret_range);
+/* Is there such a one, or one that begins there? */
+bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys);
 void jit_page_stale(struct jit *jit, uint64_t page);
 void jit_cache_remove(struct jit *jit, struct jit_region *region);
 /* All regions with the code at a physical address. */

@@ -10,7 +10,8 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define HOT 24 /* runs of a block before it is translated, unless told otherwise */
+#define HOT       24 /* runs of a block before it is translated, unless told otherwise */
+#define DOOR_RUNS 8  /* from one look to the next whether another region has it */
 /* Bytes, for all CPUs together, unless told otherwise; and at least for each. Of decoded blocks
  * fewer than the interpreter alone has use for, since what is hot is translated. */
 #define CACHE_SIZE           (19u << 20)
@@ -83,11 +84,13 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
         jit->interpret_next = false;
         return NULL;
     }
-    if (block->heat < jit->hot) {
+    struct jit_region *region = NULL;
+    if (block->heat % DOOR_RUNS == 0 || block->heat >= jit->hot)
+        region = jit_open_door(jit, rip, block->phys);
+    if (!region && block->heat < jit->hot) {
         block->heat++;
         return NULL;
     }
-    struct jit_region *region = jit_open_door(jit, rip, block->phys);
     if (!region)
         region = jit_translate(jit, block, rip);
     block->heat = 0; /* evicted, or not to be had: it has to prove itself again */

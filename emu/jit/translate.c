@@ -1,4 +1,4 @@
-/* From blocks to a region: what belongs to it, in which order, and the loop over its instructions.
+/* From blocks to a region: in which order they are written, and the loop over their instructions.
  */
 #include "emu/jit/translate.h"
 #include "emu/cpu/interp.h"
@@ -9,101 +9,6 @@
 #include "emu/jit/versions.h"
 #include "emu/jit/windows.h"
 #include <string.h>
-
-/* ---- what belongs to the region -------------------------------------------------------------- */
-
-static const struct insn *last_insn(const struct block *block)
-{
-    return &block->insns[block->count - 1];
-}
-
-static int find_part(const struct translator *t, uint64_t rip)
-{
-    for (unsigned i = 0; i < t->part_count; i++)
-        if (t->parts[i].rip == rip)
-            return (int)i;
-    return -1;
-}
-
-static int add_part(struct translator *t, struct block *block, uint64_t rip)
-{
-    if (t->part_count == REGION_MAX_BLOCKS || t->insn_count + block->count > REGION_MAX_INSNS)
-        return -1;
-    struct part *part = &t->parts[t->part_count];
-    *part = (struct part){.block = block, .rip = rip, .next = {-1, -1}};
-    t->insn_count += block->count;
-    return (int)t->part_count++;
-}
-
-/* The ways a part goes on: 0 taken, 1 not taken. */
-static void find_ways(const struct translator *t, struct part *part)
-{
-    const struct insn *last = last_insn(part->block);
-    uint64_t behind = code_address(t, part->rip + part->block->bytes);
-    part->calls = last->op == OP_CALL || last->op == OP_CALL_E;
-    if (is_direct_branch(t, last)) {
-        part->goes[0] = true;
-        part->target[0] = code_address(t, part->rip + last->imm);
-        part->goes[1] = last->op != OP_JMP; /* a CALL's is where it comes back to */
-        part->target[1] = behind;
-    } else if (part->block->open || keeps_mode(t, last) ||
-               (last->op == OP_CALL_E && last->size == t->word)) {
-        part->goes[1] = true;
-        part->target[1] = behind;
-    }
-}
-
-/* IP of 16-bit code wraps around; what lies there is another block's. */
-static bool runs_over(const struct cpu *cpu, const struct block *block, uint64_t rip)
-{
-    return !(cpu->mode & (MODE_LONG | MODE_CODE32)) && rip + block->bytes > 0x10000;
-}
-
-/* Only what has run: it is decoded, and worth it. A call's target is another region's matter. */
-static int follow(struct translator *t, const struct part *from, unsigned way)
-{
-    uint64_t rip = from->target[way];
-    uint64_t linear = code_linear(t, rip);
-    if ((linear ^ t->region->linear) & PAGE_MASK || t->region->crossing)
-        return -1;
-    if (way == 0 && last_insn(from->block)->op == OP_CALL)
-        return -1;
-    int known = find_part(t, rip);
-    if (known >= 0)
-        return known;
-    uint64_t phys = (t->region->phys & PAGE_MASK) | (linear & ~PAGE_MASK);
-    struct block *block = block_peek(t->cpu, phys);
-    if (!block || block->crossing || runs_over(t->cpu, block, rip))
-        return -1;
-    return add_part(t, block, rip);
-}
-
-static void discover(struct translator *t, struct block *block, uint64_t rip)
-{
-    add_part(t, block, rip);
-    t->parts[0].loop_head = true;
-    for (unsigned i = 0; i < t->part_count; i++) {
-        struct part *part = &t->parts[i];
-        find_ways(t, part);
-        for (unsigned way = 2; way-- > 0;) {
-            if (!part->goes[way])
-                continue;
-            int next = part->next[way] = follow(t, part, way);
-            if (next < 0)
-                continue;
-            t->parts[next].predecessors++;
-        }
-    }
-    versions_find_loops(t);
-    for (unsigned i = 0; i < t->part_count; i++) {
-        const struct block *b = t->parts[i].block;
-        for (unsigned n = 0; n < b->count; n++) {
-            unsigned off = b->insns[n].prefix & PREFIX_VEX ? MODE_NO_AVX : MODE_NO_SSE;
-            t->uses_xmm |= insn_uses_xmm(&b->insns[n]) && !(t->mode & off);
-            t->uses_x87 |= insn_uses_x87(&b->insns[n]) && !(t->mode & MODE_NO_FPU);
-        }
-    }
-}
 
 /* ---- instructions ---------------------------------------------------------------------------- */
 
@@ -418,7 +323,7 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
 
     bool wraps = block->crossing && (uint32_t)jit_linear(cpu, rip) >= 0xfffff000;
     if (!jit_translatable(cpu) || cpu->mode & MODE_SINGLE ||
-        (!(cpu->mode & MODE_LONG) && (wraps || runs_over(cpu, block, rip))))
+        (!(cpu->mode & MODE_LONG) && (wraps || block_runs_over(cpu, block, rip))))
         return NULL;
     jit_cache_reserve(jit);
     uint8_t *data_at = jit->data_at;

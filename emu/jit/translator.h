@@ -156,6 +156,8 @@ struct translator {
 
     struct part parts[REGION_MAX_BLOCKS];
     unsigned part_count, insn_count;
+    uint64_t others[REGION_MAX_BLOCKS]; /* where parts would begin that other regions have */
+    unsigned other_count;
     struct version versions[MAX_VERSIONS];
     unsigned version_count, extra_insns, tail_count, tail_insns;
     struct part *part;   /* being translated */
@@ -204,6 +206,10 @@ const struct insn *keep_insn(struct translator *t, const struct insn *insn);
 void load_vectors(struct translator *t);
 /* After a call of the interpreter: the registers it put into memory come back. */
 void reload_units(struct translator *t, uint64_t next);
+/* Fills in the parts, from the region's head on. */
+void discover(struct translator *t, struct block *block, uint64_t rip);
+/* IP of 16-bit code wraps around in the block. */
+bool block_runs_over(const struct cpu *cpu, const struct block *block, uint64_t rip);
 /* The translator begins anew, for code at RIP in the current mode. The region has room for links to
  * so many pages. */
 void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint64_t phys,
