@@ -29,7 +29,7 @@ struct jit_exit {
 };
 /* Of a checked exit, bytes from its hole back to where the addresses of its generation and of the
  * current one stand: see check_generation(). */
-#define JIT_EXIT_OWN     18
+#define JIT_EXIT_OWN     17
 #define JIT_EXIT_CURRENT 11
 
 /* What the code cache holds lies below 2 GiB, and there is much of it. */

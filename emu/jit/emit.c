@@ -32,10 +32,28 @@ static bool fits8(int32_t value)
     return value >= -128 && value <= 127;
 }
 
-/* ModRM, SIB and displacement. RSP and R12 as base take a SIB byte, RBP and R13 a displacement. */
-static void emit_modrm(struct emitter *e, unsigned reg, struct host_operand rm)
+/* Does an immediate follow the operand? */
+static bool has_immediate(uint32_t encoding, unsigned reg)
 {
+    static const uint8_t one_byte[] = {0x69, 0x6b, 0x80, 0x81, 0x83, 0xc0, 0xc1, 0xc6, 0xc7};
+    static const uint8_t after_0f[] = {0x70, 0x71, 0x72, 0x73, 0xa4, 0xac,
+                                       0xba, 0xc2, 0xc4, 0xc5, 0xc6};
+    int map = encoding >> 8 & 3, opcode = encoding & 0xff;
+    if (map == 0)
+        return memchr(one_byte, opcode, sizeof(one_byte)) || ((opcode & 0xfe) == 0xf6 && reg < 2);
+    return map == 3 || (map == 1 && memchr(after_0f, opcode, sizeof(after_0f)));
+}
+
+/* ModRM, SIB and displacement. RSP and R12 as base take a SIB byte, RBP and R13 a displacement. */
+static void emit_modrm(struct emitter *e, uint32_t encoding, unsigned reg, struct host_operand rm)
+{
+    bool relative = rm.kind == OPERAND_ABS && e->relative && !has_immediate(encoding, reg);
     reg = (reg & 7) << 3;
+    if (relative) {
+        emit8(e, reg | 5);
+        emit32(e, (uint32_t)rm.disp - (uint32_t)((uintptr_t)e->at + 4 + (uintptr_t)e->run_delta));
+        return;
+    }
     switch (rm.kind) {
     case OPERAND_REG:
         emit8(e, 0xc0 | reg | (rm.base & 7));
@@ -104,7 +122,7 @@ void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct host_ope
     if (map >= 2)
         emit8(e, map == 2 ? 0x38 : 0x3a);
     emit8(e, encoding & 0xff);
-    emit_modrm(e, reg, rm);
+    emit_modrm(e, encoding, reg, rm);
 }
 
 void emit_vex(struct emitter *e, uint32_t encoding, unsigned reg, unsigned vvvv,
@@ -121,7 +139,7 @@ void emit_vex(struct emitter *e, uint32_t encoding, unsigned reg, unsigned vvvv,
     emit8(e, (encoding & ENC_W ? 0x80 : 0) | (~vvvv & 15) << 3 | (encoding & ENC_L ? 4 : 0) |
                  (encoding >> 10 & 3));
     emit8(e, encoding & 0xff);
-    emit_modrm(e, reg, rm);
+    emit_modrm(e, encoding, reg, rm);
 }
 
 uint32_t enc_sized(uint32_t encoding, unsigned size)
@@ -208,6 +226,11 @@ void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_
     if (size && fits8(imm)) {
         emit_op(e, enc_sized(ENC(0, 0, 0x83), size), index, rm);
         emit8(e, (uint8_t)imm);
+    } else if (size >= 2 && rm.kind == OPERAND_REG && rm.base == H_RAX) {
+        if (size == 3)
+            emit8(e, 0x48);
+        emit8(e, (uint8_t)(index << 3 | 5));
+        emit32(e, (uint32_t)imm);
     } else {
         emit_op(e, enc_sized(ENC(0, 0, 0x81), size), index, rm);
         emit_imm(e, (uint64_t)(int64_t)imm, size);
@@ -247,5 +270,11 @@ void emit_call(struct emitter *e, const uint8_t *target)
 void emit_patch(uint8_t *hole, const uint8_t *target)
 {
     int32_t displacement = (int32_t)(target - (hole + 4));
+    memcpy(hole, &displacement, 4);
+}
+
+void emit_patch_abs(uint8_t *hole, const volatile void *address, ptrdiff_t run_delta)
+{
+    uint32_t displacement = (uint32_t)((uintptr_t)address - (uintptr_t)(hole + 4 + run_delta));
     memcpy(hole, &displacement, 4);
 }

@@ -71,6 +71,10 @@ static inline struct host_operand op_abs(const volatile void *address)
 struct emitter {
     uint8_t *at, *end;
     bool full; /* something did not fit; nothing was written past the end */
+    /* Absolute addresses are told from where the code runs, `run_delta` from where it is written,
+     * which takes a byte less. */
+    bool relative;
+    ptrdiff_t run_delta;
     /* R11 or RAX may have been written since somebody cleared this; RAX also by instructions that
      * do so without naming it. */
     bool touched_r11, touched_rax;
@@ -112,5 +116,7 @@ uint8_t *emit_jmp(struct emitter *e, const uint8_t *target);
 uint8_t *emit_jcc(struct emitter *e, unsigned condition, const uint8_t *target);
 void emit_call(struct emitter *e, const uint8_t *target);
 void emit_patch(uint8_t *hole, const uint8_t *target); /* both in the same mapping */
+/* Another absolute address for an instruction that ends with that. */
+void emit_patch_abs(uint8_t *hole, const volatile void *address, ptrdiff_t run_delta);
 
 enum condition { CC_O, CC_NO, CC_B, CC_AE, CC_E, CC_NE, CC_BE, CC_A, CC_S };

@@ -189,13 +189,13 @@ void flow_edge(struct translator *t, const struct cold *cold)
 }
 
 /* The exit gets its place among the region's data, and its code learns of that. */
-static void place(struct jit_exit *exit, const struct jit_exit *from)
+static void place(struct jit *jit, struct jit_exit *exit, const struct jit_exit *from)
 {
-    uint32_t address = jit_low_address(exit), generation = jit_low_address(&exit->generation);
+    uint32_t address = jit_low_address(exit);
     *exit = *from;
     memcpy((uint8_t *)jit_low(exit->stub) + 1, &address, sizeof(address));
     if (exit->checked)
-        memcpy(jit_low(exit->hole - JIT_EXIT_OWN), &generation, sizeof(generation));
+        emit_patch_abs(jit_low(exit->hole - JIT_EXIT_OWN), &exit->generation, jit->run_delta);
 }
 
 void flow_exits(struct translator *t)
@@ -218,7 +218,7 @@ void flow_exits(struct translator *t)
     t->region->exit_count = (uint16_t)t->exit_count;
     t->region->exits = jit_cache_data(t->jit, t->exit_count * sizeof(struct jit_exit));
     for (unsigned i = 0; i < t->exit_count; i++)
-        place(&t->region->exits[i], &t->exits[i]);
+        place(t->jit, &t->region->exits[i], &t->exits[i]);
 }
 
 /* ---- the instructions ------------------------------------------------------------------------ */

@@ -88,8 +88,8 @@ void jit_link(struct jit *jit, struct jit_exit *exit, struct jit_region *to, boo
 {
     if (exit->checked) {
         enum jit_mapping mapping = global ? MAPPING_GLOBAL : MAPPING_LOCAL;
-        uint32_t cell = (uint32_t)(uintptr_t)&jit->generation[mapping];
-        memcpy(jit_low(exit->hole - JIT_EXIT_CURRENT), &cell, 4);
+        emit_patch_abs(jit_low(exit->hole - JIT_EXIT_CURRENT), &jit->generation[mapping],
+                       jit->run_delta);
         exit->generation = jit->generation[mapping];
         jit_rest_on(jit, mapping, to);
     }

@@ -299,7 +299,10 @@ void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint6
                                      .mode = cpu->mode,
                                      .crossing = pages > 1,
                                      .code = jit->code_at};
-    t->e = (struct emitter){.at = jit->code_at, .end = jit->code_at + REGION_CODE_BYTES};
+    t->e = (struct emitter){.at = jit->code_at,
+                            .end = jit->code_at + REGION_CODE_BYTES,
+                            .relative = true,
+                            .run_delta = jit->run_delta};
 }
 
 struct jit_region *translator_finish(struct translator *t)
