@@ -21,6 +21,7 @@ struct block {
     bool crossing;          /* one instruction, reaching into another page */
     bool open;              /* it ends only because it got too long: the next instruction follows */
     uint8_t window_trouble; /* for the translator: how badly accesses here share looks */
+    bool whole;             /* and that it leaves nothing from here on to other regions */
     uint16_t heat;          /* how often an engine that cares has run it */
     struct block *hash_next;
     const uint8_t *source; /* what was decoded: a page rewritten with the same bytes stays valid */

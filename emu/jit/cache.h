@@ -24,13 +24,20 @@ struct jit_exit {
     uint32_t incoming_next, incoming_link;
     uint32_t hole, stub; /* where the jump's displacement stands, and where it goes unlinked */
     uint32_t generation;
-    bool checked;
+    bool checked, call;
     bool switches; /* goes on with MODE_SMAP as it was not */
+    /* To code that was left to another region: `generation` is how often it may be passed until the
+     * region shall have that itself. */
+    bool counted;
 };
-/* Of a checked exit, bytes from its hole back to where the addresses of its generation and of the
- * current one stand: see check_generation(). */
+/* Bytes from an exit's hole back to where the displacement of the jump stands that leads to its
+ * stub; and, of a checked one, the addresses of its generation and of the current one; or, of a
+ * counted one, of its count: see emit_guarded(). */
+#define JIT_EXIT_STALE   5
 #define JIT_EXIT_OWN     17
 #define JIT_EXIT_CURRENT 11
+#define JIT_EXIT_COUNT   12
+#define JIT_EXIT_PASSES  1000
 
 /* What the code cache holds lies below 2 GiB, and there is much of it. */
 static inline void *jit_low(uint32_t address)

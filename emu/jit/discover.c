@@ -3,7 +3,9 @@
  * far as they have run.
  *
  * Where another region has a block already, and may be entered there (doors.c), this one leads to
- * that; but loops are kept together.
+ * that; but loops are kept together, and exits that are passed often have the region made anew,
+ * with all that it leads to: so what is hot is in one piece, and what is not takes no more room
+ * than it must.
  */
 #include "emu/jit/flow.h"
 #include "emu/jit/kinds.h"
@@ -57,6 +59,14 @@ bool block_runs_over(const struct cpu *cpu, const struct block *block, uint64_t 
     return !(cpu->mode & (MODE_LONG | MODE_CODE32)) && rip + block->bytes > 0x10000;
 }
 
+bool is_others(const struct translator *t, uint64_t rip)
+{
+    for (unsigned i = 0; i < t->other_count; i++)
+        if (t->others[i] == rip)
+            return true;
+    return false;
+}
+
 /* Only what has run, and is not to be left to others: it is decoded, and worth it. A call's target
  * is another region's matter. */
 static int follow(struct translator *t, const struct part *from, unsigned way)
@@ -70,9 +80,8 @@ static int follow(struct translator *t, const struct part *from, unsigned way)
     int known = find_part(t, rip);
     if (known >= 0)
         return known;
-    for (unsigned i = 0; i < t->other_count; i++)
-        if (t->others[i] == rip)
-            return -1;
+    if (is_others(t, rip))
+        return -1;
     uint64_t phys = (t->region->phys & PAGE_MASK) | (linear & ~PAGE_MASK);
     struct block *block = block_peek(t->cpu, phys);
     if (!block || block->crossing || block_runs_over(t->cpu, block, rip))
@@ -106,7 +115,7 @@ static bool find_others(struct translator *t)
     for (unsigned i = 1; i < t->part_count; i++) {
         const struct part *part = &t->parts[i];
         uint64_t offset = code_linear(t, part->rip) & ~PAGE_MASK;
-        if (!part->in_loop &&
+        if (!part->in_loop && offset <= 0x1000 - INSN_MAX_LENGTH &&
             jit_cache_knows(t->jit, part->rip, (t->region->phys & PAGE_MASK) | offset))
             t->others[t->other_count++] = part->rip;
     }
@@ -117,7 +126,7 @@ void discover(struct translator *t, struct block *block, uint64_t rip)
 {
     t->other_count = 0;
     follow_all(t, block, rip);
-    if (find_others(t))
+    if (!block->whole && find_others(t))
         follow_all(t, block, rip);
     for (unsigned i = 0; i < t->part_count; i++) {
         const struct block *b = t->parts[i].block;

@@ -69,15 +69,32 @@ static uint8_t *check_generation(struct translator *t, struct jit_exit *exit)
     return emit_jcc(e, CC_NE, NULL);
 }
 
-/* The checked jump. The flags are in memory or forgotten. */
-static void emit_checked(struct translator *t, struct jit_exit *exit)
+static void count_pass(struct translator *t, struct jit_exit *exit)
 {
     struct emitter *e = &t->e;
-    uint8_t *stale = check_generation(t, exit);
+    exit->counted = true;
+    exit->generation = JIT_EXIT_PASSES;
+    emit_alu_imm(e, 5, SIZE_32, op_abs(NULL), 1); /* exit->generation: see place() */
+    emit_jcc(e, CC_S, NULL);
+}
+
+/* The jump of an exit that has to be looked at each time. The flags are in memory or forgotten. */
+static void emit_guarded(struct translator *t, struct jit_exit *exit)
+{
+    struct emitter *e = &t->e;
+    if (same_page(t, exit->rip))
+        count_pass(t, exit);
+    else
+        check_generation(t, exit);
     exit->hole = jit_low_address(emit_jmp(e, NULL));
     emit_exit_stub(t, exit);
     if (!e->full)
-        emit_patch(stale, jit_low(exit->stub));
+        emit_patch(jit_low(exit->hole - JIT_EXIT_STALE), jit_low(exit->stub));
+}
+
+static bool is_guarded(const struct translator *t, uint64_t rip)
+{
+    return !same_page(t, rip) || is_others(t, rip);
 }
 
 /* Exits whose jump stands in hot code, their stubs to be written later. */
@@ -85,8 +102,8 @@ static void leave_by(struct translator *t, uint64_t rip)
 {
     struct jit_exit *exit = new_exit(t, rip);
     flags_to_memory(t);
-    if (!same_page(t, rip))
-        emit_checked(t, exit);
+    if (is_guarded(t, rip))
+        emit_guarded(t, exit);
     else
         exit->hole = jit_low_address(emit_jmp(&t->e, NULL));
 }
@@ -99,6 +116,7 @@ void call_out(struct translator *t, uint64_t target)
         cold = add_cold(t, COLD_CALL, check_generation(t, exit));
     emit8(&t->e, 0xe8);
     exit->hole = jit_low_address(t->e.at);
+    exit->call = true;
     emit32(&t->e, 0);
     if (cold) {
         cold->exit = exit;
@@ -194,8 +212,11 @@ static void place(struct jit *jit, struct jit_exit *exit, const struct jit_exit 
     uint32_t address = jit_low_address(exit);
     *exit = *from;
     memcpy((uint8_t *)jit_low(exit->stub) + 1, &address, sizeof(address));
+    address = jit_low_address(&exit->generation);
     if (exit->checked)
         emit_patch_abs(jit_low(exit->hole - JIT_EXIT_OWN), &exit->generation, jit->run_delta);
+    else if (exit->counted)
+        memcpy(jit_low(exit->hole - JIT_EXIT_COUNT), &address, sizeof(address));
 }
 
 void flow_exits(struct translator *t)
@@ -204,11 +225,11 @@ void flow_exits(struct translator *t)
         struct jit_exit *exit = &t->exits[i];
         if (exit->stub)
             continue;
-        if (same_page(t, exit->rip)) {
+        if (exit->call || !is_guarded(t, exit->rip)) {
             emit_exit_stub(t, exit);
         } else {
             uint8_t *hole = jit_low(exit->hole), *start = t->e.at;
-            emit_checked(t, exit);
+            emit_guarded(t, exit);
             if (!t->e.full)
                 emit_patch(hole, start);
         }

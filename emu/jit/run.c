@@ -102,6 +102,19 @@ static uint32_t base_of(const struct jit_region *region)
     return (uint32_t)(region->linear - region->rip);
 }
 
+/* The region shall have for itself what it goes to so often. */
+static void remake(struct jit *jit, struct jit_region *region, struct jit_exit *exit)
+{
+    struct block *block = block_peek(jit->cpu, region->phys);
+    exit->generation = JIT_EXIT_PASSES;
+    if (!block)
+        return;
+    block->whole = true;
+    block->heat = (uint16_t)jit->hot;
+    jit->stats.remade++;
+    jit_cache_remove(jit, region);
+}
+
 /* Makes the way just gone shorter. */
 static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
 {
@@ -119,7 +132,9 @@ static void remember(struct jit *jit, uint64_t evictions, struct jit_region *to)
                       exit->rip == to->rip &&
                       (from->mode ^ (exit->switches ? MODE_SMAP : 0)) == to->mode &&
                       base_of(from) == base_of(to);
-        if (usable && (exit->checked || !to->crossing))
+        if (usable && exit->counted && (int32_t)exit->generation < 0)
+            remake(jit, jit_low(exit->from), exit);
+        else if (usable && (exit->checked || !to->crossing))
             jit_link(jit, exit, to, global);
     } else {
         jit->stats.exits_other++;

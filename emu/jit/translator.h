@@ -208,6 +208,8 @@ void load_vectors(struct translator *t);
 void reload_units(struct translator *t, uint64_t next);
 /* Fills in the parts, from the region's head on. */
 void discover(struct translator *t, struct block *block, uint64_t rip);
+/* Is that left to other regions? */
+bool is_others(const struct translator *t, uint64_t rip);
 /* IP of 16-bit code wraps around in the block. */
 bool block_runs_over(const struct cpu *cpu, const struct block *block, uint64_t rip);
 /* The translator begins anew, for code at RIP in the current mode. The region has room for links to
