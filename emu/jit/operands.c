@@ -224,6 +224,8 @@ void access_memory(struct translator *t, const struct insn *insn, unsigned bytes
                    enum access access)
 {
     struct address a = operand_address(t, t->part, insn);
+    if (!t->segmented && window_access_quiet(t, insn, 0, &a, bytes, access))
+        return;
     flags_keep(t, FL_ALL);
     if (t->segmented) {
         segmented_address(t, insn, &a, bytes);
@@ -245,6 +247,8 @@ void access_stack(struct translator *t, const struct insn *insn, unsigned base, 
                         .segment = t->segmented ? SEG_SS : SEG_NONE,
                         .size = t->stack,
                         .disp = disp};
+    if (!t->segmented && window_access_quiet(t, insn, 1, &a, bytes, access))
+        return;
     flags_keep(t, FL_ALL);
     if (t->segmented) {
         segmented_address(t, insn, &a, bytes);

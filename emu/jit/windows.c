@@ -291,6 +291,20 @@ void windows_keep_t0(struct translator *t, const struct insn *insn)
     t->e.touched_rax = false;
 }
 
+/* If one is open there: T0 is its host address, less t->at. Only that register is touched. */
+static bool through_open(struct translator *t, const struct window *key, int64_t offset,
+                         unsigned bytes, bool writes)
+{
+    struct window *w = find_open(t, key, offset, bytes, writes, &t->at);
+    if (!w)
+        return false;
+    t->window = w;
+    if (t->in_t0 != w->cell || t->e.touched_rax)
+        emit_load(&t->e, T0, op_abs(&t->jit->windows[w->cell].host));
+    note_t0(t, w);
+    return true;
+}
+
 /* An address and all bytes that an access may mean, for a window: one that is open, or is opened
  * now; then T0 is its host address, less t->at. `bytes` are to be found at once, or none. */
 static bool through_window(struct translator *t, const struct insn *insn,
@@ -300,16 +314,10 @@ static bool through_window(struct translator *t, const struct insn *insn,
     int64_t offset;
     if (!window_key(t, address, &key, &offset))
         return false;
-    struct window *w = find_open(t, &key, offset, this.bytes, this.writes, &t->at);
-    if (w) {
-        t->window = w;
-        if (t->in_t0 != w->cell || t->e.touched_rax)
-            emit_load(&t->e, T0, op_abs(&t->jit->windows[w->cell].host));
-        note_t0(t, w);
+    if (through_open(t, &key, offset, this.bytes, this.writes))
         return true;
-    }
     int32_t by;
-    w = window_for(t, insn, &key, offset, this, bytes == 0, &by);
+    struct window *w = window_for(t, insn, &key, offset, this, bytes == 0, &by);
     if (!w)
         return false;
     t->window = w;
@@ -331,6 +339,39 @@ static bool through_window(struct translator *t, const struct insn *insn,
         open_window(t, site, w, tail, &low, opening);
     note_t0(t, w);
     return true;
+}
+
+/* It does nothing to the host's flags that flags.c is not told of. */
+static bool tells_of_flags(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_ADD ... OP_NEG:
+    case OP_IMUL2 ... OP_IMUL3:
+    case OP_ROL ... OP_SAR:
+    case OP_MOV:
+    case OP_MOVZX8 ... OP_MOVSXD:
+    case OP_SETCC:
+    case OP_CMOVCC:
+    case OP_PUSH ... OP_PUSHI:
+    case OP_LEAVE:
+    case OP_CALL:
+    case OP_RET:
+    case OP_RETI:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool window_access_quiet(struct translator *t, const struct insn *insn, unsigned which,
+                         const struct address *address, unsigned bytes, enum access access)
+{
+    struct window key;
+    int64_t offset;
+    bool known = which == 1 || operand_access(t, insn).bytes == bytes;
+    if (t->no_windows || !known || !tells_of_flags(insn) || !window_key(t, address, &key, &offset))
+        return false;
+    return through_open(t, &key, offset, bytes, access != ACCESS_LOAD);
 }
 
 bool window_access(struct translator *t, const struct insn *insn, unsigned which,

@@ -25,6 +25,10 @@ void windows_next_turn(struct windows *ws, const struct part *head);
 void window_slid_out(struct translator *t, const struct cold *cold);
 /* Are all that are wanted open? */
 bool windows_suffice(const struct windows *have, const struct windows *wanted);
+/* Access through a window that is open already, with the host's flags as they were. False for
+ * instructions that may do more to those than they tell flags.c. */
+bool window_access_quiet(struct translator *t, const struct insn *insn, unsigned which,
+                         const struct address *address, unsigned bytes, enum access access);
 /* Access through a window, if it is worth one: as access_memory(). `which`: 0 for the operand, 1
  * for the stack. */
 bool window_access(struct translator *t, const struct insn *insn, unsigned which,
