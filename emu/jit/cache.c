@@ -9,12 +9,12 @@
 static struct jit_region **hash_at(struct jit *jit, uint64_t rip, uint64_t phys, uint32_t mode)
 {
     uint64_t key = (rip ^ phys << 7 ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
-    return &jit->hash[key >> 51];
+    return &jit->hash[key >> (64 - JIT_HASH_BITS)];
 }
 
 static struct jit_page_link **page_at(struct jit *jit, uint64_t page)
 {
-    return &jit->page_hash[(page * UINT64_C(0x9e3779b97f4a7c15)) >> 51];
+    return &jit->page_hash[(page * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - JIT_HASH_BITS)];
 }
 
 static void remove_from_hash(struct jit *jit, struct jit_region *region)

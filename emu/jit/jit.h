@@ -174,7 +174,8 @@ struct translator;
 #define EXIT_BY_JUMP 1
 
 #define JIT_SEGMENTS   8
-#define JIT_HASH       8192
+#define JIT_HASH_BITS  15 /* of chains by address: more than regions fit the default cache */
+#define JIT_HASH       (1u << JIT_HASH_BITS)
 #define JIT_WRITTEN    64
 #define JIT_STUBS_SIZE (32u << 10)
 #define JIT_SAVED      64
