@@ -293,8 +293,9 @@ static bool make_ram(struct memory_map *map, GError **error)
         map->ram = map_pages(map->ram_size, map->fd);
         map->code_version = map_pages(memory_page_count(map) * sizeof(uint32_t), -1);
         map->code_settled = map_pages(memory_page_count(map) * sizeof(uint32_t), -1);
+        map->code_lines = map_pages(memory_page_count(map) * sizeof(uint64_t), -1);
     }
-    if (map->ram && map->code_version && map->code_settled)
+    if (map->ram && map->code_version && map->code_settled && map->code_lines)
         return true;
     g_set_error(error, G_IO_ERROR, G_IO_ERROR_NO_SPACE,
                 "cannot get %" G_GUINT64_FORMAT " MiB of memory for the guest: %s",
@@ -340,6 +341,8 @@ void memory_map_free(struct memory_map *map)
         munmap(map->code_version, memory_page_count(map) * sizeof(uint32_t));
     if (map->code_settled)
         munmap(map->code_settled, memory_page_count(map) * sizeof(uint32_t));
+    if (map->code_lines)
+        munmap(map->code_lines, memory_page_count(map) * sizeof(uint64_t));
     if (map->fd >= 0)
         close(map->fd);
     g_ptr_array_unref(map->regions);

@@ -119,6 +119,12 @@ void memory_code_written_at(struct memory_map *map, const uint8_t *code_mark);
  * its own that the guest sees. Nothing where the pages have no numbers. */
 void memory_host_written(struct memory_map *map, const uint8_t *host, size_t length);
 
+/* What was decoded of a marked page, before it runs: bytes in one page. A CPU that is alone need
+ * not tell of a store to a marked page that touches nothing of it. */
+void memory_note_code(struct memory_map *map, uint64_t address, unsigned length);
+bool memory_holds_code(const struct memory_map *map, const uint8_t *code_mark, unsigned offset,
+                       unsigned length);
+
 /* Tells of every marked page that is written, by its number, after its word has changed and before
  * what comes after the write. Called from any thread. Added and removed only while no CPU runs. */
 typedef void memory_code_watcher(void *opaque, uint64_t page);

@@ -124,6 +124,9 @@ void memory_mark_pages(struct memory_map *map, uint64_t first, const uint64_t *p
     for (size_t i = 0; i < words; i++) {
         all |= pages[i];
         for (uint64_t bits = pages[i]; bits; bits &= bits - 1)
+            __atomic_store_n(&map->code_lines[first + i * 64 + (unsigned)__builtin_ctzll(bits)],
+                             UINT64_MAX, __ATOMIC_SEQ_CST);
+        for (uint64_t bits = pages[i]; bits; bits &= bits - 1)
             __atomic_fetch_or(&map->code_version[first + i * 64 + (unsigned)__builtin_ctzll(bits)],
                               1, __ATOMIC_SEQ_CST);
     }
@@ -144,6 +147,28 @@ bool memory_is_code(const struct memory_map *map, uint64_t address)
     uint64_t page;
     return code_page(map, address, &page) &&
            __atomic_load_n(&map->code_version[page], __ATOMIC_SEQ_CST) & 1;
+}
+
+/* The pieces that bytes of a page lie in. */
+static uint64_t lines_of(unsigned offset, unsigned length)
+{
+    unsigned first = offset / 64, last = MIN((offset + length - 1) / 64, 63);
+    return UINT64_MAX << first & UINT64_MAX >> (63 - last);
+}
+
+void memory_note_code(struct memory_map *map, uint64_t address, unsigned length)
+{
+    uint64_t page;
+    if (length > 0 && code_page(map, address, &page))
+        __atomic_fetch_or(&map->code_lines[page],
+                          lines_of(address & (MEMORY_PAGE_SIZE - 1), length), __ATOMIC_SEQ_CST);
+}
+
+bool memory_holds_code(const struct memory_map *map, const uint8_t *code_mark, unsigned offset,
+                       unsigned length)
+{
+    uint64_t page = (uint64_t)((const uint32_t *)code_mark - map->code_version);
+    return __atomic_load_n(&map->code_lines[page], __ATOMIC_SEQ_CST) & lines_of(offset, length);
 }
 
 static void page_written(struct memory_map *map, uint64_t page)

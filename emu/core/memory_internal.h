@@ -61,11 +61,14 @@ struct memory_map {
     uint8_t *ram;
     uint32_t *code_version; /* one per numbered page, odd while marked */
     uint32_t *code_settled; /* the marked version that the stores of all CPUs are in front of */
-    uint32_t rom_version;   /* what ROM's code version reads as; never changes */
-    bool shared;            /* several CPUs store */
-    GArray *watchers;       /* struct memory_watcher */
-    GArray *marked;         /* struct memory_marked */
-    uint64_t marked_pages;  /* numbers given out, RAM's included */
+    /* Of a page's 64 pieces of 64 bytes those that have been decoded since the machine began, or
+     * all where it has been marked for other reasons. */
+    uint64_t *code_lines;
+    uint32_t rom_version;  /* what ROM's code version reads as; never changes */
+    bool shared;           /* several CPUs store */
+    GArray *watchers;      /* struct memory_watcher */
+    GArray *marked;        /* struct memory_marked */
+    uint64_t marked_pages; /* numbers given out, RAM's included */
 
     /* The only CPU, if it looks at marks (dirty.h). */
     const uint32_t *passes; /* odd while it may be between a store and the look; NULL: none */

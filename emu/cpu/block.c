@@ -135,6 +135,10 @@ static void finish_block(struct cpu *cpu, struct block *block, const uint8_t *so
     uint8_t *copy = (uint8_t *)(end + 1);
     memcpy(copy, source, block->bytes);
     block->source = copy;
+    unsigned room = 0x1000 - (block->phys & 0xfff);
+    memory_note_code(cpu->board->memory, block->phys, MIN(block->bytes, room));
+    if (block->crossing)
+        memory_note_code(cpu->board->memory, block->phys2, block->bytes - room);
     cache->used += (size_t)(copy + block->bytes - (uint8_t *)block);
     cache->used = (cache->used + 63) & ~(size_t)63;
     struct block **head = hash_head(cache, block->phys, block->mode);

@@ -67,6 +67,10 @@ static void cold_access(struct translator *t, const struct cold *cold)
 static void cold_stored(struct translator *t, const struct cold *cold)
 {
     struct emitter *e = &t->e;
+    if (cold->stored) {
+        emit_store(e, op_abs(&t->jit->stored_host), T0);
+        emit_store_imm32(e, op_abs(&t->jit->stored_bytes), cold->stored);
+    }
     tell(t, cold);
     if (cold->site >> 56) {
         emit_call(e, t->jit->stub[STUB_STORED]);

@@ -88,6 +88,7 @@ static void touch(struct emitter *e, unsigned reg)
 {
     e->touched_r11 |= reg == H_R11;
     e->touched_rax |= reg == H_RAX;
+    e->lost_rax |= reg == H_RAX;
 }
 
 void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct host_operand rm)
@@ -95,8 +96,10 @@ void emit_op(struct emitter *e, uint32_t encoding, unsigned reg, struct host_ope
     static const uint8_t mandatory[4] = {0, 0x66, 0xf3, 0xf2};
     unsigned map = encoding >> 8 & 3, prefix = encoding >> 10 & 3;
     unsigned rex = encoding & ENC_W ? 0x48 : 0;
+    bool immediate = map == 0 && (encoding & 0xfe) == 0xc6; /* MOV: `reg` is no register */
 
-    touch(e, reg);
+    if (!immediate)
+        touch(e, reg);
     if (rm.kind == OPERAND_REG)
         touch(e, rm.base);
     if (reg & 8)
@@ -222,7 +225,7 @@ void emit_store_imm8(struct emitter *e, struct host_operand to, uint8_t value)
 void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_operand rm,
                   int32_t imm)
 {
-    bool touched = e->touched_rax; /* `index` is no register */
+    bool touched = e->touched_rax, lost = e->lost_rax; /* `index` is no register */
     if (size && fits8(imm)) {
         emit_op(e, enc_sized(ENC(0, 0, 0x83), size), index, rm);
         emit8(e, (uint8_t)imm);
@@ -235,7 +238,9 @@ void emit_alu_imm(struct emitter *e, unsigned index, unsigned size, struct host_
         emit_op(e, enc_sized(ENC(0, 0, 0x81), size), index, rm);
         emit_imm(e, (uint64_t)(int64_t)imm, size);
     }
-    e->touched_rax = touched || (rm.kind == OPERAND_REG && rm.base == H_RAX);
+    bool there = rm.kind == OPERAND_REG && rm.base == H_RAX;
+    e->touched_rax = touched || there;
+    e->lost_rax = lost || there;
 }
 
 static uint8_t *emit_displacement(struct emitter *e, const uint8_t *target)
@@ -262,7 +267,7 @@ uint8_t *emit_jcc(struct emitter *e, unsigned condition, const uint8_t *target)
 
 void emit_call(struct emitter *e, const uint8_t *target)
 {
-    e->touched_r11 = e->touched_rax = true;
+    e->touched_r11 = e->touched_rax = e->lost_rax = true;
     emit8(e, 0xe8);
     emit_displacement(e, target);
 }

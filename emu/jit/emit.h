@@ -78,6 +78,7 @@ struct emitter {
     /* R11 or RAX may have been written since somebody cleared this; RAX also by instructions that
      * do so without naming it. */
     bool touched_r11, touched_rax;
+    bool lost_rax; /* as touched_rax, since a look put a host address there */
 };
 
 void emit8(struct emitter *e, uint8_t value);

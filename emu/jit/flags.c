@@ -249,7 +249,7 @@ void flags_recipe_saved(struct translator *t, const struct insn *insn, unsigned 
 
 static void emit_recipe(struct emitter *e, const struct recipe *recipe)
 {
-    e->touched_rax = true;
+    e->touched_rax = e->lost_rax = true;
     for (unsigned i = 0; i < recipe->length; i++)
         emit8(e, recipe->bytes[i]);
 }
@@ -257,7 +257,7 @@ static void emit_recipe(struct emitter *e, const struct recipe *recipe)
 /* LAHF, SETO AL, and into memory. */
 void flags_store(struct translator *t)
 {
-    t->e.touched_rax = true;
+    t->e.touched_rax = t->e.lost_rax = true;
     emit8(&t->e, 0x9f);
     emit8(&t->e, 0x0f);
     emit8(&t->e, 0x90);

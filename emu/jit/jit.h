@@ -67,7 +67,8 @@
  *     jne   1b                      jne   ...
  *
  * After a store comes a look at the page's code mark (emu/core/memory.h), but for windows of a CPU
- * that is alone.
+ * that is alone. Code with segments, which often shares pages with its stack and its data, tells
+ * where it has stored: what touches none of the 64 bytes that were decoded there is no matter.
  *
  * Flags are the host's flags. A look at the TLB destroys them, so they are kept before it if
  * anybody may still see them: LAHF, SETO AL and a store. That is seldom: mostly they can be made
@@ -208,6 +209,9 @@ struct jit {
     bool roams[JIT_CELLS];
     struct jit_window windows[JIT_WINDOWS];
     struct jit_jump jumps[JIT_JUMPS];
+
+    uint64_t stored_host; /* where STUB_STORED's store went, if that is known; else 0 */
+    uint32_t stored_bytes;
 
     /* A store that went aside. */
     uint64_t address;

@@ -144,4 +144,6 @@ void probe(struct translator *t, const struct insn *insn, const struct address *
     cold->look = access == ACCESS_LOAD ? LOOK_LOAD : access == ACCESS_STORE ? LOOK_STORE : LOOK_RMW;
     t->at = 0;
     t->window = NULL;
+    t->store_bytes = bytes;
+    t->e.lost_rax = false;
 }

@@ -399,12 +399,34 @@ int access_aligned(struct translator *t, const struct insn *insn, unsigned bytes
     return cold;
 }
 
-static void check_mark(struct translator *t, uint64_t site)
+/* Instructions that store once, and keep nothing in T0 but where to. */
+static bool stores_plainly(const struct insn *insn)
+{
+    switch (insn->op) {
+    case OP_ADD ... OP_NEG:
+    case OP_ROL ... OP_SAR:
+    case OP_MOV:
+    case OP_SETCC:
+    case OP_PUSH:
+    case OP_PUSHI:
+    case OP_PUSH_SEG:
+    case OP_PUSHF:
+        return true;
+    default:
+        return false;
+    }
+}
+
+/* Code with segments often has its stack and its data in pages of its own code, so its stores tell
+ * where they went: see jit_stored_at(). */
+static void check_mark(struct translator *t, uint64_t site, bool plain)
 {
     struct emitter *e = &t->e;
+    bool known = plain && t->segmented && !t->shared && !t->window && !e->lost_rax;
     if (t->window && !t->shared)
         return; /* looked at when the window was opened */
     flags_keep(t, t->live_after);
+    known &= !e->lost_rax;
     if (t->window)
         emit_load(e, T1, op_abs(&t->jit->windows[t->window->cell].mark));
     emit_op(e, ENC(0, 0, 0xf6), 0, op_mem(T1, 0)); /* TEST byte, 1 */
@@ -412,16 +434,17 @@ static void check_mark(struct translator *t, uint64_t site)
     struct cold *cold = add_cold(t, COLD_STORED, emit_jcc(e, CC_NE, NULL));
     cold->resume = e->at;
     cold->site = site;
+    cold->stored = known ? (uint8_t)t->store_bytes : 0;
 }
 
 void stored(struct translator *t, const struct insn *insn)
 {
-    check_mark(t, jit_site(insn_rip(t, insn), insn->length));
+    check_mark(t, jit_site(insn_rip(t, insn), insn->length), stores_plainly(insn));
 }
 
 void stored_at(struct translator *t, uint64_t next)
 {
-    check_mark(t, next == JIT_SITE_TARGET ? next : jit_site(next, 0));
+    check_mark(t, next == JIT_SITE_TARGET ? next : jit_site(next, 0), true);
 }
 
 /* ---- the interpreter's help ------------------------------------------------------------------ */

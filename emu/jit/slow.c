@@ -163,12 +163,18 @@ static bool leave_after(struct cpu *cpu, uint64_t site)
 bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site)
 {
     struct jit *jit = cpu->jit;
+    struct memory_map *map = cpu->board->memory;
+    uint64_t host = jit->stored_host;
     jit->stats.stored++;
+    jit->stored_host = 0;
+    if (host && mark != &jit->always_marked && !memory_is_shared(map) &&
+        !memory_holds_code(map, mark, host & ~PAGE_MASK, jit->stored_bytes))
+        return false;
     set_site(cpu, site);
     if (mark == &jit->always_marked)
         mmu_rmw_finish(cpu, jit->address, jit->size);
     else
-        memory_code_written_at(cpu->board->memory, mark);
+        memory_code_written_at(map, mark);
     if (likely(!jit_was_written(jit)))
         return false;
     /* What was written may be the running region itself. Other reasons to stop can wait. */

@@ -106,6 +106,7 @@ enum cold_kind {
 };
 
 struct cold {
+    uint8_t stored;     /* COLD_STORED: bytes, at the host address in T0; 0: somewhere */
     uint8_t kind, look; /* enum look */
     bool write, marked; /* marked: found, but the page's stores are watched */
     int16_t cell;       /* of a look; -1: in the TLB */
@@ -188,9 +189,10 @@ struct translator {
     unsigned exit_count;
     /* The guest register of those in memory whose value T1 has, too; 0 for none. */
     unsigned in_t1;
-    bool fresh_t1; /* since this instruction */
-    int in_t0;     /* the cell of the window whose host address T0 has, too; -1 for none */
-    int falls;     /* the version that is run into, or -1 */
+    bool fresh_t1;        /* since this instruction */
+    int in_t0;            /* the cell of the window whose host address T0 has, too; -1 for none */
+    int falls;            /* the version that is run into, or -1 */
+    unsigned store_bytes; /* of the access that is looked for */
     bool failed;
 };
 

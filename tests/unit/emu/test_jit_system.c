@@ -172,12 +172,51 @@ static void test_flat_segments(void **state)
     compare(code, sizeof(code), flatten, CPU_EXIT_TRIPLE_FAULT);
 }
 
+/* Real mode, all segments at CODE. */
+static void unprotect(struct cpu *cpu)
+{
+    struct cpu_state *s = &cpu->s;
+    s->cr0 = CR0_ET;
+    s->cr4 = s->efer = 0;
+    for (unsigned i = 0; i < 6; i++)
+        s->seg[i] = (struct segment){
+            .base = CODE,
+            .limit = 0xffff,
+            .selector = CODE >> 4,
+            .attributes = SEG_P | SEG_S | SEG_WRITABLE | SEG_ACCESSED,
+        };
+    s->gpr[RSP] = 0x400;
+    s->rip = 0;
+}
+
+/* The stack and data share a page with the code, which is written, too. */
+static void test_code_and_stack_in_a_page(void **state)
+{
+    static const uint8_t code[] = {
+        0xb9,          0x28, 0x00,             /* 00    mov cx, 40 */
+        0x51,                                  /* 03 1: push cx */
+        0xe8,          0x19, 0x00,             /* 04    call f */
+        0x6a,          0x05, 0x58,             /* 07    push 5; pop ax */
+        0x01,          0xc3,                   /* 0a    add bx, ax */
+        0x89,          0x1e, 0x80, 0x03,       /* 0c    mov [0x380], bx */
+        0x59,                                  /* 10    pop cx */
+        0x88,          0x0e, 0x22, 0x00, 0x90, /* 11    mov [f + 2], cl; nop */
+        0xe2,          0xeb,                   /* 16    loop 1b */
+        0xf4,                                  /* 18    hlt */
+        [0x20] = 0x81,                         /* 20 f: add bx, 0x101 */
+        0xc3,          0x01, 0x01, 0x9c,       /* 24    pushf; pop ax; ret */
+        0x58,          0xc3,
+    };
+    compare(code, sizeof(code), unprotect, CPU_EXIT_HALTED);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_popf),
         cmocka_unit_test(test_access_to_users),
         cmocka_unit_test(test_flat_segments),
+        cmocka_unit_test(test_code_and_stack_in_a_page),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
