@@ -14,7 +14,7 @@
 #define DOOR_RUNS 8  /* from one look to the next whether another region has it */
 /* Bytes, for all CPUs together, unless told otherwise; and at least for each. Of decoded blocks
  * fewer than the interpreter alone has use for, since what is hot is translated. */
-#define CACHE_SIZE           (19u << 20)
+#define CACHE_SIZE           (16u << 20)
 #define CACHE_SIZE_MIN       (4u << 20)
 #define BLOCK_CACHE_SIZE     (8u << 20)
 #define BLOCK_CACHE_SIZE_MIN (2u << 20)

@@ -84,7 +84,7 @@ struct machine_config {
     unsigned cpus;    /* 1 to MACHINE_MAX_CPUS */
     const char *engine, *cpu_model;
     enum chips_wish kernel_irqchip; /* interrupt controllers and PIT of the engine's own */
-    uint64_t code_cache; /* bytes that translated code may take, all CPUs together; 0: 19 MiB, and 4
+    uint64_t code_cache; /* bytes that translated code may take, all CPUs together; 0: 16 MiB, and 4
                             MiB each at least */
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
