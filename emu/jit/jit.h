@@ -7,7 +7,8 @@
  *
  *   run.c        the loop: attend to events, find or make code for RIP, run it, or interpret
  *     |
- *   translate.c  which blocks make a region; the loop over instructions
+ *   translate.c discover.c cold.c doors.c
+ *     |          which blocks make a region; the loop over instructions; what is done seldom
  *     |    integer.c moves.c bytes.c wide.c bmi.c stack.c segments.c control.c strings.c
  *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes (kinds.h)
  *     |    operands.c lookup.c cells.c           registers; memory by way of the TLB
@@ -22,8 +23,10 @@
  * jit.h has what a CPU's translator keeps; translator.h what it works with while it makes a region.
  *
  * A block (emu/cpu/block.h) is interpreted first. One that has run often becomes the head of a
- * region: all decoded blocks of the same page that direct branches lead to from there. Code that
- * runs once is never translated.
+ * region: the decoded blocks of the same page that direct branches lead to from there. What another
+ * region has already is left to that, unless it is in a loop: this one goes there by a door, a way
+ * into the middle, until it has done so often enough to be made anew with all in one piece. Code
+ * that runs once is never translated.
  *
  * Registers. Thirteen guest registers live in host registers throughout, eleven of them in their
  * own; RAX is in R14 and RSP in R15, so that the host's RAX and R11 are the translator's (T0, T1)
@@ -45,7 +48,7 @@
  *                               and   r11d, 0x1ffe0          the entry's offset in the table
  *                               xor   rax, [r11 + tags]      the offset in the page
  *                               cmp   rax, 0xff8
- *                               ja    cold                   C looks, fills, faults, or does it
+ *                               ja    cold                   calls C: looks, fills, faults
  *                               add   rax, [r11 + hosts]
  *                               mov   rbx, [rax]
  *
@@ -114,8 +117,9 @@
  *                               (the look)
  *
  * Faults are precise because an instruction changes nothing before all its looks have succeeded.
- * Cold paths carry RIP and the instruction's length; all registers are spilled before C runs, so C
- * may deliver a fault and never come back.
+ * Behind a cold path's call and jump back stand facts (slow.h), among them where the instruction is
+ * and its length, which C finds by the address the call returns to; all registers are spilled
+ * before C runs, so C may deliver a fault and never come back.
  *
  * Links. A region leaves by exits. One inside its page is a plain jump once its target is
  * translated; one to another page first compares a generation, which changes when the address of

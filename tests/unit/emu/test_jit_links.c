@@ -233,6 +233,41 @@ static void test_table_in_two_pages(void **state)
     }
 }
 
+/* Two functions have their end in common. When the first is translated, with that, the second is
+ * led there by a door; when it has gone there often it gets an end of its own. Both ends go when
+ * the code is written. */
+static void test_common_end(void **state)
+{
+    struct fixture *f = *state;
+    static const uint8_t caller[] = {
+        0xbb, 0xb8, 0x0b, 0,    0,                      /* MOV EBX, 3000 */
+        0xe8, 0x36, 0,    0,    0,                      /* 1: CALL first */
+        0x81, 0xfb, 0x54, 0x0b, 0,    0,    0x77, 0x05, /* CMP EBX, 2900; JA 2f */
+        0xe8, 0x31, 0,    0,    0,                      /* CALL second */
+        0xff, 0xcb, 0x75, 0xea,                         /* 2: DEC EBX; JNZ 1b */
+        0x85, 0xf6, 0x75, 0x11, 0xff, 0xc6,             /* TEST ESI, ESI; JNZ 3f; INC ESI */
+        0xc6, 0x04, 0x25, 0x52, 0,    0x02, 0,    8,    /* MOV byte [end + 2], 8 */
+        0xbb, 0x64, 0,    0,    0,    0xeb, 0xd5, 0xf4, /* MOV EBX, 100; JMP 1b; 3: HLT */
+    };
+    static const uint8_t functions[] = {
+        0x83, 0xc7, 1, 0xeb, 0x0b, 0, 0, 0, /* first: ADD EDI, 1; JMP end */
+        0x83, 0xc7, 2, 0xeb, 0x03, 0, 0, 0, /* second: ADD EDI, 2; JMP end */
+        0x83, 0xc7, 4, 0xc3,                /* end: ADD EDI, 4; RET */
+    };
+    for (unsigned i = 0; i < 4; i++) {
+        struct cpu_state *s = begin(f, i & 1);
+        const struct jit *jit = f->cpu[1]->jit;
+        uint64_t doors = jit->stats.doors, remade = jit->stats.remade;
+        memcpy(f->ram + CODE, caller, sizeof(caller));
+        memcpy(f->ram + CODE + 64, functions, sizeof(functions));
+        s->gpr[RSI] = 0;
+        assert_int_equal(run(f, i & 1, 5 + i / 2 * 20), CPU_EXIT_HALTED);
+        assert_int_equal(s->gpr[RDI], 3000 * 5 + 2900 * 6 + 100 * (9 + 10));
+        assert_int_equal(jit->stats.doors > doors, i & 1);
+        assert_int_equal(jit->stats.remade > remade, i & 1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -240,6 +275,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_returns_to_other_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_returns_in_other_mode, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_table_in_two_pages, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_common_end, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
