@@ -76,7 +76,8 @@
  * Flags are the host's flags. A look at the TLB destroys them, so they are kept before it if
  * anybody may still see them: LAHF, SETO AL and a store. That is seldom: mostly they can be made
  * again, by the comparison they came from, in the cold path or where they are wanted at last; an
- * instruction that loses its operand keeps that in memory, one store instead of four steps. An
+ * instruction that loses its operand keeps that in memory, one store instead of four steps.
+ * An access through an open window leaves them as they are. An
  * example, with what is known of the flags on the right:
  *
  *     cmp  ecx, edx             cmp   ecx, edx               in the host; again by CMP ECX, EDX

@@ -21,6 +21,9 @@
  * state with the same access on their lips, then the interpreter does it, once, and its result is
  * where the next stretch begins for both. Code that is interpreted anyway is not compared.
  *
+ * Flags that an instruction leaves undefined depend on what was in the host's before, so both
+ * engines clear them behind it: the next instructions may look (PUSHF, SETcc).
+ *
  * The board lock is held during a stretch, so that devices write memory between stretches only.
  */
 #include "emu/jit/lockstep.h"

@@ -121,10 +121,31 @@ static void test_stack_pointer(void **state)
     compare(code, sizeof(code));
 }
 
+/* Flags over accesses to a window that is open, in the host's all the while. */
+static void test_flags_over_window(void **state)
+{
+    static const uint8_t code[] = {
+        0x53,                         /* push rbx */
+        0x51,                         /* push rcx */
+        0x39, 0xd8,                   /* cmp eax, ebx */
+        0x48, 0x89, 0x54, 0x24, 0x08, /* mov [rsp + 8], rdx */
+        0x13, 0x34, 0x24,             /* adc esi, [rsp] */
+        0x8b, 0x2c, 0x24,             /* mov ebp, [rsp] */
+        0x40, 0x0f, 0x92, 0xc7,       /* setb dil */
+        0x48, 0x83, 0xe8, 0x01,       /* sub rax, 1 */
+        0x59,                         /* pop rcx */
+        0x5b,                         /* pop rbx */
+        0x9c,                         /* pushf */
+        0x5a,                         /* pop rdx */
+        0xf4,                         /* hlt */
+    };
+    compare(code, sizeof(code));
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_register_in_t1),
-                                       cmocka_unit_test(test_flags_over_return),
-                                       cmocka_unit_test(test_stack_pointer)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_register_in_t1), cmocka_unit_test(test_flags_over_return),
+        cmocka_unit_test(test_stack_pointer), cmocka_unit_test(test_flags_over_window)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
