@@ -15,7 +15,7 @@
  *     |    windows.c window_plan.c accesses.c    looks that several accesses share
  *     |    flags.c liveness.c versions.c         where the arithmetic flags are; loops
  *   emit.c       bytes
- *   stubs.c string_stubs.c slow.c
+ *   stubs.c string_stubs.c system_stubs.c slow.c
  *                the code all regions share, and the C functions it calls
  *   cache.c link.c return_stack.c
  *                where regions are kept, how they lead to each other, what ends that
@@ -153,6 +153,12 @@
  * the table, no more. C runs on the thread's stack, and may empty the other whenever what it leads
  * to ends (return_stack.c). A host with shadow stacks would object: programs have to be built for
  * those, and this one is not.
+ *
+ * What a kernel does at each system call takes no C where it can: POPF that changes IF and DF at
+ * most, loads of the usual segments (system_stubs.c), CLAC where AC is clear, which the mode says.
+ * STAC and the CLAC behind it lead to code of another mode, by a stub that changes the stack of
+ * returns and a link. The rest, from SYSCALL to IRET, is the interpreter's, which goes on at once
+ * where the code is known (jit_known_code()).
  *
  * Everything here belongs to one CPU and its thread, its code cache included; the only word from
  * outside is of pages written (jit->written) and the CPU's `attention`.
