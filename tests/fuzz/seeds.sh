@@ -151,7 +151,7 @@ option 05 "host,-xsaves"
 option 06 "1048576K"
 option 06 "acdn"
 option 07 "12345678-1234-1234-1234-123456789abc"
-nasm -w-all -f bin -o "$work/multiboot" "$guests/multiboot.asm"
+nasm -w-all -I "$guests/" -f bin -o "$work/multiboot" "$guests/multiboot.asm"
 for way in 1 3 5; do tagged emu_kernel multiboot-$way 0$way <"$work/multiboot"; done
 for way in 0 1 2 3; do
     # a bzImage's head, of a protocol that is taken, before a little of a kernel

@@ -96,32 +96,7 @@ _start: mov esp, bss + 4096
         out 0xf4, al
         hlt
 
-puts:   push eax
-.next:  lodsb
-        test al, al
-        jz .end
-        out 0xe9, al
-        jmp .next
-.end:   pop eax
-        ret
-hex:    push ecx
-        push eax
-        mov ecx, 8
-.next:  rol eax, 4
-        push eax
-        and al, 15
-        add al, '0'
-        cmp al, '9'
-        jbe .out
-        add al, 39
-.out:   out 0xe9, al
-        pop eax
-        loop .next
-        mov al, ' '
-        out 0xe9, al
-        pop eax
-        pop ecx
-        ret
+%include "say.inc"
 magic:  db "magic ", 0
 flags:  db "flags ", 0
 command: db 10, "command ", 0

@@ -70,27 +70,7 @@ end:    mov al, 10
         out 0xf4, al
         hlt
 
-puts:   lodsb
-        test al, al
-        jz .end
-        out 0xe9, al
-        jmp puts
-.end:   ret
-hex:    mov ebx, 8
-.next:  rol eax, 4
-        push eax
-        and al, 15
-        add al, '0'
-        cmp al, '9'
-        jbe .out
-        add al, 39
-.out:   out 0xe9, al
-        pop eax
-        dec ebx
-        jnz .next
-        mov al, ' '
-        out 0xe9, al
-        ret
+%include "say.inc"
 flags:  db "flags ", 0
 picture: db 10, "picture ", 0
 memory: db 10, "memory ", 0

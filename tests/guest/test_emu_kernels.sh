@@ -2,8 +2,8 @@
 # Kernels after the firmware: Linux by its 16-bit protocol, and Multiboot kernels, ELF and with
 # addresses, with modules; the same files on QEMU say the same.
 . "$(dirname "$0")/emu_lib.sh"
-nasm -f bin -o "$tmp/flat" tests/guest/multiboot.asm || exit 1
-nasm -f elf32 -DELF -o "$tmp/multiboot.o" tests/guest/multiboot.asm || exit 1
+nasm -I tests/guest/ -f bin -o "$tmp/flat" tests/guest/multiboot.asm || exit 1
+nasm -I tests/guest/ -f elf32 -DELF -o "$tmp/multiboot.o" tests/guest/multiboot.asm || exit 1
 ld -m elf_i386 -Ttext 0x300000 -o "$tmp/elf" "$tmp/multiboot.o" || exit 1
 printf 'one, and what follows' >"$tmp/first"
 head -c 300000 /dev/zero | tr '\0' 'x' >"$tmp/second"

@@ -6,7 +6,7 @@
 # one KIND WIDTH HEIGHT DEPTH [LINES]: of the kernel's lines, those that must be as on QEMU
 one() {
     local kernel=$tmp/$1-$2-$3-$4 by
-    nasm -f bin -DKIND=$1 -DWIDTH=$2 -DHEIGHT=$3 -DDEPTH=$4 -o "$kernel" tests/guest/multiboot_video.asm || exit 1
+    nasm -I tests/guest/ -f bin -DKIND=$1 -DWIDTH=$2 -DHEIGHT=$3 -DDEPTH=$4 -o "$kernel" tests/guest/multiboot_video.asm || exit 1
     mkdir -p "$kernel.cd/boot/grub"
     cp "$kernel" "$kernel.cd/kernel"
     printf 'insmod all_video\nset gfxpayload=auto\nmultiboot /kernel\nboot\n' >"$kernel.cd/boot/grub/grub.cfg"
@@ -32,7 +32,7 @@ one 1 80 25 0
 one 0 1280 1024 0 "flags|memory"  # of any depth
 one 0 801 601 32 "flags|memory" # no such mode: a picture all the same
 # What no loader can do.
-nasm -f bin -DKIND=0 -DWIDTH=0 -DHEIGHT=0 -DDEPTH=0 -o "$tmp/kernel" tests/guest/multiboot_video.asm || exit 1
+nasm -I tests/guest/ -f bin -DKIND=0 -DWIDTH=0 -DHEIGHT=0 -DDEPTH=0 -o "$tmp/kernel" tests/guest/multiboot_video.asm || exit 1
 printf '\017\000\001\000\357\117\121\344' | dd of="$tmp/kernel" bs=1 seek=4 conv=notrunc status=none
 timeout 300 "$emu" --memory 64M --kernel "$tmp/kernel" 2>"$tmp/err"
 [ $? -eq 1 ] || fail "a kernel that asks for what there is not is started"
