@@ -38,6 +38,7 @@ static void input(struct cpu *cpu, const struct insn *insn, uint16_t port)
     check_port(cpu, insn, port, bytes);
     if (unlikely(cpu->journal))
         journal_device(cpu->journal, JOURNAL_PORT_READ, port, 0, bytes);
+    cpu_spin_ends(cpu);
     uint32_t value = port_read(cpu->board->ports, port, bytes);
     set_reg_sized(cpu, RAX * 8, bytes == 4 ? SIZE_32 : insn->size, value);
 }
@@ -48,6 +49,7 @@ static void output(struct cpu *cpu, const struct insn *insn, uint16_t port)
     uint32_t value = REG(cpu, uint32_t, RAX * 8);
     if (unlikely(cpu->journal))
         journal_device(cpu->journal, JOURNAL_PORT_WRITE, port, value, bytes);
+    cpu_spin_ends(cpu);
     port_write(cpu->board->ports, port, bytes == 4 ? value : value & ((1u << 8 * bytes) - 1),
                bytes);
     mmu_check_version(cpu);
@@ -115,6 +117,7 @@ static void string_io(struct cpu *cpu, const struct insn *insn, uint64_t count, 
     unsigned n = string_chunk(cpu, insn, linear, count, bytes);
     unsigned total = n * bytes;
 
+    cpu_spin_ends(cpu);
     if (unlikely(cpu->journal))
         journal_device(cpu->journal, in ? JOURNAL_PORT_READ : JOURNAL_PORT_WRITE, port, n, bytes);
     if (in) {

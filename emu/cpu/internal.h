@@ -129,7 +129,7 @@ struct tlb {
 /* See spin.c. */
 struct spin {
     uint64_t pauses, sleeps; /* other threads may read the sleeps */
-    int64_t since, last;     /* ns: the first look at the clock of a wait, the last one */
+    int64_t since, last;     /* ns: the first look at the clock of a wait, the last one; 0: none */
 };
 
 struct block;
@@ -241,6 +241,11 @@ void cpu_shutdown(struct cpu *cpu, const char *why);
 
 /* The requests that would wake the CPU, were it halted. */
 unsigned cpu_wakeful(const struct cpu *cpu);
+/* The guest turns to a device: what it waits for by PAUSE from then on is another wait. */
+static inline void cpu_spin_ends(struct cpu *cpu)
+{
+    cpu->spin.last = 0;
+}
 /* PAUSE (spin.c). */
 void cpu_pause(struct cpu *cpu);
 

@@ -349,6 +349,7 @@ static void read_page(struct cpu *cpu, uint64_t va, void *buffer, unsigned size,
     uint64_t phys;
     struct tlb_entry *entry = find(cpu, va, MMU_READ, kind, &phys);
     if (entry->read != (va & PAGE_MASK)) {
+        cpu_spin_ends(cpu);
         if (unlikely(debug_active(cpu)))
             debug_access(cpu, va, size, false);
         if (unlikely(cpu->journal))
@@ -377,6 +378,7 @@ static void write_page(struct cpu *cpu, uint64_t va, const void *buffer, unsigne
     uint64_t phys;
     struct tlb_entry *entry = find(cpu, va, MMU_WRITE, kind, &phys);
     if (entry->write != (va & PAGE_MASK)) {
+        cpu_spin_ends(cpu);
         if (unlikely(debug_active(cpu)))
             debug_access(cpu, va, size, true);
         if (unlikely(cpu->journal))

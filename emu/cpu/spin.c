@@ -2,7 +2,9 @@
  * Guests that wait by looking again and again: until a time has come, or another CPU is done. They
  * say so by PAUSE. One that has done so for a while is let sleep, for a part of the time that it
  * has waited already: it sees the end of a delay that much too late at most, as it would on a host
- * that is busy, and takes no processor time till then.
+ * that is busy, and takes no processor time till then. Drivers delay for less than a microsecond
+ * between one access to their device and the next, hundreds of times in a row: that is no waiting,
+ * so an access to a device ends it.
  */
 #include "emu/cpu/internal.h"
 #include <time.h>

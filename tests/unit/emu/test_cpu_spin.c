@@ -54,9 +54,40 @@ static void test_short_wait(void **state)
     board_finish(&board);
 }
 
+/* Nor are many short delays between accesses to a device. */
+static void test_delays(const char *engine)
+{
+    static const uint8_t code[] = {0xb9, 0xb8, 0x0b, 0,    0, /* MOV ECX, 3000 */
+                                   0xba, 31,   0,    0,    0, /* 1: MOV EDX, 31 */
+                                   0xf3, 0x90,                /* 2: PAUSE */
+                                   0xff, 0xca, 0x75, 0xfa,    /* DEC EDX; JNZ 2b */
+                                   0xe4, 0x80,                /* IN AL, 0x80 */
+                                   0xff, 0xc9, 0x75, 0xef,    /* DEC ECX; JNZ 1b */
+                                   0xf4};                     /* HLT */
+    struct board board;
+    bare_board(&board, RAM);
+    struct cpu *cpu = bare_cpu(&board, engine);
+    assert_int_equal(bare_run(cpu, code, sizeof(code)), CPU_EXIT_HALTED);
+    assert_int_equal(cpu->spin.pauses, 3000 * 31);
+    assert_int_equal(cpu->spin.sleeps, 0);
+    cpu_free(cpu);
+    board_finish(&board);
+}
+
+static void test_delays_interp(void **state)
+{
+    test_delays("interp");
+}
+static void test_delays_jit(void **state)
+{
+    test_delays("jit");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_interp), cmocka_unit_test(test_jit),
-                                       cmocka_unit_test(test_short_wait)};
+                                       cmocka_unit_test(test_short_wait),
+                                       cmocka_unit_test(test_delays_interp),
+                                       cmocka_unit_test(test_delays_jit)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
