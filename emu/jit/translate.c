@@ -166,6 +166,7 @@ static void load_unless(struct translator *t, const uint8_t *loaded, enum cold_k
 
 void load_units(struct translator *t, uint64_t rip)
 {
+    g_assert(t->stack_plus == 0); /* their cold paths leave the stack pointer as it is */
     if (t->uses_xmm)
         load_unless(t, &t->jit->xmm_loaded, COLD_XMM, rip);
     if (t->uses_x87)
