@@ -141,7 +141,7 @@ system_run() {
 
 # wait_for PATTERN: on the serial line, after what the last wait_for found. Only a hang takes so long.
 wait_for() {
-    local at
+    local at over=
     local hangs=$((SECONDS + 1800))
     while [ $SECONDS -lt $hangs ]; do
         at=$(tail -c "+$seen" "$log" | grep -aob -m 1 -E -- "$1" | head -n 1)
@@ -149,7 +149,8 @@ wait_for() {
             seen=$((seen + ${at%%:*} + 1))
             return 0
         fi
-        gone && break
+        [ -z "$over" ] || break
+        gone && over=yes && continue # it may have come last of all
         tail -c 2000 "$log" | grep -aqE "Kernel panic|^\(initramfs\)|No init found" && break
         sleep 0.3
     done
