@@ -232,7 +232,7 @@ static void take_status(struct machine *machine, const Emu__Status *status)
     figures->cpu_seconds = (double)status->cpu_time_ns / 1e9;
     figures->uptime_seconds = (double)status->uptime_ns / 1e9;
     figures->memory_bytes = status->memory_bytes;
-    figures->instructions = status->instructions;
+    figures->interpreted = status->interpreted_instructions;
     figures->disk_read_bytes = figures->disk_written_bytes = 0;
     figures->disk_reads = figures->disk_writes = 0;
     for (size_t i = 0; i < status->n_disks; i++) {

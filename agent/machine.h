@@ -37,7 +37,7 @@ struct machine_figures {
     const char *uid, *namespace, *name, *engine;
     bool running;
     double cpu_seconds, uptime_seconds;
-    uint64_t memory_bytes, instructions;
+    uint64_t memory_bytes, interpreted; /* the second in instructions */
     uint64_t disk_read_bytes, disk_written_bytes, disk_reads, disk_writes;
 };
 void machines_each(struct machines *machines,

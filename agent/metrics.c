@@ -63,9 +63,9 @@ static double memory(const struct machine_figures *f)
 {
     return (double)f->memory_bytes;
 }
-static double instructions(const struct machine_figures *f)
+static double interpreted(const struct machine_figures *f)
 {
-    return (double)f->instructions;
+    return (double)f->interpreted;
 }
 static double disk_read(const struct machine_figures *f)
 {
@@ -91,8 +91,8 @@ static const struct machine_metric machine_metrics[] = {
      cpu_seconds},
     {{"drover_vm_uptime_seconds", METRIC_GAUGE, "Guest time since power-on."}, uptime},
     {{"drover_vm_memory_bytes", METRIC_GAUGE, "Memory of the machine."}, memory},
-    {{"drover_vm_instructions_total", METRIC_COUNTER, "Guest instructions interpreted; translated ones are not counted."},
-     instructions},
+    {{"drover_vm_interpreted_instructions_total", METRIC_COUNTER, "Guest instructions interpreted, by contrast with translated or executed by KVM."},
+     interpreted},
     {{"drover_vm_disk_read_bytes_total", METRIC_COUNTER, "Bytes the guest has read from disks."},
      disk_read},
     {{"drover_vm_disk_written_bytes_total", METRIC_COUNTER, "Bytes the guest has written."},

@@ -132,7 +132,7 @@ show_metrics() {
         fail "alpha's /metrics does not answer"
     curl -sf "http://127.0.0.1:$((port + 5))/metrics" >"$demo/metrics-beta.txt" ||
         fail "beta's /metrics does not answer"
-    grep -hE '^drover_(vm_info|vm_cpu_seconds_total|vm_instructions_total|transfer_bytes_total)' \
+    grep -hE '^drover_(vm_info|vm_cpu_seconds_total|vm_interpreted_instructions_total|transfer_bytes_total)' \
         "$demo"/metrics-*.txt | sed 's/^/          /'
     grep -q '^drover_vm_info{' "$demo/metrics-controller.txt" || fail "no drover_vm_info"
     grep -q '^drover_vm_cpu_seconds_total{' "$demo/metrics-beta.txt" || fail "no CPU seconds"

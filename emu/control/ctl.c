@@ -154,7 +154,8 @@ static void print_json_string(const char *text)
     X(pid)                                                                                         \
     X(cpus)                                                                                        \
     X(memory_bytes)                                                                                \
-    X(uptime_ns) X(cpu_time_ns) X(instructions) X(resets) X(serial_in_bytes) X(serial_out_bytes)
+    X(uptime_ns)                                                                                   \
+    X(cpu_time_ns) X(interpreted_instructions) X(resets) X(serial_in_bytes) X(serial_out_bytes)
 #define DISK_NUMBERS(X)                                                                            \
     X(size_bytes) X(read_bytes) X(written_bytes) X(reads) X(writes) X(flushes) X(errors)
 

@@ -128,7 +128,7 @@ static GBytes *answer_status(struct machine *machine)
     SET(&status, memory_bytes, config->memory);
     SET(&status, uptime_ns, (uint64_t)statistics.uptime_ns);
     SET(&status, cpu_time_ns, statistics.cpu_time_ns);
-    SET(&status, instructions, statistics.instructions);
+    SET(&status, interpreted_instructions, statistics.interpreted_instructions);
     SET(&status, resets, statistics.resets);
     SET(&status, panicked, statistics.panicked);
     SET(&status, serial_in_bytes, statistics.serial_in);

@@ -100,7 +100,6 @@ void jit_cache_finish(struct jit *jit)
     low_memory_free(jit->write, jit->cache_size);
     low_memory_free(jit->write + jit->run_delta, jit->cache_size);
     jit->write = NULL;
-    jit->write = NULL;
 }
 
 void jit_cache_clear(struct jit *jit)

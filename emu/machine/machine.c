@@ -312,7 +312,7 @@ void machine_statistics(struct machine *machine, struct machine_statistics *ret_
         .panicked = atomic_load(&machine->panicked),
     };
     for (unsigned i = 0; i < machine->vcpu_count; i++)
-        s.instructions += cpu_instructions(machine->vcpus[i].cpu);
+        s.interpreted_instructions += cpu_instructions(machine->vcpus[i].cpu);
     board_lock(&machine->board);
     for (unsigned slot = PC_UART; slot <= PC_UART_2; slot++) {
         s.serial_in += uart_bytes_received(machine->devices[slot]);

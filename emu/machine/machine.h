@@ -148,8 +148,9 @@ const struct machine_config *machine_configuration(const struct machine *machine
 
 struct machine_statistics {
     int64_t uptime_ns;
-    uint64_t cpu_time_ns;  /* of the process */
-    uint64_t instructions; /* interpreted; translated ones are not counted */
+    uint64_t cpu_time_ns; /* of the process */
+    uint64_t
+        interpreted_instructions; /* of all CPUs; neither translated ones nor KVM's are counted */
     uint64_t resets;
     bool panicked;                  /* the guest said so since the last reset */
     uint64_t serial_in, serial_out; /* bytes to and from the guest */

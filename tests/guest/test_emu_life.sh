@@ -69,10 +69,10 @@ END
 ctl pause || fail "pause"
 [ "$(field state)" = paused ] || fail "the state is not paused"
 before=$(field uptime_ns)
-instructions=$(field instructions)
+interpreted=$(field interpreted_instructions)
 sleep 0.3
 [ "$(field uptime_ns)" = "$before" ] || fail "time goes on in a paused machine"
-[ "$(field instructions)" = "$instructions" ] || fail "a paused machine executes"
+[ "$(field interpreted_instructions)" = "$interpreted" ] || fail "a paused machine executes"
 ctl powerdown 2>/dev/null && fail "a paused machine took the power button"
 ctl resume || fail "resume"
 [ "$(field state)" = running ] || fail "the state is not running again"
