@@ -5,11 +5,10 @@
 #include "emu/jit/operands.h"
 #include "emu/jit/windows.h"
 
-static void leave_to(struct translator *t, uint64_t rip)
+static void leave_behind(struct translator *t, unsigned place, bool interpret)
 {
-    emit_mov_imm(&t->e, T0, rip);
-    emit_store(&t->e, op_abs(&t->cpu->s.rip), T0);
-    emit_jmp(&t->e, t->jit->stub[STUB_EXIT]);
+    emit_mov_imm(&t->e, T0, jit_leaving(jit_low_address(t->region), place, interpret));
+    emit_jmp(&t->e, t->jit->stub[STUB_EXIT_LINK]);
 }
 
 /* C will want to know: of x87 instructions, and of flags that are nowhere yet. Clobbers T0. */
@@ -31,19 +30,17 @@ static void tell_beside_t0(struct translator *t, const struct cold *cold)
 
 /* ---- calls with facts ------------------------------------------------------------------------ */
 
-static void emit_facts(struct translator *t, const struct cold *cold, const void *owner)
+void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t stack_plus)
 {
-    uint64_t place = code_linear(t, jit_rip_of(cold->site)) & ~PAGE_MASK;
-    unsigned length = (unsigned)(cold->site >> 56);
     emit32(&t->e, jit_low_address(owner));
     emit8(&t->e, (uint8_t)place);
-    emit8(&t->e, (uint8_t)(place >> 8 | length << 4));
-    emit8(&t->e, (uint8_t)(cold->stack_plus / JIT_STACK_STEP));
+    emit8(&t->e, (uint8_t)(place >> 8));
+    emit8(&t->e, (uint8_t)(stack_plus / JIT_STACK_STEP));
 }
 
 static void emit_look_facts(struct translator *t, const struct cold *cold, const void *owner)
 {
-    emit_facts(t, cold, owner);
+    emit_facts(t, owner, cold->place, cold->stack_plus);
     emit32(&t->e, cold->bytes | (uint32_t)cold->look << 12 | (uint32_t)(uint16_t)cold->cell << 16);
 }
 
@@ -72,18 +69,11 @@ static void cold_stored(struct translator *t, const struct cold *cold)
         emit_store_imm32(e, op_abs(&t->jit->stored_bytes), cold->stored);
     }
     tell(t, cold);
-    if (cold->site >> 56) {
-        emit_call(e, t->jit->stub[STUB_STORED]);
-        emit_jmp(e, cold->resume);
-        emit_facts(t, cold, t->region);
-        return;
-    }
-    emit_mov_rr(e, T0, T1); /* the mark's address */
-    emit_mov_imm(e, T1, (uintptr_t)t->region);
-    emit_store(e, op_abs(&t->jit->storing), T1);
-    emit_mov_imm(e, T1, cold->site);
-    emit_call(e, t->jit->stub[STUB_STORED_AT]);
+    emit_call(e, t->jit->stub[cold->stays ? STUB_STORED : STUB_STORED_AT]);
     emit_jmp(e, cold->resume);
+    emit_facts(t, t->region, cold->place, cold->stack_plus);
+    if (!cold->stays)
+        emit32(e, (uint32_t)cold->onward);
 }
 
 /* To the tail if that many bytes from T0 on run over the page's end. */
@@ -172,31 +162,26 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         flow_edge(t, cold);
         return;
     case COLD_LEAVE:
-        stack_settle(t);
-        tell(t, cold);
-        leave_to(t, cold->site);
-        return;
     case COLD_INTERPRET:
         stack_settle(t);
         tell(t, cold);
-        emit_store_imm8(e, op_abs(&t->jit->interpret_next), 1);
-        leave_to(t, cold->site);
+        leave_behind(t, cold->place, cold->kind == COLD_INTERPRET);
         return;
     case COLD_HANDLER:
         stack_settle(t);
         tell(t, cold);
-        emit_mov_imm(e, T1, cold->site);
-        emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, cold->insn));
+        load_kept(t, cold->insn);
         emit_call(e, t->jit->stub[STUB_HANDLER]);
-        reload_units(t, jit_rip_of(cold->site) + (cold->site >> 56));
+        reload_units(t, cold->insn);
         break;
     case COLD_XMM:
         load_vectors(t);
         break;
     case COLD_X87:
-        emit_mov_imm(e, T1, cold->site);
         emit_call(e, t->jit->stub[STUB_LOAD_X87]);
-        break;
+        emit_jmp(e, cold->resume);
+        emit_facts(t, t->region, cold->place, 0);
+        return;
     }
     stack_move(t, -cold->stack_plus);
     emit_jmp(e, cold->resume);

@@ -28,7 +28,7 @@ static bool sti(struct translator *t, const struct insn *insn)
         emit32(e, FLAG_IOPL);
         struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
         cold->insn = insn;
-        cold->site = jit_site(insn_rip(t, insn), insn->length);
+        cold->place = insn_place(t, insn);
         outer = (int)t->cold_count - 1;
     }
     emit_alu_imm(e, 1, SIZE_32, op_abs(&t->cpu->s.rflags), (int32_t)FLAG_IF);

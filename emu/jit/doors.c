@@ -34,9 +34,9 @@ struct jit_region *jit_open_door(struct jit *jit, uint64_t rip, uint64_t phys)
     t->part = t->parts; /* of which nobody asks anything */
     t->uses_xmm = inner->uses_xmm;
     t->uses_x87 = inner->uses_x87;
-    load_units(t, rip);
+    load_units(t, code_place(t, rip));
     if (!range->loop_head) /* which looks itself */
-        check_attention(t, rip);
+        check_attention(t, code_place(t, rip));
     emit_jmp(&t->e, inner->code + range->entry);
     emit_cold_paths(t);
     jit->stats.doors++;

@@ -300,7 +300,7 @@ void find_jump(struct translator *t, const struct insn *insn)
     emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_mem(T1, (int32_t)tag));
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
     cold->insn = insn;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->place = insn_place(t, insn);
     cold->resume = e->at; /* never taken: the handler leaves */
 }
 

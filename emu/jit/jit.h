@@ -208,11 +208,10 @@ struct jit {
     uint64_t scratch[4];
     int32_t budget; /* counted down instead of looks at `attention`, if `counted` */
     bool counted;
-    uint64_t saved[JIT_SAVED];        /* operands to make flags again from */
-    const struct jit_region *storing; /* the region of a store that STUB_STORED is called for */
-    const uint8_t *mark;              /* T1 after a slow store: where the page's mark is */
-    uint64_t stash[2];                /* of STUB_LOOK */
-    uint64_t kept;                    /* T0, while a cold path tells of the flags */
+    uint64_t saved[JIT_SAVED]; /* operands to make flags again from */
+    const uint8_t *mark;       /* T1 after a slow store: where the page's mark is */
+    uint64_t stash[2];         /* of STUB_LOOK */
+    uint64_t kept;             /* T0, while a cold path tells of the flags */
     uint64_t limits[TLB_KIND_COUNT][2][JIT_CELLS]; /* for reading, for writing */
     struct jit_cell cells[TLB_KIND_COUNT][JIT_CELLS];
     uint8_t cells_filled[TLB_KIND_COUNT][JIT_CELLS / JIT_CELL_GROUP];
@@ -240,7 +239,7 @@ struct jit {
     const uint8_t *stub[STUB_COUNT]; /* as written */
     void (*enter)(const uint8_t *code);
     /* How the last region was left: by a struct jit_exit that may be linked, by an indirect jump
-     * (EXIT_BY_JUMP), or otherwise (0). */
+     * (EXIT_BY_JUMP), as jit_leaving() has it, or otherwise (0). */
     uint64_t exit_cell;
 
     uint8_t *write;      /* the code cache as it is written */

@@ -43,30 +43,32 @@ void emit_tlb_index(struct emitter *e, bool has_bmi2)
 
 /* Kernels live in the upper half of their addresses, and change mappings all the time: cells would
  * be forgotten before they pay. */
-static bool is_kernel(const struct translator *t, uint64_t rip)
+static bool is_kernel(const struct translator *t)
 {
     uint64_t upper = t->word == SIZE_64 ? UINT64_C(1) << 63 : 0x80000000;
-    return t->kind != TLB_USER && rip & upper;
+    return t->kind != TLB_USER && t->region->rip & upper;
 }
 
-/* The cell of the instruction at RIP, or -1 where it has none or its accesses are known to roam. */
-static int site_cell(const struct translator *t, uint64_t rip)
+/* The cell of the instruction at a place, or -1 where it has none or its accesses are known to
+ * roam. */
+static int site_cell(const struct translator *t, unsigned place)
 {
-    if (!t->part->in_loop || is_kernel(t, rip))
+    if (!t->part->in_loop || is_kernel(t))
         return -1;
-    uint64_t key = rip * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t offset = place & ~PAGE_MASK;
+    uint64_t key = ((t->region->phys & PAGE_MASK) | offset) * UINT64_C(0x9e3779b97f4a7c15);
     unsigned cell = JIT_FIXED_CELLS + (unsigned)((key >> 32) % (JIT_CELLS - JIT_FIXED_CELLS));
     return t->jit->roams[cell] ? -1 : (int)cell;
 }
 
 /* The cell that accesses through such an address use, or -1. */
-static int cell_for(const struct translator *t, const struct address *a, uint64_t rip)
+static int cell_for(const struct translator *t, const struct address *a, unsigned place)
 {
     bool constant = a->base == GPR_NONE && a->index == GPR_NONE;
     if (a->base == RSP)
         return 0;
     if (a->base != GPR_CODE && !constant)
-        return site_cell(t, rip);
+        return site_cell(t, place);
     uint64_t page = ((a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp) >> 12;
     uint64_t key = (page ^ (uint64_t)a->segment << 56) * UINT64_C(0x9e3779b97f4a7c15);
     return 1 + (int)((key >> 32) % (JIT_FIXED_CELLS - 1));
@@ -114,14 +116,14 @@ static void emit_host(struct translator *t, bool writes)
                        : tlb_field(t, offsetof(struct tlb_entry, mark)));
 }
 
-struct cold *emit_lookup(struct translator *t, uint64_t site, const struct address *address,
+struct cold *emit_lookup(struct translator *t, unsigned place, const struct address *address,
                          enum cold_kind kind, unsigned bytes, bool writes)
 {
     struct emitter *e = &t->e;
     /* The interpreter's instructions fill no cell. */
-    t->cell = kind == COLD_HANDLER ? -1 : cell_for(t, address, jit_rip_of(site));
+    t->cell = kind == COLD_HANDLER ? -1 : cell_for(t, address, place);
     struct cold *cold = add_cold(t, kind, emit_look(t, bytes, writes));
-    cold->site = site;
+    cold->place = (uint16_t)place;
     cold->cell = (int16_t)t->cell;
     cold->write = writes;
     cold->bytes = (uint16_t)bytes;
@@ -139,8 +141,8 @@ struct cold *emit_lookup(struct translator *t, uint64_t site, const struct addre
 void probe(struct translator *t, const struct insn *insn, const struct address *address,
            unsigned bytes, enum access access)
 {
-    struct cold *cold = emit_lookup(t, jit_site(insn_rip(t, insn), insn->length), address,
-                                    COLD_ACCESS, bytes, access != ACCESS_LOAD);
+    struct cold *cold =
+        emit_lookup(t, insn_place(t, insn), address, COLD_ACCESS, bytes, access != ACCESS_LOAD);
     cold->look = access == ACCESS_LOAD ? LOOK_LOAD : access == ACCESS_STORE ? LOOK_STORE : LOOK_RMW;
     t->at = 0;
     t->window = NULL;

@@ -79,6 +79,11 @@ uint64_t insn_rip(const struct translator *t, const struct insn *insn)
     return code_address(t, t->part->rip + insn->offset);
 }
 
+uint16_t insn_place(const struct translator *t, const struct insn *insn)
+{
+    return (uint16_t)(code_place(t, insn_rip(t, insn)) | insn->length << JIT_PLACE_BITS);
+}
+
 struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole)
 {
     if (t->cold_count == MAX_COLD) {
@@ -188,7 +193,7 @@ static void segmented_address(struct translator *t, const struct insn *insn,
     }
     if (!inside) {
         struct cold *cold = add_cold(t, COLD_INTERPRET, emit_jcc(e, CC_A, NULL));
-        cold->site = insn_rip(t, insn);
+        cold->place = code_place(t, insn_rip(t, insn));
     }
     add_base(t, a);
 }
@@ -217,7 +222,7 @@ static void check_limit(struct translator *t, const struct insn *insn, const str
     load_offset(t, a);
     emit_alu_imm(&t->e, 7, SIZE_32, op_reg(T0), -(int32_t)bytes);
     struct cold *cold = add_cold(t, COLD_INTERPRET, emit_jcc(&t->e, CC_A, NULL));
-    cold->site = insn_rip(t, insn);
+    cold->place = code_place(t, insn_rip(t, insn));
 }
 
 void access_memory(struct translator *t, const struct insn *insn, unsigned bytes,
@@ -367,7 +372,7 @@ static int check_alignment(struct translator *t, const struct insn *insn, unsign
     emit8(&t->e, bytes - 1);
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(&t->e, CC_NE, NULL));
     cold->insn = insn;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->place = insn_place(t, insn);
     return (int)t->cold_count - 1;
 }
 
@@ -419,12 +424,12 @@ static bool stores_plainly(const struct insn *insn)
 
 /* Code with segments often has its stack and its data in pages of its own code, so its stores tell
  * where they went: see jit_stored_at(). */
-static void check_mark(struct translator *t, uint64_t site, bool plain)
+static struct cold *check_mark(struct translator *t, const struct insn *insn, bool plain)
 {
     struct emitter *e = &t->e;
     bool known = plain && t->segmented && !t->shared && !t->window && !e->lost_rax;
     if (t->window && !t->shared)
-        return; /* looked at when the window was opened */
+        return NULL; /* looked at when the window was opened */
     flags_keep(t, t->live_after);
     known &= !e->lost_rax;
     if (t->window)
@@ -433,18 +438,33 @@ static void check_mark(struct translator *t, uint64_t site, bool plain)
     emit8(e, 1);
     struct cold *cold = add_cold(t, COLD_STORED, emit_jcc(e, CC_NE, NULL));
     cold->resume = e->at;
-    cold->site = site;
+    cold->place = insn_place(t, insn);
     cold->stored = known ? (uint8_t)t->store_bytes : 0;
+    cold->stays = true;
+    return cold;
 }
 
 void stored(struct translator *t, const struct insn *insn)
 {
-    check_mark(t, jit_site(insn_rip(t, insn), insn->length), stores_plainly(insn));
+    check_mark(t, insn, stores_plainly(insn));
 }
 
-void stored_at(struct translator *t, uint64_t next)
+void stored_at(struct translator *t, const struct insn *insn, int32_t onward)
 {
-    check_mark(t, next == JIT_SITE_TARGET ? next : jit_site(next, 0), true);
+    struct cold *cold = check_mark(t, insn, true);
+    if (!cold)
+        return;
+    cold->stays = false;
+    cold->onward = onward;
+}
+
+void stored_at_target(struct translator *t, const struct insn *insn)
+{
+    struct cold *cold = check_mark(t, insn, true);
+    if (!cold)
+        return;
+    cold->stays = false;
+    cold->place &= (1 << JIT_PLACE_BITS) - 1;
 }
 
 /* ---- the interpreter's help ------------------------------------------------------------------ */
@@ -454,12 +474,14 @@ static const struct insn *stop(struct cpu *cpu, const struct insn *insn)
     return insn;
 }
 
-const struct insn *keep_insn(struct translator *t, const struct insn *insn)
+void load_kept(struct translator *t, const struct insn *insn)
 {
-    struct insn *copy = jit_cache_data(t->jit, 2 * sizeof(*copy));
-    copy[0] = *insn;
-    copy[1] = (struct insn){.handler = stop, .op = OP_BLOCK_END};
-    return copy;
+    struct jit_kept *kept = jit_cache_data(t->jit, sizeof(*kept));
+    *kept = (struct jit_kept){.insn = *insn,
+                              .end = {.handler = stop, .op = OP_BLOCK_END},
+                              .region = jit_low_address(t->region),
+                              .place = insn_place(t, insn)};
+    emit_mov_imm(&t->e, T0, (uintptr_t)kept);
 }
 
 void load_vectors(struct translator *t)
@@ -467,14 +489,18 @@ void load_vectors(struct translator *t)
     emit_call(&t->e, t->jit->stub[t->mode & MODE_NO_AVX ? STUB_LOAD_XMM : STUB_LOAD_YMM]);
 }
 
-void reload_units(struct translator *t, uint64_t next)
+void reload_units(struct translator *t, const struct insn *insn)
 {
+    struct emitter *e = &t->e;
     if (t->uses_xmm)
         load_vectors(t);
-    if (t->uses_x87) {
-        emit_mov_imm(&t->e, T1, jit_site(next, 0));
-        emit_call(&t->e, t->jit->stub[STUB_LOAD_X87]);
-    }
+    if (!t->uses_x87)
+        return;
+    emit_call(e, t->jit->stub[STUB_LOAD_X87]);
+    uint8_t *over = emit_jmp(e, NULL);
+    emit_facts(t, t->region, insn_place(t, insn), 0);
+    if (!e->full)
+        emit_patch(over, e->at);
 }
 
 void call_handler(struct translator *t, const struct insn *insn, bool last)
@@ -483,14 +509,13 @@ void call_handler(struct translator *t, const struct insn *insn, bool last)
     flags_to_memory(t);
     stack_settle(t);
     x87_tell_now(t);
-    emit_mov_imm(e, T1, jit_site(insn_rip(t, insn), insn->length));
-    emit_mov_imm(e, T0, (uintptr_t)keep_insn(t, insn));
+    load_kept(t, insn);
     if (last) { /* it never comes back, so it is not called: the host expects no RET */
         emit_jmp(e, t->jit->stub[STUB_HANDLER_LAST]);
         return;
     }
     emit_call(e, t->jit->stub[STUB_HANDLER]);
-    reload_units(t, insn_rip(t, insn) + insn->length);
+    reload_units(t, insn);
     t->flags_host = false;
     t->flags_memory = true;
 }

@@ -37,6 +37,12 @@ static inline uint64_t code_linear(const struct translator *t, uint64_t rip)
 {
     return t->segmented ? (uint32_t)(t->base + rip) : rip;
 }
+/* As facts have it (slow.h): an address, or an instruction. */
+static inline uint16_t code_place(const struct translator *t, uint64_t rip)
+{
+    return (uint16_t)(code_linear(t, rip) & ~PAGE_MASK);
+}
+uint16_t insn_place(const struct translator *t, const struct insn *insn);
 /* Stack operands of any size there is but in 64-bit code, where those of 16 bits are the
  * interpreter's. */
 static inline bool stack_operand(const struct translator *t, const struct insn *insn)
@@ -92,8 +98,9 @@ struct host_operand host_memory(const struct translator *t);
 void memory_with_register(struct translator *t, const struct insn *insn, uint32_t encoding);
 /* At the end of an instruction that stored; T1 is as the access left it. */
 void stored(struct translator *t, const struct insn *insn);
-/* The same for one that goes on elsewhere: JIT_SITE_TARGET for an address in scratch[1]. */
-void stored_at(struct translator *t, uint64_t next);
+/* The same for one that goes on elsewhere: so far from its end, or at the address in scratch[1]. */
+void stored_at(struct translator *t, const struct insn *insn, int32_t onward);
+void stored_at_target(struct translator *t, const struct insn *insn);
 
 /* The memory operand's. */
 struct address operand_address(const struct translator *t, const struct part *part,
@@ -104,7 +111,7 @@ void emit_address(struct translator *t, const struct address *address);
 /* Looks, of lookup.c. T0, that linear address, becomes the host's, and T1 the address of the page's
  * mark if it is to be written. Returns the cold path of what was not found, which resumes behind
  * that. */
-struct cold *emit_lookup(struct translator *t, uint64_t site, const struct address *address,
+struct cold *emit_lookup(struct translator *t, unsigned place, const struct address *address,
                          enum cold_kind kind, unsigned bytes, bool writes);
 /* The look of a plain access, as access_memory(). */
 void probe(struct translator *t, const struct insn *insn, const struct address *address,

@@ -112,7 +112,7 @@ const uint8_t *jit_return_missed(struct cpu *cpu, uint64_t target)
     jit->exit_cell = EXIT_BY_JUMP;
     jit->stats.returns_missed++;
     if (unlikely(cpu->mode & MODE_LONG && !canonical(target))) { /* it faults: the interpreter's */
-        cpu->s.rip = jit->returning->rip;
+        cpu->s.rip = jit_place_rip(jit_low(jit->returning->region), jit->returning->place);
         cpu->s.gpr[RSP] -= jit->returning->release;
         jit->interpret_next = true;
         jit->exit_cell = 0;

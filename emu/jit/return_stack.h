@@ -10,7 +10,8 @@ struct jit;
 
 /* A RET, to take it back if it faults after all. */
 struct jit_return {
-    uint64_t rip;
+    uint32_t region;
+    uint16_t place;
     uint32_t release; /* by how much it moves the stack pointer */
 };
 

@@ -22,7 +22,7 @@
 #include "emu/jit/operands.h"
 #include "emu/jit/windows.h"
 
-static void push_return(struct translator *t, const struct insn *insn, uint64_t back, uint64_t next)
+static void push_return(struct translator *t, const struct insn *insn, uint64_t back)
 {
     struct emitter *e = &t->e;
     int32_t bytes = 1 << t->word;
@@ -36,7 +36,6 @@ static void push_return(struct translator *t, const struct insn *insn, uint64_t 
     }
     set_stack(t, RSP, -bytes);
     stack_settle(t);
-    stored_at(t, next);
 }
 
 static uint64_t behind(const struct translator *t, const struct insn *insn)
@@ -56,7 +55,7 @@ static void prepare(struct translator *t)
 }
 
 /* Where the host's RET comes back to, with the address that the guest's went to in T0. */
-static void come_back(struct translator *t, uint64_t back)
+static void come_back(struct translator *t, const struct insn *insn, uint64_t back)
 {
     struct emitter *e = &t->e;
     if (t->word != SIZE_64 || (int64_t)back == (int32_t)back) {
@@ -74,8 +73,8 @@ static void come_back(struct translator *t, uint64_t back)
     t->saved_count = 0;
     t->windows.count = 0;
     if (t->jit->counted)
-        check_attention(t, back);
-    load_units(t, back);
+        check_attention(t, insn_place(t, insn));
+    load_units(t, insn_place(t, insn));
     go_on(t, 1);
 }
 
@@ -83,7 +82,8 @@ static void come_back(struct translator *t, uint64_t back)
 bool translate_call(struct translator *t, const struct insn *insn)
 {
     uint64_t back = behind(t, insn), target = t->part->target[0];
-    push_return(t, insn, back, target);
+    push_return(t, insn, back);
+    stored_at(t, insn, (int32_t)(target - back));
     if (target == back) {
         windows_step(t, insn, true); /* before what follows takes them over */
         go_on(t, 1);
@@ -91,7 +91,7 @@ bool translate_call(struct translator *t, const struct insn *insn)
     }
     prepare(t);
     call_out(t, target);
-    come_back(t, back);
+    come_back(t, insn, back);
     return true;
 }
 
@@ -107,10 +107,11 @@ bool translate_call_indirect(struct translator *t, const struct insn *insn)
     find_jump(t, insn);
     emit_load(e, T0, found_code(t));
     emit_store(e, op_abs(code), T0);
-    push_return(t, insn, behind(t, insn), JIT_SITE_TARGET);
+    push_return(t, insn, behind(t, insn));
+    stored_at_target(t, insn);
     prepare(t);
     emit_op(e, ENC(0, 0, 0xff), 2, op_abs(code));
-    come_back(t, behind(t, insn));
+    come_back(t, insn, behind(t, insn));
     return true;
 }
 
@@ -121,7 +122,9 @@ bool translate_return(struct translator *t, const struct insn *insn)
         return false;
     struct jit_return *r = jit_cache_data(t->jit, sizeof(*r));
     unsigned more = insn->op == OP_RETI ? insn->imm & 0xffff : 0;
-    *r = (struct jit_return){.rip = insn_rip(t, insn), .release = (1u << t->word) + more};
+    *r = (struct jit_return){.region = jit_low_address(t->region),
+                             .place = insn_place(t, insn),
+                             .release = (1u << t->word) + more};
     flags_to_memory(t);
     access_stack(t, insn, RSP, 0, 1u << t->word, ACCESS_LOAD);
     load_code_address(t, host_memory(t));

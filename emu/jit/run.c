@@ -197,6 +197,8 @@ void jit_enter(struct jit *jit, const uint8_t *code)
     }
     jit->enter(code);
     jit->cpu->insn = NULL;
+    if (jit->exit_cell > UINT32_MAX)
+        jit_leave_behind(jit->cpu, jit->exit_cell);
     if (jit->exit_cell > EXIT_BY_JUMP)
         jit->cpu->s.rip = ((struct jit_exit *)jit->exit_cell)->rip;
     else if (unlikely(atomic_load_explicit(&jit->cpu->attention, memory_order_relaxed)))

@@ -65,7 +65,7 @@ static unsigned load_flat(struct translator *t, const struct insn *insn)
     emit_call(&t->e, t->jit->stub[STUB_SEGMENT]);
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(&t->e, CC_B, NULL));
     cold->insn = insn;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->place = insn_place(t, insn);
     return t->cold_count - 1;
 }
 

@@ -8,14 +8,30 @@ static const struct jit_facts *facts_at(const uint8_t *back)
     return (const struct jit_facts *)(back + JIT_FACTS_BEHIND);
 }
 
-/* The site of an instruction of the region. */
-static uint64_t site_of(const struct jit_region *region, unsigned place)
+static uint64_t mask_ip(const struct jit_region *region, uint64_t rip)
 {
-    uint64_t linear = (region->linear & PAGE_MASK) | (place & 0xfff);
-    uint64_t rip = region->rip + (linear - region->linear);
-    if (!(region->mode & MODE_LONG))
-        rip = region->mode & MODE_CODE32 ? (uint32_t)rip : (uint16_t)rip;
-    return jit_site(rip, place >> 12);
+    if (region->mode & MODE_LONG)
+        return rip;
+    return region->mode & MODE_CODE32 ? (uint32_t)rip : (uint16_t)rip;
+}
+
+uint64_t jit_place_rip(const struct jit_region *region, unsigned place)
+{
+    uint64_t linear = (region->linear & PAGE_MASK) | (place & ~PAGE_MASK);
+    return mask_ip(region, region->rip + (linear - region->linear));
+}
+
+uint64_t jit_behind_place(const struct jit_region *region, unsigned place)
+{
+    return mask_ip(region, jit_place_rip(region, place) + (place >> JIT_PLACE_BITS));
+}
+
+void jit_leave_behind(struct cpu *cpu, uint64_t leaving)
+{
+    struct jit *jit = cpu->jit;
+    cpu->s.rip = jit_behind_place(jit_low((uint32_t)leaving), (uint16_t)(leaving >> 32));
+    jit->interpret_next |= leaving >> 48 & 1;
+    jit->exit_cell = 0;
 }
 
 /* Translated code moves the stack pointer once for several instructions. */
@@ -25,10 +41,10 @@ static void move_stack(struct cpu *cpu, int by)
     cpu->s.gpr[RSP] = cpu->mode & MODE_LONG ? to : (uint32_t)to;
 }
 
-static void set_site(struct cpu *cpu, uint64_t site)
+static void set_place(struct cpu *cpu, const struct jit_region *region, unsigned place)
 {
     cpu->insn = NULL; /* so RIP counts */
-    cpu->s.rip = jit_rip_of(site);
+    cpu->s.rip = jit_place_rip(region, place);
     if (unlikely(cpu->jit->tired))
         jit_rest_cell(cpu);
 }
@@ -135,7 +151,7 @@ void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const ui
     const struct jit_opening *opening = jit_low(facts->owner);
     uint32_t region = look == LOOK_WINDOW ? opening->region : facts->owner;
 
-    set_site(cpu, site_of(jit_low(region), facts->place));
+    set_place(cpu, jit_low(region), facts->place);
     if (facts->stack)
         move_stack(cpu, facts->stack);
     switch (look) {
@@ -151,62 +167,59 @@ void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const ui
     g_assert_not_reached();
 }
 
-/* Between instructions: is there something the run loop has to see to? */
-static bool leave_after(struct cpu *cpu, uint64_t site)
-{
-    if (likely(!atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
-        return false;
-    cpu->s.rip = interp_mask_ip(cpu, cpu->s.rip + (site >> 56));
-    return true;
-}
-
-bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site)
+/* Behind a store. What it wrote may be the running region itself; other reasons to stop can wait.
+ */
+static bool stored(struct cpu *cpu, const uint8_t *mark, const struct jit_facts *facts,
+                   int32_t onward)
 {
     struct jit *jit = cpu->jit;
     struct memory_map *map = cpu->board->memory;
+    const struct jit_region *region = jit_low(facts->owner);
+    bool elsewhere = !(facts->place >> JIT_PLACE_BITS); /* where it goes may have been written */
     uint64_t host = jit->stored_host;
+    if (facts->stack)
+        move_stack(cpu, facts->stack);
     jit->stats.stored++;
     jit->stored_host = 0;
     if (host && mark != &jit->always_marked && !memory_is_shared(map) &&
         !memory_holds_code(map, mark, host & ~PAGE_MASK, jit->stored_bytes))
         return false;
-    set_site(cpu, site);
+    set_place(cpu, region, facts->place);
     if (mark == &jit->always_marked)
         mmu_rmw_finish(cpu, jit->address, jit->size);
     else
         memory_code_written_at(map, mark);
     if (likely(!jit_was_written(jit)))
         return false;
-    /* What was written may be the running region itself. Other reasons to stop can wait. */
-    const struct jit_region *running = jit->storing;
     jit_attend_written(jit);
-    if (running->state == REGION_LIVE && site != JIT_SITE_TARGET)
+    if (region->state == REGION_LIVE && !elsewhere)
         return false;
     jit->exit_cell = 0;
     jit->stats.exits_stored++;
-    cpu->s.rip =
-        site == JIT_SITE_TARGET ? jit->scratch[1] : interp_mask_ip(cpu, cpu->s.rip + (site >> 56));
+    uint64_t next = jit_behind_place(region, facts->place) + (uint64_t)(int64_t)onward;
+    cpu->s.rip = elsewhere ? jit->scratch[1] : mask_ip(region, next);
     return true;
 }
 
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back)
 {
-    const struct jit_facts *facts = facts_at(back);
-    const struct jit_region *region = jit_low(facts->owner);
-    cpu->jit->storing = region;
-    if (facts->stack)
-        move_stack(cpu, facts->stack);
-    return jit_stored_at(cpu, mark, size, site_of(region, facts->place));
+    return stored(cpu, mark, facts_at(back), 0);
 }
 
-const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned last,
-                                uint64_t site)
+bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back)
+{
+    const struct jit_facts *facts = facts_at(back);
+    return stored(cpu, mark, facts, facts->onward);
+}
+
+const uint8_t *jit_call_handler(struct cpu *cpu, const struct jit_kept *kept, unsigned last)
 {
     struct jit *jit = cpu->jit;
-    const struct insn *next;
+    const struct jit_region *region = jit_low(kept->region);
+    const struct insn *insn = &kept->insn, *next;
 
     jit->stats.handlers++;
-    set_site(cpu, site);
+    set_place(cpu, region, kept->place);
     uint64_t rip = cpu->s.rip;
     cpu->s.gpr[GPR_CODE] = interp_mask_ip(cpu, rip - insn->offset);
     cpu->block = &jit->dummy;
@@ -218,7 +231,7 @@ const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsign
     jit->exit_cell = jump ? EXIT_BY_JUMP : 0;
     jit_returns_note(jit, insn->op);
     if (next && last)
-        cpu->s.rip = interp_mask_ip(cpu, rip + (site >> 56));
+        cpu->s.rip = interp_mask_ip(cpu, rip + insn->length);
     if (!next || last) { /* RIP is where it goes on */
         const uint8_t *code = jit_known_code(jit);
         if (code)
@@ -226,6 +239,8 @@ const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsign
         jit->stats.exits_handler++;
         return JIT_LEAVE;
     }
-    cpu->s.rip = rip;
-    return leave_after(cpu, site) ? JIT_LEAVE : NULL;
+    if (likely(!atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
+        return NULL;
+    cpu->s.rip = interp_mask_ip(cpu, rip + insn->length);
+    return JIT_LEAVE;
 }

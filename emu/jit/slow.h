@@ -1,11 +1,11 @@
 /* The C functions that translated code calls, by way of stubs, and what it tells them. */
 #pragma once
 
+#include "emu/cpu/decode.h"
 #include <stdbool.h>
 #include <stdint.h>
 
 struct cpu;
-struct insn;
 struct jit;
 struct jit_region;
 
@@ -29,6 +29,13 @@ struct jit_opening {
 };
 
 /*
+ * A place in a region's code, which is wherever the region is: the offset in its page, and above
+ * JIT_PLACE_BITS the length of the instruction that is there; of places behind one that of the
+ * instruction before, so that they may lie at the page's end.
+ */
+#define JIT_PLACE_BITS 12
+
+/*
  * Where translated code calls for what a look has not found, or for a store that somebody has to
  * hear of, facts follow behind the jump to which the call returns: so a cold path is no more than
  * call, jump and facts.
@@ -36,10 +43,14 @@ struct jit_opening {
 enum look { LOOK_LOAD, LOOK_STORE, LOOK_RMW, LOOK_WINDOW };
 struct jit_facts {
     uint32_t owner; /* struct jit_region; of a window, struct jit_opening */
-    uint16_t place; /* of the instruction: offset in its page, and its length << 12 */
+    uint16_t place; /* of the instruction */
     int8_t stack;   /* how far above its register the stack pointer is, in JIT_STACK_STEP bytes */
-    /* Of looks only: bytes, enum look << 12, the cell's number << 16. */
-    uint32_t look;
+    union {
+        uint32_t look; /* of looks: bytes, enum look << 12, the cell's number << 16 */
+        /* Of STUB_STORED_AT: from the instruction's end to where it goes on; if the place says that
+         * it has no length, that is at the address in scratch[1]. */
+        int32_t onward;
+    };
 } __attribute__((packed));
 #define JIT_STACK_STEP   4
 #define JIT_FACTS_BEHIND 5 /* bytes from where the call returns to */
@@ -49,30 +60,33 @@ struct jit_facts {
  * leave the region, s.rip being set, or JIT_NO_WINDOW to go on in the tail. */
 #define JIT_NO_WINDOW ((void *)1)
 void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const uint8_t *back);
-/* True to leave the region; s.rip is set. The second is for instructions that go on elsewhere, at a
- * site: JIT_SITE_TARGET for the address in scratch[1]. */
+/* True to leave the region; s.rip is set. The second is for instructions that go on elsewhere. */
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back);
-bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, uint64_t site);
-bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site);
+bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back);
+bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, const uint8_t *back);
 void jit_save_x87(struct cpu *cpu);
+/* An instruction that the interpreter does for a region: it stops at `end`. */
+struct jit_kept {
+    struct insn insn, end;
+    uint32_t region;
+    uint16_t place;
+};
 /* NULL to go on behind the instruction, which a block's `last` never is; JIT_LEAVE to leave the
  * region; or the code of another. */
 #define JIT_LEAVE ((const uint8_t *)1)
-const uint8_t *jit_call_handler(struct cpu *cpu, const struct insn *insn, unsigned last,
-                                uint64_t site);
+const uint8_t *jit_call_handler(struct cpu *cpu, const struct jit_kept *kept, unsigned last);
 /* The code at RIP, where there is nothing to see to and nothing to be made: NULL otherwise. Spares
  * system calls, their returns and the like the way through the run loop. */
 const uint8_t *jit_known_code(struct jit *jit);
 
-/* A place in the guest's code as translated code hands it to the slow ways: RIP in the low 56 bits,
- * the instruction's length above. */
-static inline uint64_t jit_site(uint64_t rip, unsigned length)
+/* What a region is left with for the run loop to find, in jit->exit_cell: it goes on behind a
+ * place, in the interpreter if `interpret`. No struct jit_exit lies so high. */
+static inline uint64_t jit_leaving(uint32_t region, unsigned place, bool interpret)
 {
-    return (rip & (UINT64_MAX >> 8)) | (uint64_t)length << 56;
+    return region | (uint64_t)place << 32 | (uint64_t)interpret << 48 | UINT64_C(1) << 49;
 }
+void jit_leave_behind(struct cpu *cpu, uint64_t leaving);
 
-static inline uint64_t jit_rip_of(uint64_t site)
-{
-    return (uint64_t)((int64_t)(site << 8) >> 8);
-}
-#define JIT_SITE_TARGET UINT64_MAX /* the address in scratch[1] */
+/* RIP of a place; and behind its instruction. */
+uint64_t jit_place_rip(const struct jit_region *region, unsigned place);
+uint64_t jit_behind_place(const struct jit_region *region, unsigned place);

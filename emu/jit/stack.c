@@ -152,7 +152,7 @@ static bool popf(struct translator *t, const struct insn *insn)
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
     unsigned number = t->cold_count - 1;
     cold->insn = insn;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->place = insn_place(t, insn);
     emit_alu_imm(e, 4, SIZE_32, op_reg(T0), FLAG_IF | FLAG_DF);
     emit_op(e, ENC(0, 0, 0x31), T0, rflags);
     keep_image(t);
@@ -169,7 +169,7 @@ static bool popf(struct translator *t, const struct insn *insn)
     emit_patch(none, e->at);
     emit_alu_imm(e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
     cold = add_cold(t, COLD_LEAVE, emit_jcc(e, CC_NE, NULL));
-    cold->site = code_address(t, insn_rip(t, insn) + insn->length);
+    cold->place = insn_place(t, insn);
     t->cold[number].resume = e->at;
     return true;
 }

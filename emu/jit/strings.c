@@ -36,7 +36,7 @@ static unsigned handler_if(struct translator *t, const struct insn *insn, unsign
 {
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(&t->e, condition, NULL));
     cold->insn = insn;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->place = insn_place(t, insn);
     return t->cold_count - 1;
 }
 
@@ -71,8 +71,8 @@ static void load_access(struct translator *t, const struct insn *insn, unsigned 
 static unsigned move_access(struct translator *t, const struct insn *insn, unsigned base)
 {
     struct address a = element_address(t, insn, base);
-    uint64_t site = jit_site(insn_rip(t, insn), insn->length);
-    struct cold *cold = emit_lookup(t, site, &a, COLD_HANDLER, 1u << insn->size, base == RDI);
+    struct cold *cold =
+        emit_lookup(t, insn_place(t, insn), &a, COLD_HANDLER, 1u << insn->size, base == RDI);
     cold->insn = insn;
     t->at = 0;
     t->window = NULL;
@@ -139,7 +139,7 @@ static bool compare_one(struct translator *t, const struct insn *insn)
     flags_keep(t, FL_ALL);
     test_direction(t);
     struct cold *down = add_cold(t, COLD_INTERPRET, emit_jcc(e, CC_NE, NULL));
-    down->site = insn_rip(t, insn);
+    down->place = code_place(t, insn_rip(t, insn));
     if (insn->op == OP_CMPS) {
         load_access(t, insn, RSI);
         keep_source(t, insn);
@@ -176,24 +176,25 @@ static void repeat(struct translator *t, const struct insn *insn, const uint8_t 
 {
     emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
     struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, CC_NE, NULL));
-    cold->site = insn_rip(t, insn);
+    cold->place = code_place(t, insn_rip(t, insn));
     emit_jmp(&t->e, again);
 }
 
-/* A look at the page's mark, behind which it goes on at `next`. */
-static void written(struct translator *t, uint64_t next)
+/* A look at the page's mark, behind which it goes on with the next instruction or `again`. */
+static void written(struct translator *t, const struct insn *insn, bool again)
 {
     emit_op(&t->e, ENC(0, 0, 0xf6), 0, op_mem(T1, 0));
     emit8(&t->e, 1);
     struct cold *cold = add_cold(t, COLD_STORED, emit_jcc(&t->e, CC_NE, NULL));
     cold->resume = t->e.at;
-    cold->site = jit_site(next, 0);
+    cold->place = insn_place(t, insn);
+    cold->onward = again ? -insn->length : 0;
+    cold->stays = !again;
 }
 
 static bool move_many(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
-    uint64_t rip = insn_rip(t, insn);
     flags_keep(t, FL_ALL);
     const uint8_t *again = e->at;
     test_count(t);
@@ -201,11 +202,11 @@ static bool move_many(struct translator *t, const struct insn *insn)
     unsigned missing = call_stub(t, insn, insn->op == OP_MOVS ? STRING_MOVS : STRING_STOS);
     test_count(t);
     uint8_t *last = emit_jcc(e, CC_E, NULL);
-    written(t, rip);
+    written(t, insn, true);
     repeat(t, insn, again);
     if (!e->full)
         emit_patch(last, e->at);
-    written(t, code_address(t, rip + insn->length));
+    written(t, insn, false);
     if (!e->full)
         emit_patch(none, e->at);
     t->cold[missing].resume = e->at;

@@ -187,6 +187,8 @@ static void emit_look(struct jit *jit, struct emitter *e, struct shared *shared)
 static void emit_stored(struct jit *jit, struct emitter *e, const struct shared *shared,
                         const void *function)
 {
+    emit_mov_rr(e, T0, T1);
+    find_facts(e);
     begin_call(jit, e, shared, 0, true);
     call_c(e, function);
     leave_if_true(e, shared);
@@ -213,11 +215,9 @@ static void emit_handler(struct jit *jit, struct emitter *e, const struct shared
     begin_call(jit, e, shared, last, !last);
     emit_store_imm8(e, op_abs(&jit->xmm_loaded), 0);
     emit_store(e, op_abs(&jit->scratch[2]), H_RSI);
-    emit_store(e, op_abs(&jit->scratch[3]), H_RCX);
     save_x87(jit, e);
     emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
     emit_load(e, H_RSI, op_abs(&jit->scratch[2]));
-    emit_load(e, H_RCX, op_abs(&jit->scratch[3]));
     emit_mov_imm(e, H_RDX, last);
     call_c(e, jit_call_handler);
     if (!last) {
@@ -262,6 +262,7 @@ static void emit_return(struct jit *jit, struct emitter *e, const struct shared 
 
 static void emit_load_x87(struct jit *jit, struct emitter *e, const struct shared *shared)
 {
+    find_facts(e);
     begin_call(jit, e, shared, 0, true);
     call_c(e, jit_load_x87);
     leave_if_true(e, shared);
@@ -421,8 +422,6 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
         emit_cell(jit, e, &shared, i / 2, i & 1, true);
     }
     jit->stub[STUB_STORED] = e->at;
-    emit_mov_rr(e, T0, T1);
-    find_facts(e);
     emit_stored(jit, e, &shared, jit_stored);
     jit->stub[STUB_STORED_AT] = e->at;
     emit_stored(jit, e, &shared, jit_stored_at);

@@ -17,21 +17,21 @@ enum jit_stub {
     STUB_CELL_MISSED = STUB_CELL + STUB_TLB_COUNT,
     STUB_STORED = STUB_CELL_MISSED + STUB_TLB_COUNT, /* after a store that hit a marked page or went
                                                         aside. T1: its mark */
-    STUB_STORED_AT,     /* the same without facts. T0: the mark, T1: a site */
-    STUB_HANDLER,       /* T0: an instruction for the interpreter */
+    STUB_STORED_AT,                                  /* the same, to go on elsewhere */
+    STUB_HANDLER,                                    /* T0: struct jit_kept */
     STUB_HANDLER_LAST,  /* the same, and nothing of the region follows */
     STUB_RETURN,        /* T0: where a RET goes, T1: struct jit_return; nobody expected it there */
     STUB_RETURN_BOTTOM, /* the same, of a stack that is empty and stays so */
     STUB_RETURNS_FULL,
     STUB_LOAD_XMM,
     STUB_LOAD_YMM,
-    STUB_LOAD_X87, /* T1: where to go on if it cannot be */
+    STUB_LOAD_X87, /* with facts behind the call */
     STUB_SEGMENT,  /* T0: a selector, T1: the segment's index; see system_stubs.c */
     STUB_STAC,     /* T0: RIP. The instruction, to the other mode's stack; see there, too */
     STUB_CLAC,
     STUB_STRING,                                 /* strings.h */
     STUB_EXIT = STUB_STRING + STUB_STRING_COUNT, /* s.rip is set */
-    STUB_EXIT_LINK,                              /* T0: struct jit_exit */
+    STUB_EXIT_LINK,                              /* T0: struct jit_exit, or jit_leaving() */
     STUB_COUNT,
 };
 

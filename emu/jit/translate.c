@@ -73,7 +73,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     return false;
 }
 
-void check_attention(struct translator *t, uint64_t rip)
+void check_attention(struct translator *t, unsigned place)
 {
     bool counted = t->jit->counted; /* lockstep.c */
     if (counted)
@@ -81,7 +81,7 @@ void check_attention(struct translator *t, uint64_t rip)
     else
         emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
     struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, counted ? CC_S : CC_NE, NULL));
-    cold->site = rip;
+    cold->place = (uint16_t)place;
 }
 
 /* Behind the instruction after STI an interrupt comes at once: CLI may be next. */
@@ -91,7 +91,8 @@ static void end_shadow(struct translator *t)
     t->flags_host = false;
     emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
     struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, CC_NE, NULL));
-    cold->site = t->part->target[1];
+    const struct block *block = t->part->block;
+    cold->place = insn_place(t, &block->insns[block->count - 1]);
 }
 
 /* By LEA, since the flags may be the guest's. */
@@ -121,7 +122,7 @@ static void translate_part(struct translator *t, struct version *version)
     version->placed = true;
     version->start = t->e.at;
     if (part->loop_head && !version->tail)
-        check_attention(t, part->rip);
+        check_attention(t, code_place(t, part->rip));
     if (t->jit->counts && !version->tail)
         count_instructions(t, block->count);
     bool branched = false;
@@ -155,22 +156,22 @@ static void translate_part(struct translator *t, struct version *version)
 /* ---- the region's code ----------------------------------------------------------------------- */
 
 static void load_unless(struct translator *t, const uint8_t *loaded, enum cold_kind kind,
-                        uint64_t rip)
+                        unsigned place)
 {
     emit_op(&t->e, ENC(0, 0, 0x80), 7, op_abs(loaded));
     emit8(&t->e, 0);
     struct cold *cold = add_cold(t, kind, emit_jcc(&t->e, CC_E, NULL));
     cold->resume = t->e.at;
-    cold->site = jit_site(rip, 0);
+    cold->place = (uint16_t)place;
 }
 
-void load_units(struct translator *t, uint64_t rip)
+void load_units(struct translator *t, unsigned place)
 {
     g_assert(t->stack_plus == 0); /* their cold paths leave the stack pointer as it is */
     if (t->uses_xmm)
-        load_unless(t, &t->jit->xmm_loaded, COLD_XMM, rip);
+        load_unless(t, &t->jit->xmm_loaded, COLD_XMM, place);
     if (t->uses_x87)
-        load_unless(t, &t->jit->x87_loaded, COLD_X87, rip);
+        load_unless(t, &t->jit->x87_loaded, COLD_X87, place);
 }
 
 /* The version to be written next: the one that is run into, or the first that is jumped to; tails
@@ -202,7 +203,7 @@ static void note_entries(struct translator *t)
 static void emit_region(struct translator *t)
 {
     struct version *version;
-    load_units(t, t->region->rip);
+    load_units(t, code_place(t, t->region->rip));
     t->falls = version_plain(t, &t->parts[0]);
     while ((version = next_version(t)) != NULL) {
         translate_part(t, version);

@@ -96,7 +96,7 @@ enum cold_kind {
     COLD_SLIDE,     /* a window runs over the page's end: another is opened */
     COLD_STORED,    /* the page is marked, or the store went aside */
     COLD_EDGE,      /* a branch is taken that wants the flags in memory */
-    COLD_LEAVE,     /* to the run loop, at `site` */
+    COLD_LEAVE,     /* to the run loop, behind `place` */
     COLD_INTERPRET, /* the same, for the interpreter to go on from there */
     COLD_HANDLER,   /* the interpreter does the instruction */
     COLD_XMM,       /* the guest's XMM registers are in memory */
@@ -113,7 +113,9 @@ struct cold {
     int32_t stack_plus;
     uint16_t bytes; /* looked for */
     uint8_t *hole, *second_hole, *resume;
-    uint64_t site;
+    uint16_t place;
+    int32_t onward; /* COLD_STORED, if not `stays`: see struct jit_facts */
+    bool stays;     /* it goes on with the next instruction */
     const struct insn *insn;
     struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */
@@ -202,12 +204,12 @@ typedef bool translate_fn(struct translator *t, const struct insn *insn);
 /* The interpreter does the instruction, the last of a block that ends with it, perhaps. */
 void call_handler(struct translator *t, const struct insn *insn, bool last);
 struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole);
-/* A copy of the instruction for the interpreter to run alone. */
-const struct insn *keep_insn(struct translator *t, const struct insn *insn);
+/* A copy of the instruction into T0, for the interpreter to run alone. */
+void load_kept(struct translator *t, const struct insn *insn);
 /* Calls for the vector registers, as many as the mode has. */
 void load_vectors(struct translator *t);
 /* After a call of the interpreter: the registers it put into memory come back. */
-void reload_units(struct translator *t, uint64_t next);
+void reload_units(struct translator *t, const struct insn *insn);
 /* Fills in the parts, from the region's head on. */
 void discover(struct translator *t, struct block *block, uint64_t rip);
 /* Is that left to other regions? */
@@ -224,7 +226,10 @@ void translator_add_page(struct translator *t, uint64_t phys);
 void emit_cold_paths(struct translator *t);
 /* The region is done, its code behind it all. */
 struct jit_region *translator_finish(struct translator *t);
-/* Leaves for `rip` when the run loop has something to see to. Clobbers the host's flags. */
-void check_attention(struct translator *t, uint64_t rip);
-/* The vector and x87 registers that the region uses are in the host's, at `rip`. */
-void load_units(struct translator *t, uint64_t rip);
+/* Leaves when the run loop has something to see to, to go on behind the place. Clobbers the host's
+ * flags. */
+void check_attention(struct translator *t, unsigned place);
+/* The vector and x87 registers that the region uses are in the host's, behind the place. */
+void load_units(struct translator *t, unsigned place);
+/* What C finds behind the call and the jump, which come first. */
+void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t stack_plus);

@@ -118,7 +118,7 @@ static void handler_if(struct translator *t, const struct insn *insn, unsigned c
 {
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(&t->e, condition, NULL));
     cold->insn = insn;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->place = insn_place(t, insn);
 }
 
 /*

@@ -197,13 +197,13 @@ static void emit_slide(struct translator *t, const struct window *w, struct jit_
     emit_store(e, op_abs(&cell->last), T1);
 }
 
-static void open_window(struct translator *t, uint64_t site, const struct window *w, int tail,
+static void open_window(struct translator *t, uint16_t place, const struct window *w, int tail,
                         const struct address *low, struct jit_opening *opening)
 {
     struct emitter *e = &t->e;
     struct jit_window *cell = &t->jit->windows[w->cell];
     emit_address(t, low);
-    struct cold *cold = emit_lookup(t, site, low, COLD_WINDOW, (unsigned)w->span, w->writes);
+    struct cold *cold = emit_lookup(t, place, low, COLD_WINDOW, (unsigned)w->span, w->writes);
     unsigned at = t->cold_count - 1;
     cold->address = *low;
     cold->look = LOOK_WINDOW;
@@ -219,7 +219,7 @@ static void open_window(struct translator *t, uint64_t site, const struct window
         marked->marked = true;
         marked->look = LOOK_WINDOW;
         marked->address = t->cold[at].address;
-        marked->site = t->cold[at].site;
+        marked->place = t->cold[at].place;
         marked->opening = opening;
         marked->tail = t->cold[at].tail;
         marked->resume = e->at;
@@ -229,7 +229,7 @@ static void open_window(struct translator *t, uint64_t site, const struct window
         emit_slide(t, w, cell, low);
 }
 
-static void slide_window(struct translator *t, uint64_t site, const struct window *w, int32_t by,
+static void slide_window(struct translator *t, uint16_t place, const struct window *w, int32_t by,
                          int tail, const struct address *low, struct jit_opening *opening)
 {
     struct emitter *e = &t->e;
@@ -240,7 +240,7 @@ static void slide_window(struct translator *t, uint64_t site, const struct windo
     struct cold *cold = add_cold(t, COLD_SLIDE, emit_jcc(e, by > 0 ? CC_A : CC_B, NULL));
     cold->window = *w;
     cold->address = *low;
-    cold->site = site;
+    cold->place = place;
     cold->tail = tail;
     cold->opening = opening;
     emit_store(e, op_abs(&cell->host), T0);
@@ -252,7 +252,7 @@ void window_slid_out(struct translator *t, const struct cold *cold)
     t->recipe = cold->recipe;
     t->flags_memory = !cold->recipe.length;
     t->x87_last = cold->x87;
-    open_window(t, cold->site, &cold->window, cold->tail, &cold->address, cold->opening);
+    open_window(t, cold->place, &cold->window, cold->tail, &cold->address, cold->opening);
 }
 
 /* T0 is the window's host address from here on, for as long as nothing touches it. */
@@ -330,13 +330,13 @@ static bool through_window(struct translator *t, const struct insn *insn,
         return false;
     }
     struct jit_opening *opening = new_opening(t, w, t->at, bytes, this.writes);
-    uint64_t site = jit_site(insn_rip(t, insn), insn->length);
+    uint16_t place = insn_place(t, insn);
     int tail = version_tail(t, insn, w);
     opening->tail = tail >= 0;
     if (by)
-        slide_window(t, site, w, by, tail, &low, opening);
+        slide_window(t, place, w, by, tail, &low, opening);
     else
-        open_window(t, site, w, tail, &low, opening);
+        open_window(t, place, w, tail, &low, opening);
     note_t0(t, w);
     return true;
 }

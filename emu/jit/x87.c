@@ -27,13 +27,14 @@ static uint16_t full_tags(uint8_t valid)
     return tags;
 }
 
-bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, uint64_t site)
+bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, const uint8_t *back)
 {
     const struct fpu_state *f = &cpu->s.fpu;
     struct jit *jit = cpu->jit;
     bool masked = (f->control & 0x3f) == 0x3f && !(f->status & X87_ES);
     if (!masked) {
-        cpu->s.rip = jit_rip_of(site);
+        const struct jit_facts *facts = (const struct jit_facts *)(back + JIT_FACTS_BEHIND);
+        cpu->s.rip = jit_behind_place(jit_low(facts->owner), facts->place);
         jit->exit_cell = 0;
         jit->interpret_next = true;
         return true;
@@ -245,7 +246,7 @@ static void load_control(struct translator *t, const struct insn *insn)
     emit8(e, 0x3f);
     struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
     cold->insn = insn;
-    cold->site = jit_site(insn_rip(t, insn), insn->length);
+    cold->place = insn_place(t, insn);
     unsigned at = t->cold_count - 1;
     emit_op(e, ENC(0, 0, 0xd9), 5, host_memory(t));
     t->cold[at].resume = e->at;
