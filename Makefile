@@ -138,6 +138,7 @@ $(BUILD)/tests/guest/%_no_legacy.bin: tests/guest/%.asm $(wildcard tests/guest/*
 GUESTS := cpu_system cpu_legacy cpu_pages cpu_vector cpu_smp cpu_system_no_legacy cpu_legacy_no_legacy cpu_smp_no_legacy
 $(BUILD)/tests/unit/emu/test_machine_engines: | $(patsubst %,$(BUILD)/tests/guest/%.bin,board chips hops kvmclock x2apic)
 $(BUILD)/tests/unit/emu/test_jit_events: | $(BUILD)/tests/guest/event_handlers.bin
+$(BUILD)/tests/unit/emu/test_jit_relocate: | $(BUILD)/tests/guest/moved_code.bin
 $(BUILD)/tests/unit/emu/test_cpu_guest: | $(GUESTS:%=$(BUILD)/tests/guest/%.bin)
 # The recording back end that these stand upon.
 $(addprefix $(BUILD)/tests/unit/storage/,test_power test_faults test_power_vhdx test_faults_vhdx): $(addprefix $(BUILD)/obj/tests/unit/storage/,power.o model.o)

@@ -6,9 +6,17 @@
 #include "emu/jit/jit.h"
 #include <string.h>
 
+/* Code in segments has its base for an address, and stays. */
+static bool moves(uint32_t mode)
+{
+    return mode & MODE_LONG || (mode & MODE_FLAT && mode & MODE_CODE32);
+}
+
+/* Regions of the same code are together, wherever they are, if they can move. */
 static struct jit_region **hash_at(struct jit *jit, uint64_t rip, uint64_t phys, uint32_t mode)
 {
-    uint64_t key = (rip ^ phys << 7 ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t key =
+        ((moves(mode) ? 0 : rip) ^ phys << 7 ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
     return &jit->hash[key >> (64 - JIT_HASH_BITS)];
 }
 
@@ -132,6 +140,7 @@ void *jit_cache_data(struct jit *jit, size_t size)
 void jit_cache_add(struct jit *jit, struct jit_region *region)
 {
     struct jit_region **head = hash_at(jit, region->rip, region->phys, region->mode);
+    region->settled = jit_wanted_back(*head, region->rip, region->phys, region->mode);
     region->hash_next = *head;
     *head = region;
     for (unsigned i = 0; i < region->page_count; i++) {
@@ -175,17 +184,36 @@ static bool revive(struct jit *jit, struct jit_region *region)
     return true;
 }
 
+bool jit_cache_holds(struct jit *jit, struct jit_region *region)
+{
+    return region->state == REGION_LIVE || revive(jit, region);
+}
+
+static void put_first(struct jit_region **head, struct jit_region *region)
+{
+    struct jit_region **at = head;
+    while (*at != region)
+        at = &(*at)->hash_next;
+    *at = region->hash_next;
+    region->hash_next = *head;
+    *head = region;
+}
+
 struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
 {
     uint32_t mode = jit->cpu->mode;
     uint64_t linear = jit_linear(jit->cpu, rip);
-    struct jit_region *region = *hash_at(jit, rip, phys, mode);
+    struct jit_region **head = hash_at(jit, rip, phys, mode), *region = *head;
     while (region && !(region->rip == rip && region->phys == phys && region->mode == mode &&
                        region->linear == linear))
         region = region->hash_next;
-    if (!region || region->state == REGION_LIVE)
+    if (!region && *head && moves(mode)) {
+        region = jit_move_to(jit, *head, rip, phys);
+        if (region)
+            put_first(head, region);
         return region;
-    if (revive(jit, region))
+    }
+    if (!region || jit_cache_holds(jit, region))
         return region;
     jit_cache_remove(jit, region);
     return NULL;

@@ -82,6 +82,13 @@ struct jit_region {
      * one after the other. */
     uint32_t inner, doors, door_next;
     uint8_t *code; /* as written */
+    /* Of regions that move (relocate.c): where their code has addresses; whether it may not,
+     * though; the page they were in last, if any; and whether they are not to be taken from where
+     * they are. */
+    uint32_t *addresses;
+    uint64_t moved_from;
+    uint16_t address_count;
+    bool stays, moved, settled;
     struct jit_region *hash_next, *segment_next;
     struct jit_exit *exits;
     struct jit_range *ranges; /* their bytes follow */
@@ -96,13 +103,21 @@ void jit_cache_clear(struct jit *jit);
 void jit_cache_reserve(struct jit *jit);
 void *jit_cache_data(struct jit *jit, size_t size); /* zeroed, in the current segment */
 void jit_cache_add(struct jit *jit, struct jit_region *region);
-/* The live region at an address of the current mode; NULL when there is none. */
+/* The live region at an address of the current mode, which may have come from another; NULL when
+ * there is none. */
 struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
 /* A live region with code at an address of the current mode that may be entered there, or NULL. */
 struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
                                    const struct jit_range **ret_range);
 /* Is there such a one, or one that begins there? */
 bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys);
+/* Is it live, or as good as that? */
+bool jit_cache_holds(struct jit *jit, struct jit_region *region);
+/* Moves one of a list of regions to an address of the current mode, or returns NULL. */
+struct jit_region *jit_move_to(struct jit *jit, struct jit_region *copies, uint64_t rip,
+                               uint64_t phys);
+/* Was a region of the list moved away from there? */
+bool jit_wanted_back(const struct jit_region *copies, uint64_t rip, uint64_t phys, uint32_t mode);
 void jit_page_stale(struct jit *jit, uint64_t page);
 void jit_cache_remove(struct jit *jit, struct jit_region *region);
 /* All regions with the code at a physical address. */

@@ -357,7 +357,7 @@ static bool access_control(struct translator *t, const struct insn *insn)
         without = emit_jcc(e, CC_E, NULL);
     }
     uint64_t next = code_address(t, insn_rip(t, insn) + insn->length);
-    emit_mov_imm(e, T0, next);
+    emit_code_address(t, T0, next, t->word != SIZE_64);
     emit_call(e, t->jit->stub[set ? STUB_STAC : STUB_CLAC]);
     leave_by(t, next);
     t->exits[t->exit_count - 1].switches = true;

@@ -17,8 +17,9 @@
  *   emit.c       bytes
  *   stubs.c string_stubs.c system_stubs.c slow.c
  *                the code all regions share, and the C functions it calls
- *   cache.c link.c return_stack.c
- *                where regions are kept, how they lead to each other, what ends that
+ *   cache.c relocate.c link.c return_stack.c
+ *                where regions are kept, at which address, how they lead to each other, what ends
+ *                that
  *
  * jit.h has what a CPU's translator keeps; translator.h what it works with while it makes a region.
  *
@@ -121,6 +122,12 @@
  * Behind a cold path's call and jump back stand facts (slow.h), among them where the instruction is
  * and its length, which C finds by the address the call returns to; all registers are spilled
  * before C runs, so C may deliver a fault and never come back.
+ *
+ * Addresses. Regions are kept by the physical address of their code. One that is wanted at another
+ * linear address than its own is moved there (relocate.c): processes that have a library in common
+ * mostly have it at different addresses. So code knows of its place in the page only; where it must
+ * have an address, as for RIP-relative operands or what a CALL pushes, that is noted. The address
+ * below is an immediate where it fits, else in memory.
  *
  * Links. A region leaves by exits. One inside its page is a plain jump once its target is
  * translated; one to another page first compares a generation, which changes when the address of
@@ -310,6 +317,14 @@ static inline uint64_t jit_code_base(const struct cpu *cpu)
 static inline uint64_t jit_linear(const struct cpu *cpu, uint64_t rip)
 {
     return cpu->mode & MODE_SEGMENTED ? (uint32_t)(cpu->s.seg[SEG_CS].base + rip) : rip;
+}
+
+/* RIP as the region's mode has it. */
+static inline uint64_t jit_mask_ip(const struct jit_region *region, uint64_t rip)
+{
+    if (region->mode & MODE_LONG)
+        return rip;
+    return region->mode & MODE_CODE32 ? (uint32_t)rip : (uint16_t)rip;
 }
 
 /* Do the cache of jumps and the stack of returns stand for this mode and base? */

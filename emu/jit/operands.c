@@ -143,10 +143,11 @@ static void load_offset(struct translator *t, const struct address *a)
 
     if (a->base == GPR_CODE || (a->base == GPR_NONE && a->index == GPR_NONE)) {
         uint64_t at = (a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp;
-        emit_mov_imm(e, T0,
-                     a->size == SIZE_64   ? at
-                     : a->size == SIZE_32 ? (uint32_t)at
-                                          : (uint16_t)at);
+        at = a->size == SIZE_64 ? at : a->size == SIZE_32 ? (uint32_t)at : (uint16_t)at;
+        if (a->base == GPR_CODE)
+            emit_code_address(t, T0, at, a->size == SIZE_32);
+        else
+            emit_mov_imm(e, T0, at);
         return;
     } else if (a->base == GPR_NONE) {
         emit_op(e, lea, T0, op_indexed(H_NONE, guest_in(t, a->index, T0), a->scale, disp));

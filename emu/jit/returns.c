@@ -22,25 +22,40 @@
 #include "emu/jit/operands.h"
 #include "emu/jit/windows.h"
 
-static void push_return(struct translator *t, const struct insn *insn, uint64_t back)
+static uint64_t behind(const struct translator *t, const struct insn *insn)
+{
+    return code_address(t, insn_rip(t, insn) + insn->length);
+}
+
+/* Where the return address is kept, for what is pushed and for the comparison; NULL where it is an
+ * immediate. */
+static const uint64_t *keep_return(struct translator *t, uint64_t back)
+{
+    bool immediate = t->word != SIZE_64 || (int64_t)back == (int32_t)back;
+    return immediate ? NULL : keep_code_address(t, back);
+}
+
+static void push_return(struct translator *t, const struct insn *insn, uint64_t back,
+                        const uint64_t *kept)
 {
     struct emitter *e = &t->e;
     int32_t bytes = 1 << t->word;
     access_stack(t, insn, RSP, -bytes, (unsigned)bytes, ACCESS_STORE);
-    if (t->word != SIZE_64 || (int64_t)back == (int32_t)back) {
+    if (!kept) {
         emit_op(e, enc_sized(ENC(0, 0, 0xc7), t->word), 0, host_memory(t));
-        emit_imm(e, back, t->word);
-    } else {
-        emit_store_imm32(e, op_mem(T0, t->at), (uint32_t)back);
-        emit_store_imm32(e, op_mem(T0, t->at + 4), (uint32_t)(back >> 32));
+        if (t->word == SIZE_16)
+            emit_imm(e, back, SIZE_16);
+        else
+            emit_code_address32(t, back);
+    } else if (t->window && !t->shared) {
+        emit_load(e, T1, op_abs(kept));
+        emit_store(e, host_memory(t), T1);
+    } else { /* T1 is the mark's address: by PUSH and POP */
+        emit_op(e, ENC(0, 0, 0xff), 6, op_abs(kept));
+        emit_op(e, ENC(0, 0, 0x8f), 0, host_memory(t));
     }
     set_stack(t, RSP, -bytes);
     stack_settle(t);
-}
-
-static uint64_t behind(const struct translator *t, const struct insn *insn)
-{
-    return code_address(t, insn_rip(t, insn) + insn->length);
 }
 
 /* Before the host's CALL: the flags go to memory, and its stack has room. */
@@ -55,16 +70,14 @@ static void prepare(struct translator *t)
 }
 
 /* Where the host's RET comes back to, with the address that the guest's went to in T0. */
-static void come_back(struct translator *t, const struct insn *insn, uint64_t back)
+static void come_back(struct translator *t, const struct insn *insn, const uint64_t *kept)
 {
     struct emitter *e = &t->e;
-    if (t->word != SIZE_64 || (int64_t)back == (int32_t)back) {
-        emit_op(e, ENC(0, 0, 0x81) | enc_word(t), 7, op_reg(T0));
-        emit32(e, (uint32_t)back);
+    if (kept) {
+        emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_abs(kept));
     } else {
-        uint64_t *address = jit_cache_data(t->jit, sizeof(*address));
-        *address = back;
-        emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_abs(address));
+        emit_op(e, ENC(0, 0, 0x81) | enc_word(t), 7, op_reg(T0));
+        emit_code_address32(t, behind(t, insn));
     }
     emit_jcc(e, CC_NE, t->jit->stub[STUB_RETURN]);
     t->flags_host = false;
@@ -82,7 +95,8 @@ static void come_back(struct translator *t, const struct insn *insn, uint64_t ba
 bool translate_call(struct translator *t, const struct insn *insn)
 {
     uint64_t back = behind(t, insn), target = t->part->target[0];
-    push_return(t, insn, back);
+    const uint64_t *kept = keep_return(t, back);
+    push_return(t, insn, back, kept);
     stored_at(t, insn, (int32_t)(target - back));
     if (target == back) {
         windows_step(t, insn, true); /* before what follows takes them over */
@@ -91,7 +105,7 @@ bool translate_call(struct translator *t, const struct insn *insn)
     }
     prepare(t);
     call_out(t, target);
-    come_back(t, insn, back);
+    come_back(t, insn, kept);
     return true;
 }
 
@@ -107,11 +121,12 @@ bool translate_call_indirect(struct translator *t, const struct insn *insn)
     find_jump(t, insn);
     emit_load(e, T0, found_code(t));
     emit_store(e, op_abs(code), T0);
-    push_return(t, insn, behind(t, insn));
+    const uint64_t *kept = keep_return(t, behind(t, insn));
+    push_return(t, insn, behind(t, insn), kept);
     stored_at_target(t, insn);
     prepare(t);
     emit_op(e, ENC(0, 0, 0xff), 2, op_abs(code));
-    come_back(t, insn, behind(t, insn));
+    come_back(t, insn, kept);
     return true;
 }
 

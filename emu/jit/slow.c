@@ -8,22 +8,15 @@ static const struct jit_facts *facts_at(const uint8_t *back)
     return (const struct jit_facts *)(back + JIT_FACTS_BEHIND);
 }
 
-static uint64_t mask_ip(const struct jit_region *region, uint64_t rip)
-{
-    if (region->mode & MODE_LONG)
-        return rip;
-    return region->mode & MODE_CODE32 ? (uint32_t)rip : (uint16_t)rip;
-}
-
 uint64_t jit_place_rip(const struct jit_region *region, unsigned place)
 {
     uint64_t linear = (region->linear & PAGE_MASK) | (place & ~PAGE_MASK);
-    return mask_ip(region, region->rip + (linear - region->linear));
+    return jit_mask_ip(region, region->rip + (linear - region->linear));
 }
 
 uint64_t jit_behind_place(const struct jit_region *region, unsigned place)
 {
-    return mask_ip(region, jit_place_rip(region, place) + (place >> JIT_PLACE_BITS));
+    return jit_mask_ip(region, jit_place_rip(region, place) + (place >> JIT_PLACE_BITS));
 }
 
 void jit_leave_behind(struct cpu *cpu, uint64_t leaving)
@@ -197,7 +190,7 @@ static bool stored(struct cpu *cpu, const uint8_t *mark, const struct jit_facts 
     jit->exit_cell = 0;
     jit->stats.exits_stored++;
     uint64_t next = jit_behind_place(region, facts->place) + (uint64_t)(int64_t)onward;
-    cpu->s.rip = elsewhere ? jit->scratch[1] : mask_ip(region, next);
+    cpu->s.rip = elsewhere ? jit->scratch[1] : jit_mask_ip(region, next);
     return true;
 }
 

@@ -39,6 +39,7 @@ void jit_report(const struct jit *jit, GString *text)
         {"segments of the cache emptied", s->evictions},
         {"regions found stale", s->stale},
         {"stale regions good again", s->revived},
+        {"regions moved to another address", s->moved},
         {"links made", s->links},
         {"returns to code not known", s->returns_missed},
         {"returns to the loop by an unlinked exit", s->exits_link},

@@ -45,13 +45,13 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     stack_before(t, insn);
     struct translator_mark {
         uint8_t *at;
-        unsigned cold, fixups, exits;
+        unsigned cold, fixups, exits, addresses;
         bool host, memory;
         int32_t stack_plus;
         struct recipe recipe;
         struct windows windows;
-    } mark = {t->e.at,         t->cold_count, t->fixup_count, t->exit_count, t->flags_host,
-              t->flags_memory, t->stack_plus, t->recipe,      t->windows};
+    } mark = {t->e.at,       t->cold_count,   t->fixup_count, t->exit_count, t->address_count,
+              t->flags_host, t->flags_memory, t->stack_plus,  t->recipe,     t->windows};
     if (last && translate_branch(t, insn))
         return true;
     if (translate_integer(t, insn) || translate_moves(t, insn) || translate_control(t, insn) ||
@@ -64,6 +64,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     t->cold_count = mark.cold;
     t->fixup_count = mark.fixups;
     t->exit_count = mark.exits;
+    t->address_count = mark.addresses;
     t->flags_host = mark.host;
     t->flags_memory = mark.memory;
     t->stack_plus = mark.stack_plus;
@@ -217,6 +218,7 @@ static void emit_region(struct translator *t)
         emit_patch(t->fixups[i].hole, t->versions[t->fixups[i].version].start);
     flow_exits(t);
     note_entries(t);
+    keep_addresses(t);
 }
 
 /* ---- the region ------------------------------------------------------------------------------ */
@@ -279,7 +281,8 @@ void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint6
     memset(t, 0, offsetof(struct translator, parts));
     t->part_count = t->insn_count = t->cold_count = t->fixup_count = t->exit_count = 0;
     t->version_count = t->extra_insns = t->tail_count = t->tail_insns = 0;
-    t->failed = t->flags_host = t->no_windows = t->tails = t->in_tail = false;
+    t->address_count = 0;
+    t->stays = t->failed = t->flags_host = t->no_windows = t->tails = t->in_tail = false;
     t->flags_memory = true;
     t->recipe.length = 0;
     t->stack_plus = 0;

@@ -141,6 +141,7 @@ struct fixup {
 #define MAX_COLD         (REGION_MAX_INSNS * 5)
 #define MAX_FIXUPS       (MAX_VERSIONS * 2)
 #define MAX_EXITS        (MAX_VERSIONS * 2)
+#define MAX_ADDRESSES    (REGION_MAX_INSNS * 3)
 
 struct translator {
     struct jit *jit;
@@ -189,6 +190,9 @@ struct translator {
     unsigned fixup_count;
     struct jit_exit exits[MAX_EXITS]; /* the region's, until they have a place: see flow_exits() */
     unsigned exit_count;
+    uint32_t addresses[MAX_ADDRESSES]; /* see relocate.c */
+    unsigned address_count;
+    bool stays; /* there are more */
     /* The guest register of those in memory whose value T1 has, too; 0 for none. */
     unsigned in_t1;
     bool fresh_t1;        /* since this instruction */
@@ -208,6 +212,16 @@ struct cold *add_cold(struct translator *t, enum cold_kind kind, uint8_t *hole);
 void load_kept(struct translator *t, const struct insn *insn);
 /* Calls for the vector registers, as many as the mode has. */
 void load_vectors(struct translator *t);
+/*
+ * An address in the guest's code, or made of one, is not a number like others: it changes when the
+ * region moves. These write it as an immediate to be loaded into a register (`cut` if only its
+ * lower half is meant), as one of four bytes that stand at an instruction's end, and into memory.
+ */
+void emit_code_address(struct translator *t, unsigned to, uint64_t value, bool cut);
+void emit_code_address32(struct translator *t, uint64_t value);
+uint64_t *keep_code_address(struct translator *t, uint64_t value);
+/* The region learns where they are. */
+void keep_addresses(struct translator *t);
 /* After a call of the interpreter: the registers it put into memory come back. */
 void reload_units(struct translator *t, const struct insn *insn);
 /* Fills in the parts, from the region's head on. */

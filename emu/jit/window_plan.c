@@ -20,7 +20,8 @@ bool window_key(const struct translator *t, const struct address *a, struct wind
     bool segment = a->segment == SEG_FS || a->segment == SEG_GS;
     if (a->size != t->word || (segment && t->word != SIZE_64))
         return false;
-    *ret_key = (struct window){.base = constant ? GPR_NONE : a->base,
+    /* What is far from the code moves with it; other constant addresses do not. */
+    *ret_key = (struct window){.base = a->base,
                                .index = constant ? GPR_NONE : a->index,
                                .scale = constant ? 0 : a->scale,
                                .segment = segment ? a->segment : SEG_NONE};

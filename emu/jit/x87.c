@@ -165,7 +165,7 @@ void x87_tell(struct translator *t, const struct x87_last *last, unsigned temp)
     struct emitter *e = &t->e;
     struct fpu_state *f = &t->cpu->s.fpu;
     if (last->insn) {
-        emit_mov_imm(e, temp, insn_rip(t, last->insn));
+        emit_code_address(t, temp, insn_rip(t, last->insn), t->word != SIZE_64);
         emit_store(e, op_abs(&f->ip), temp);
         emit_op(e, ENC(0, 0, 0xc7) | ENC_66, 0, op_abs(&f->opcode));
         emit_imm(e, row_of(last->insn) << 8 | last->insn->modrm, SIZE_16);
