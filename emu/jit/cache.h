@@ -9,6 +9,7 @@
 #define REGION_MAX_BLOCKS 32
 #define REGION_MAX_INSNS  320
 #define REGION_CODE_BYTES (80u << 10)
+#define JIT_COPIES        4            /* of the code at one physical address, if it can move */
 #define REGION_MAX_BYTES  (192u << 10) /* of host code and what belongs to it */
 
 struct jit;
@@ -117,7 +118,9 @@ bool jit_cache_holds(struct jit *jit, struct jit_region *region);
 struct jit_region *jit_move_to(struct jit *jit, struct jit_region *copies, uint64_t rip,
                                uint64_t phys);
 /* Was a region of the list moved away from there? */
-bool jit_wanted_back(const struct jit_region *copies, uint64_t rip, uint64_t phys, uint32_t mode);
+bool jit_wanted_back(struct jit_region *copies, uint64_t rip, uint64_t phys, uint32_t mode);
+/* Before another one is added to the list: removes one if there are JIT_COPIES. */
+void jit_make_room(struct jit *jit, struct jit_region *copies, uint64_t phys, uint32_t mode);
 void jit_page_stale(struct jit *jit, uint64_t page);
 void jit_cache_remove(struct jit *jit, struct jit_region *region);
 /* All regions with the code at a physical address. */

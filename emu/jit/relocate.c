@@ -12,11 +12,12 @@
  * one is settled, and not taken away while there are others. There are a few copies at most: then
  * the one moves that has been in its place for longest. Thus a process that lives for long has its
  * own, and those that come and go take one from the other.
+ *
+ * Not all can go everywhere: below 4 GiB an address takes less room in the code. Where none of as
+ * many copies as there may be can move, the oldest gives way to the next that is made.
  */
 #include "emu/jit/operands.h"
 #include <string.h>
-
-#define COPIES 4 /* of the code at one physical address */
 
 /* ---- noting ---------------------------------------------------------------------------------- */
 
@@ -144,52 +145,68 @@ static struct jit_region *whole(struct jit_region *region)
     return region->inner ? jit_low(region->inner) : region;
 }
 
-bool jit_wanted_back(const struct jit_region *copies, uint64_t rip, uint64_t phys, uint32_t mode)
+static bool is_copy(const struct jit_region *region, uint64_t phys, uint32_t mode)
 {
-    for (const struct jit_region *r = copies; r; r = r->hash_next) {
-        const struct jit_region *region = whole((struct jit_region *)r);
-        if (r->phys == phys && r->mode == mode && region->moved &&
-            region->moved_from == (rip & PAGE_MASK))
+    return region->phys == phys && region->mode == mode;
+}
+
+bool jit_wanted_back(struct jit_region *copies, uint64_t rip, uint64_t phys, uint32_t mode)
+{
+    for (struct jit_region *r = copies; r; r = r->hash_next)
+        if (is_copy(r, phys, mode) && whole(r)->moved && whole(r)->moved_from == (rip & PAGE_MASK))
             return true;
-    }
     return false;
 }
 
-/* Those that were placed last come first. */
+/* One that can move: the newest that is not settled, or, where there are copies enough and that
+ * would not do, the oldest. Those that were placed last come first. */
 static struct jit_region *choose(struct jit_region *copies, uint64_t rip, uint64_t phys,
-                                 uint32_t mode)
+                                 uint32_t mode, bool wanted_back)
 {
     struct jit_region *newest = NULL, *oldest = NULL;
     unsigned count = 0;
     for (struct jit_region *r = copies; r; r = r->hash_next) {
-        if (r->phys != phys || r->mode != mode)
+        if (!is_copy(r, phys, mode))
             continue;
         count++;
+        if (!can_move(whole(r), rip - r->rip))
+            continue;
         oldest = r;
         if (!newest && !whole(r)->settled)
             newest = r;
     }
-    if (newest && !jit_wanted_back(copies, rip, phys, mode))
+    if (newest && !wanted_back)
         return newest;
-    return count < COPIES ? NULL : oldest;
+    return count < JIT_COPIES ? NULL : oldest;
 }
 
 struct jit_region *jit_move_to(struct jit *jit, struct jit_region *copies, uint64_t rip,
                                uint64_t phys)
 {
     uint32_t mode = jit->cpu->mode;
-    struct jit_region *found = choose(copies, rip, phys, mode);
+    bool wanted_back = jit_wanted_back(copies, rip, phys, mode);
+    struct jit_region *found = choose(copies, rip, phys, mode, wanted_back);
     if (!found)
         return NULL;
     struct jit_region *region = whole(found);
-    uint64_t delta = rip - found->rip;
-    if (!can_move(region, delta))
-        return NULL;
     if (!jit_cache_holds(jit, found) || !jit_cache_holds(jit, region)) {
         jit_cache_remove(jit, region);
         return NULL;
     }
-    region->settled = jit_wanted_back(copies, rip, phys, mode);
-    move(jit, region, delta);
+    region->settled = wanted_back;
+    move(jit, region, rip - found->rip);
     return found;
+}
+
+void jit_make_room(struct jit *jit, struct jit_region *copies, uint64_t phys, uint32_t mode)
+{
+    struct jit_region *oldest = NULL;
+    unsigned count = 0;
+    for (struct jit_region *r = copies; r; r = r->hash_next)
+        if (is_copy(r, phys, mode)) {
+            count++;
+            oldest = r;
+        }
+    if (count >= JIT_COPIES)
+        jit_cache_remove(jit, oldest);
 }

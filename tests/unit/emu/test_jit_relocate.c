@@ -171,10 +171,47 @@ static void test_processes_that_take_turns(void **state)
     check(f);
 }
 
+/* How many of them there are for the address that has most. */
+static unsigned most_copies(const struct jit *jit)
+{
+    unsigned most = 0;
+    for (unsigned i = 0; i < JIT_HASH; i++)
+        for (const struct jit_region *r = jit->hash[i]; r; r = r->hash_next) {
+            unsigned count = 1;
+            for (const struct jit_region *other = r->hash_next; other; other = other->hash_next)
+                count += other->phys == r->phys && other->mode == r->mode;
+            most = MAX(most, count);
+        }
+    return most;
+}
+
+/* Code that was made below 4 GiB, where it must stay, and is wanted above: by two at a time that
+ * take turns, so each is to have its own, and by others after them. */
+static void test_code_that_cannot_move(void **state)
+{
+    static const uint8_t low[] = {3, 4, 5}, high[] = {0, 1, 2, 6, 7, 8, 9};
+    struct fixture *f = *state;
+    for (unsigned hot = 0; hot < 4; hot += 3) {
+        uint64_t before = f->jit->jit->stats.regions;
+        jit_set_hot(f->jit, hot);
+        jit_set_hot(f->lockstep, hot);
+        for (unsigned i = 0; i < CALLS - 1; i++) {
+            unsigned first = i / 40;
+            schedule(f, i,
+                     i % 8 ? high[(first + i % 2) % G_N_ELEMENTS(high)]
+                           : low[first % G_N_ELEMENTS(low)]);
+        }
+        check(f);
+        assert_true(f->jit->jit->stats.regions - before < CALLS / 2);
+        assert_in_range(most_copies(f->jit->jit), 2, JIT_COPIES);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_processes_that_come_and_go, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_processes_that_take_turns, set_up, tear_down)};
+        cmocka_unit_test_setup_teardown(test_processes_that_take_turns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_code_that_cannot_move, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
