@@ -16,6 +16,7 @@
  * Not all can go everywhere: below 4 GiB an address takes less room in the code. Where none of as
  * many copies as there may be can move, the oldest gives way to the next that is made.
  */
+#include "emu/cpu/mmu.h"
 #include "emu/jit/operands.h"
 #include <string.h>
 
@@ -158,18 +159,34 @@ bool jit_wanted_back(struct jit_region *copies, uint64_t rip, uint64_t phys, uin
     return false;
 }
 
+/* An instruction in two pages goes only where the second one is, too: where it was run before. */
+static bool goes_on_at(struct cpu *cpu, const struct jit_region *region, uint64_t rip)
+{
+    uint64_t second = (rip & PAGE_MASK) + 0x1000;
+    if (second > UINT32_MAX && !(region->mode & MODE_LONG))
+        return false;
+    const struct tlb_info *info = &mmu_tlb(cpu)->info[(second >> 12) & (TLB_SIZE - 1)];
+    return info->exec == second && info->phys == region->pages[1].phys;
+}
+
+static bool can_move_to(struct cpu *cpu, struct jit_region *copy, uint64_t rip)
+{
+    return can_move(whole(copy), rip - copy->rip) &&
+           (!copy->crossing || goes_on_at(cpu, copy, rip));
+}
+
 /* One that can move: the newest that is not settled, or, where there are copies enough and that
  * would not do, the oldest. Those that were placed last come first. */
-static struct jit_region *choose(struct jit_region *copies, uint64_t rip, uint64_t phys,
-                                 uint32_t mode, bool wanted_back)
+static struct jit_region *choose(struct cpu *cpu, struct jit_region *copies, uint64_t rip,
+                                 uint64_t phys, bool wanted_back)
 {
     struct jit_region *newest = NULL, *oldest = NULL;
     unsigned count = 0;
     for (struct jit_region *r = copies; r; r = r->hash_next) {
-        if (!is_copy(r, phys, mode))
+        if (!is_copy(r, phys, cpu->mode))
             continue;
         count++;
-        if (!can_move(whole(r), rip - r->rip))
+        if (!can_move_to(cpu, r, rip))
             continue;
         oldest = r;
         if (!newest && !whole(r)->settled)
@@ -183,9 +200,8 @@ static struct jit_region *choose(struct jit_region *copies, uint64_t rip, uint64
 struct jit_region *jit_move_to(struct jit *jit, struct jit_region *copies, uint64_t rip,
                                uint64_t phys)
 {
-    uint32_t mode = jit->cpu->mode;
-    bool wanted_back = jit_wanted_back(copies, rip, phys, mode);
-    struct jit_region *found = choose(copies, rip, phys, mode, wanted_back);
+    bool wanted_back = jit_wanted_back(copies, rip, phys, jit->cpu->mode);
+    struct jit_region *found = choose(jit->cpu, copies, rip, phys, wanted_back);
     if (!found)
         return NULL;
     struct jit_region *region = whole(found);

@@ -17,6 +17,7 @@ patched:
     add rsi, rcx
     call near_function
     call far_function
+    call crossing
     lea rax, [onward]
     jmp rax
 middle:                         ; from the other page
@@ -49,7 +50,10 @@ near_function:
     add rsi, [rsp]
     ret
 
-    times 0x1000 - ($ - $$) int3
+    times 0x1000 - 3 - ($ - $$) int3
+crossing:
+    add rsi, 0x1234567          ; the end of which is in the second page
+    ret
 far_function:
     add rsi, [rsp]
     test byte [value], 3

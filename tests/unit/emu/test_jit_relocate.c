@@ -19,6 +19,8 @@
 #define SCHEDULE   (CODE + 0x4000u)
 #define IDT        (CODE + 0x6000u)
 #define GDT        (CODE + 0x7000u)
+#define CROSSING   0xffdu /* tests/guest/moved_code.asm's, from its beginning */
+#define OTHER      (CODE + 0x8000u)
 #define MORE_PAGES 0x80000u /* for page tables */
 #define CALLS      1000u
 
@@ -133,11 +135,32 @@ static uint64_t check(struct fixture *f)
     return f->jit->jit->stats.moved - before;
 }
 
-static void schedule(struct fixture *f, unsigned call, unsigned place)
+static void schedule_at(struct fixture *f, unsigned call, uint64_t address)
 {
     assert_true(call < CALLS);
-    put64(f, SCHEDULE + call * 8, places[place % G_N_ELEMENTS(places)]);
+    put64(f, SCHEDULE + call * 8, address);
     put64(f, SCHEDULE + call * 8 + 8, 0);
+}
+static void schedule(struct fixture *f, unsigned call, unsigned place)
+{
+    schedule_at(f, call, places[place % G_N_ELEMENTS(places)]);
+}
+
+/* An instruction in two pages, of which the second is not the same everywhere: it has no use for
+ * what was made elsewhere. */
+static void test_other_second_page(void **state)
+{
+    struct fixture *f = *state;
+    memcpy(f->ram + OTHER, f->code + 0x1000, 0x1000);
+    f->ram[OTHER] ^= 1;
+    map(f, places[1] + 0x1000, OTHER);
+    for (unsigned hot = 0; hot < 4; hot += 3) {
+        jit_set_hot(f->jit, hot);
+        jit_set_hot(f->lockstep, hot);
+        for (unsigned i = 0; i < CALLS - 1; i++)
+            schedule_at(f, i, places[i / 10 % 2] + CROSSING);
+        assert_int_equal(check(f), 0);
+    }
 }
 
 /* One after the other: each takes the code from the last. */
@@ -212,6 +235,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_processes_that_come_and_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_processes_that_take_turns, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_other_second_page, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_code_that_cannot_move, set_up, tear_down)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
