@@ -2,6 +2,9 @@
  * Random programs on the translator and on the interpreter: branches, loops, calls, memory in and
  * across pages, vectors, code that changes itself. Registers, flags and memory must agree.
  *
+ * Each runs several times over, at several of its addresses: all of memory is mapped once more here
+ * and there, and addresses in the code itself are the first. So what is translated moves.
+ *
  * TEST_CASES and TEST_SEED say how many, and from which seed; a difference names its seed.
  */
 #include <setjmp.h>
@@ -27,6 +30,9 @@
 #define STACK     0x60000u
 #define RAM       (1u << 20)
 #define GDT       (TABLES + 0x8000u)
+#define FAR       UINT64_C(0x7f8000000000)
+#define KERNEL    UINT64_C(0xffffffff80000000)
+#define TURNS     4 /* of each program */
 
 static uint64_t seed;
 static uint32_t any(uint32_t limit)
@@ -55,388 +61,7 @@ static void word(struct program *p, uint32_t value)
     p->at += 4;
 }
 
-/* 64-bit code, or 32-bit code: flat, and sometimes not. */
-static bool narrow;
-
-/* Bases point into the data, one register is a small index, one counts loops; the others are free.
- */
-static const uint8_t bases[] = {RBX, RSI, RDI, RBP};
-static const uint8_t free_registers[] = {RAX, RCX, RDX, R8, R9, R10, R11, R14, R15};
-static unsigned free_register(void)
-{
-    return free_registers[any(narrow ? 3 : G_N_ELEMENTS(free_registers))];
-}
-static unsigned any_base(void)
-{
-    return bases[any(narrow ? 2 : G_N_ELEMENTS(bases))];
-}
-static unsigned index_register(void)
-{
-    return narrow ? RDI : R12;
-}
-static void rex(struct program *p, unsigned value)
-{
-    if (!narrow)
-        byte(p, value);
-}
-
-struct form {
-    unsigned reg;
-    bool memory;
-    unsigned rm, base, index, scale;
-    int32_t disp;
-    bool indexed, absolute;
-};
-
-static struct form random_form(bool may_be_memory)
-{
-    struct form f = {.reg = free_register(), .rm = free_register()};
-    f.memory = may_be_memory && any(3) != 0;
-    f.base = any_base();
-    f.indexed = any(4) == 0;
-    f.scale = any(4);
-    f.disp = any(3) == 0 ? (int32_t)any(4096) - 2048 : (int32_t)any(128) - 64;
-    if (any(8) == 0)
-        f.disp = 0x1000 - 4 + (int32_t)any(8); /* near a page's end */
-    f.absolute = narrow && !f.indexed && any(8) == 0;
-    if (f.absolute)
-        f.disp = DATA + 0x4000 + (int32_t)any(0x2000);
-    return f;
-}
-
-/* 32-bit code: FS has 4 GiB from a base near either end, GS a limit. FS:[near 4 GiB] wraps around,
- * or is past the limit. */
-static void segment(struct program *p, struct form *f)
-{
-    if (!narrow || !f->memory || any(6))
-        return;
-    bool fs = any(3) != 0;
-    byte(p, fs ? 0x64 : 0x65);
-    if (fs && f->absolute)
-        f->disp = -(int32_t)any(64);
-}
-
-static unsigned rex_of(const struct form *f, bool wide)
-{
-    unsigned rex = 0x40 | (wide ? 8 : 0) | (f->reg & 8 ? 4 : 0);
-    if (f->memory)
-        return rex | (f->indexed ? 2 : 0) | (f->base & 8 ? 1 : 0);
-    return rex | (f->rm & 8 ? 1 : 0);
-}
-
-static void modrm(struct program *p, const struct form *f, unsigned reg)
-{
-    reg = (reg & 7) << 3;
-    if (!f->memory) {
-        byte(p, 0xc0 | reg | (f->rm & 7));
-    } else if (f->indexed) {
-        byte(p, 0x84 | reg);
-        byte(p, f->scale << 6 | (index_register() & 7) << 3 | (f->base & 7));
-        word(p, (uint32_t)f->disp);
-    } else if (f->absolute) {
-        byte(p, 0x05 | reg);
-        word(p, (uint32_t)f->disp);
-    } else {
-        byte(p, 0x80 | reg | (f->base & 7));
-        word(p, (uint32_t)f->disp);
-    }
-}
-
-/* One with an operand size of 1, 2, 4 or 8 bytes; `opcode` is the wide form's. */
-static void sized(struct program *p, struct form f, unsigned map, unsigned opcode, int extension,
-                  unsigned size)
-{
-    segment(p, &f);
-    if (size == 1)
-        byte(p, 0x66);
-    if (extension >= 0)
-        f.reg = (unsigned)extension;
-    rex(p, rex_of(&f, size == 3));
-    if (map)
-        byte(p, 0x0f);
-    byte(p, size == 0 ? opcode & ~1u : opcode);
-    modrm(p, &f, f.reg);
-}
-
-static void immediate(struct program *p, unsigned size)
-{
-    if (size == 0) {
-        byte(p, any(256));
-    } else if (size == 1) {
-        byte(p, any(256));
-        byte(p, any(256));
-    } else {
-        word(p, any(2) ? any(UINT32_MAX) : any(200) - 100);
-    }
-}
-
-/* High byte registers and no REX: AH to BH and the bases are in play, so only as sources. */
-static void high_byte(struct program *p)
-{
-    static const uint8_t low_destinations[] = {0, 1, 2};
-    unsigned to = low_destinations[any(3)], from = 4 + any(3);
-    if (any(2)) {
-        byte(p, 0x0f);
-        byte(p, any(2) ? 0xb6 : 0xbe);
-    } else {
-        static const uint8_t opcodes[] = {0x02, 0x0a, 0x22, 0x2a, 0x32, 0x3a, 0x8a};
-        byte(p, opcodes[any(sizeof(opcodes))]);
-    }
-    byte(p, 0xc0 | to << 3 | from);
-}
-
-/* Is the host able to run AVX2 for a guest? */
-static bool with_avx;
-
-/* AVX of 128 and 256 bits, between which and legacy SSE upper halves live and die. */
-static void avx(struct program *p)
-{
-    static const struct {
-        uint8_t map, prefix, opcode;
-        bool two; /* no register in VEX.vvvv */
-    } ops[] = {
-        {1, 1, 0xfe, false}, {1, 1, 0xd4, false}, {1, 1, 0xef, false}, {1, 1, 0xdb, false},
-        {1, 1, 0x60, false}, {1, 1, 0x64, false}, {1, 2, 0x6f, true},  {1, 2, 0x7f, true},
-        {1, 0, 0x10, true},  {1, 0, 0x11, true},  {1, 3, 0x58, false}, {1, 0, 0x58, false},
-        {1, 0, 0x57, false}, {2, 1, 0x00, false}, {2, 1, 0x58, true},  {2, 1, 0x20, true},
-        {2, 1, 0x17, true},  {2, 1, 0x40, false},
-    };
-    unsigned i = any(G_N_ELEMENTS(ops) + 1);
-    if (i == G_N_ELEMENTS(ops)) { /* VZEROUPPER, VZEROALL */
-        byte(p, 0xc5);
-        byte(p, any(2) ? 0xf8 : 0xfc);
-        byte(p, 0x77);
-        return;
-    }
-    struct form f = random_form(true);
-    f.reg = any(narrow ? 8 : 16);
-    f.rm = f.memory ? f.rm : any(narrow ? 8 : 16);
-    segment(p, &f);
-    unsigned second = ops[i].two ? 0 : any(narrow ? 8 : 16);
-    bool wide = any(2);
-    byte(p, 0xc4);
-    byte(p, (~rex_of(&f, false) & 7) << 5 | ops[i].map);
-    byte(p, (~second & 15) << 3 | wide << 2 | ops[i].prefix);
-    byte(p, ops[i].opcode);
-    modrm(p, &f, f.reg);
-}
-
-static void vector(struct program *p)
-{
-    if (with_avx && any(2)) {
-        avx(p);
-        return;
-    }
-    static const struct {
-        uint8_t prefix, opcode;
-        bool aligned;
-    } ops[] = {
-        {0x66, 0xfe, true},  {0x66, 0xd4, true},  {0x66, 0xef, true},  {0x66, 0xdb, true},
-        {0x66, 0x6f, true},  {0x66, 0x7f, true},  {0xf3, 0x6f, false}, {0xf3, 0x7f, false},
-        {0xf2, 0x10, false}, {0xf2, 0x11, false}, {0xf2, 0x58, false}, {0xf2, 0x59, false},
-        {0xf3, 0x58, false}, {0, 0x58, true},     {0, 0x5c, true},     {0x66, 0x60, true},
-        {0xf3, 0x10, false}, {0xf3, 0x11, false}, {0xf3, 0x7e, false}, {0x66, 0xd6, false},
-        {0, 0x10, false},    {0, 0x11, false},    {0x66, 0x2f, false}, {0xf2, 0x51, false},
-    };
-    unsigned i = any(G_N_ELEMENTS(ops));
-    struct form f = random_form(true);
-    f.reg = any(narrow ? 8 : 16);
-    f.rm = f.memory ? f.rm : any(narrow ? 8 : 16);
-    if (ops[i].aligned) { /* the bases are multiples of 16 while they do not move */
-        f.indexed = false;
-        f.disp &= ~15;
-        f.memory = f.memory && p->moved == 0;
-    }
-    segment(p, &f);
-    if (ops[i].prefix)
-        byte(p, ops[i].prefix);
-    rex(p, rex_of(&f, false));
-    byte(p, 0x0f);
-    byte(p, ops[i].opcode);
-    modrm(p, &f, f.reg);
-}
-
-static void move_base(struct program *p)
-{
-    int by = (int)any(65) - 32;
-    unsigned reg = any_base();
-    p->moved += by < 0 ? -by : by;
-    rex(p, 0x48);
-    if (any(2)) {
-        byte(p, 0x83); /* ADD reg, by */
-        byte(p, 0xc0 | reg);
-    } else {
-        byte(p, 0x8d); /* LEA reg, [reg + by] */
-        byte(p, 0x40 | reg << 3 | reg);
-    }
-    byte(p, (unsigned)by);
-}
-
-/* What only 32-bit code has: 16-bit addresses, the accumulator and an address, ES or FS loaded with
- * a flat segment and with one that is not. */
-static void narrow_instruction(struct program *p)
-{
-    switch (any(4)) {
-    case 0: /* MOV reg, [SI] */
-        byte(p, 0x67);
-        byte(p, 0x8b);
-        byte(p, 0x04 | free_register() << 3);
-        break;
-    case 1:
-    case 2:
-        if (any(4) == 0)
-            byte(p, 0x64);
-        byte(p, 0xa0 + any(4));
-        word(p, DATA + 0x4000 + any(0x2000));
-        break;
-    default:
-        byte(p, 0x6a); /* PUSH selector; POP ES, or FS */
-        byte(p, any(3) ? 0x10 : 0x18);
-        if (any(3) == 0) {
-            byte(p, 0x0f);
-            byte(p, 0xa1);
-        } else {
-            byte(p, 0x07);
-        }
-    }
-}
-
-/* Entries of a table, through an index that is a byte or less. */
-static void table(struct program *p)
-{
-    static const uint8_t ops[] = {0x8b, 0x89, 0x03, 0x33, 0x31, 0x3b};
-    unsigned index = free_register(), base = any_base(), scale = any(4), size = any(2);
-    int32_t disp = any(2) ? (int32_t)any(0x1000) : (int32_t)any(64) - 32;
-    for (unsigned count = 1 + any(3); count > 0; count--) {
-        unsigned from = free_register(), reg = free_register();
-        if (any(2)) { /* MOVZX index, from; or AND index, imm */
-            rex(p, 0x40 | (index & 8 ? 4 : 0) | (from & 8 ? 1 : 0));
-            byte(p, 0x0f);
-            byte(p, 0xb6);
-            byte(p, 0xc0 | (index & 7) << 3 | (from & 7));
-        } else {
-            rex(p, 0x40 | size << 3 | (index & 8 ? 1 : 0));
-            byte(p, 0x83);
-            byte(p, 0xe0 | (index & 7));
-            byte(p, any(128));
-        }
-        rex(p, 0x40 | size << 3 | (reg & 8 ? 4 : 0) | (index & 8 ? 2 : 0));
-        byte(p, ops[any(sizeof(ops))]);
-        byte(p, 0x84 | (reg & 7) << 3);
-        byte(p, scale << 6 | (index & 7) << 3 | base);
-        word(p, (uint32_t)disp);
-    }
-}
-
-static void instruction(struct program *p)
-{
-    if (any(20) == 0) {
-        table(p);
-        return;
-    }
-    unsigned size = any(narrow ? 3 : 4), which = any(27);
-    struct form f = random_form(true);
-    if (narrow && any(12) == 0)
-        narrow_instruction(p);
-    switch (which) {
-    case 0 ... 4:
-        sized(p, f, 0, any(8) * 8 + (any(2) ? 1 : 3), -1, size);
-        break;
-    case 5:
-        sized(p, f, 0, 0x81, (int)any(8), size);
-        immediate(p, size);
-        break;
-    case 6:
-        if (size) {
-            sized(p, f, 0, 0x83, (int)any(8), size);
-            byte(p, any(256));
-        }
-        break;
-    case 7 ... 10:
-        sized(p, f, 0, any(2) ? 0x89 : 0x8b, -1, size);
-        break;
-    case 11:
-        sized(p, f, 1, any(2) ? 0xb6 : 0xbe, -1, size ? size : 2); /* MOVZX, MOVSX of a byte */
-        break;
-    case 12:
-        f.memory = true;
-        sized(p, f, 0, 0x8d, -1, 2 + (narrow ? 0 : any(2)));
-        break;
-    case 13:
-        if (any(2))
-            sized(p, f, 0, 0xff, (int)any(2), size); /* INC, DEC */
-        else
-            sized(p, f, 0, 0xf7, 2 + (int)any(2), size); /* NOT, NEG */
-        break;
-    case 14:
-        sized(p, f, 0, 0xc1, (int[]){0, 1, 4, 5, 7, 4}[any(6)], size);
-        byte(p, any(64));
-        break;
-    case 15:
-        sized(p, f, 0, 0xd3, (int[]){0, 1, 4, 5, 7, 2, 3}[any(7)], size);
-        break;
-    case 16:
-        sized(p, f, 1, 0xaf, -1, 1 + any(narrow ? 2 : 3));
-        break;
-    case 17:
-        f.memory = false;
-        sized(p, f, 0, 0xf7, 4 + (int)any(2), 2 + (narrow ? 0 : any(2)));
-        break;
-    case 18:
-        sized(p, f, 1, 0xba, 4 + (int)any(4), 1 + any(narrow ? 2 : 3));
-        byte(p, any(64));
-        break;
-    case 19:
-        sized(p, f, 1, (unsigned[]){0xbc, 0xbd}[any(2)], -1, 2 + (narrow ? 0 : any(2)));
-        break;
-    case 20:
-        sized(p, f, 1, 0x40 + any(16), -1, 1 + any(narrow ? 2 : 3));
-        break;
-    case 21: {
-        unsigned condition = any(16);
-        f.reg = 0;
-        segment(p, &f);
-        rex(p, rex_of(&f, false));
-        byte(p, 0x0f);
-        byte(p, 0x90 | condition);
-        modrm(p, &f, 0);
-        break;
-    }
-    case 22:
-        sized(p, f, f.memory ? 1 : 0, f.memory ? (any(2) ? 0xc1 : 0xb1) : 0x87, -1, size);
-        break;
-    case 23:
-        byte(p, (unsigned[]){0xf8, 0xf9, 0xf5, 0x9f, 0x9e, 0x98, 0x99}[any(7)]);
-        break;
-    case 24:
-        high_byte(p);
-        break;
-    case 25:
-        vector(p);
-        break;
-    default:
-        if (any(2) && p->moved < 600) {
-            move_base(p);
-        } else { /* PUSH one, POP another */
-            unsigned a = free_register(), b = free_register();
-            rex(p, 0x40 | (a & 8 ? 1 : 0));
-            byte(p, 0x50 | (a & 7));
-            if (any(2)) {
-                rex(p, 0x48); /* MOV RAX, [RSP] */
-                byte(p, 0x8b);
-                byte(p, 0x04);
-                byte(p, 0x24);
-            }
-            rex(p, 0x40 | (b & 8 ? 1 : 0));
-            byte(p, 0x58 | (b & 7));
-        }
-    }
-    if (which >= 14 && which <= 19) { /* they leave some flags undefined: CMP R9, R8 */
-        rex(p, 0x4d);
-        byte(p, 0x39);
-        byte(p, 0xc1);
-    }
-}
+#include "tests/unit/emu/fuzz_instructions.h"
 
 static void jump(struct program *p, unsigned condition, unsigned target)
 {
@@ -526,16 +151,30 @@ static void build(struct program *p)
 static struct board board;
 static struct cpu *reference, *translated;
 
-struct result {
+struct outcome {
     uint64_t gpr[16], rflags, rip;
     uint8_t vectors[512];
     uint8_t data[DATA_SIZE];
     bool shut_down;
 };
+struct result {
+    struct outcome turn[TURNS];
+};
 
 static void put64(uint32_t at, uint64_t value)
 {
     memcpy(memory_ram_host(board.memory) + at, &value, 8);
+}
+
+/* Once more, from the state on that is set: what is translated stays. */
+static void bare_go_on(struct cpu *cpu)
+{
+    cpu->s.halted = cpu->s.shutdown = false;
+    cpu->insn = NULL;
+    cpu->delivering = -1;
+    cpu_set_arithmetic(cpu, cpu->s.rflags);
+    cpu_update_mode(cpu);
+    atomic_store(&cpu->attention, 1);
 }
 
 static void set_registers(struct cpu_state *s, uint64_t from)
@@ -575,12 +214,10 @@ static void set_narrow(struct cpu_state *s, uint64_t from)
     s->seg[SEG_GS].limit = 0x7ffff;
 }
 
-static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct result *result)
+static void set_up_ram(const struct program *p, uint64_t from)
 {
     uint8_t *ram = memory_ram_host(board.memory);
-    struct cpu_state *s = cpu_state(cpu);
     uint64_t kept = seed;
-    cpu_reset(cpu);
     memory_write(board.memory, CODE, p->bytes, CODE_SIZE);
     seed = from + 1;
     for (unsigned i = 0; i < DATA_SIZE; i += 4) {
@@ -590,6 +227,10 @@ static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct 
     seed = kept;
     memset(ram + STACK, 0, 0x10000);
     memset(ram, 0, 128);
+}
+
+static void set_state(struct cpu_state *s, uint64_t from)
+{
     s->cr0 = CR0_PE | CR0_PG | CR0_MP | CR0_NE | CR0_ET;
     s->cr3 = TABLES;
     s->cr4 = CR4_PAE | CR4_OSFXSR | (with_avx ? CR4_OSXSAVE : 0);
@@ -603,23 +244,54 @@ static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct 
     if (narrow)
         set_narrow(s, from);
     set_registers(s, from);
-    s->rip = CODE + (uint32_t)(p->bytes[CODE_SIZE - 2] | p->bytes[CODE_SIZE - 1] << 8);
-    cpu_state_changed(cpu);
-    enum cpu_exit exit = cpu_run(cpu);
-    result->shut_down = exit == CPU_EXIT_TRIPLE_FAULT;
-    memcpy(result->gpr, s->gpr, sizeof(result->gpr));
-    result->rflags = s->rflags;
-    result->rip = s->rip;
+}
+
+/* Where memory begins that a turn's code is in; without paging there is one beginning only. */
+static uint64_t place_of(uint64_t from, unsigned turn)
+{
+    static const uint64_t places[2][4] = {{0, 0x40000000, FAR, KERNEL},
+                                          {0, 0x40000000, 0x80000000, 0xc0000000}};
+    return narrow && from & 1 ? 0 : places[narrow][((from >> 32) + turn * (from >> 34 | 1)) % 4];
+}
+
+static void take_turn(struct cpu *cpu, struct outcome *outcome)
+{
+    const struct cpu_state *s = cpu_state(cpu);
+    outcome->shut_down = cpu_run(cpu) == CPU_EXIT_TRIPLE_FAULT;
+    memcpy(outcome->gpr, s->gpr, sizeof(outcome->gpr));
+    outcome->rflags = s->rflags;
+    outcome->rip = s->rip;
     for (unsigned i = 0; i < 16; i++)
-        memcpy(result->vectors + 32 * i, s->vec[i].q, 32);
-    memcpy(result->data, ram + DATA, DATA_SIZE);
+        memcpy(outcome->vectors + 32 * i, s->vec[i].q, 32);
+    memcpy(outcome->data, memory_ram_host(board.memory) + DATA, DATA_SIZE);
+}
+
+static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct result *result)
+{
+    struct cpu_state *s = cpu_state(cpu);
+    uint32_t start = CODE + (uint32_t)(p->bytes[CODE_SIZE - 2] | p->bytes[CODE_SIZE - 1] << 8);
+    cpu_reset(cpu);
+    set_up_ram(p, from);
+    for (unsigned turn = 0; turn < TURNS; turn++) {
+        set_state(s, from);
+        s->rip = place_of(from, turn) + start;
+        if (turn == 0)
+            cpu_state_changed(cpu);
+        else
+            bare_go_on(cpu);
+        take_turn(cpu, &result->turn[turn]);
+    }
 }
 
 static void set_up_memory(void)
 {
     assert_true(board_init(&board, RAM, NULL));
     put64(TABLES, (TABLES + 0x1000) | 3);
-    put64(TABLES + 0x1000, (TABLES + 0x2000) | 3);
+    put64(TABLES + (FAR >> 39 & 511) * 8, (TABLES + 0x1000) | 3);
+    put64(TABLES + 511 * 8, (TABLES + 0x1000) | 3);
+    for (unsigned i = 0; i < 4; i++)
+        put64(TABLES + 0x1000 + i * 8, (TABLES + 0x2000) | 3);
+    put64(TABLES + 0x1000 + (KERNEL >> 30 & 511) * 8, (TABLES + 0x2000) | 3);
     put64(TABLES + 0x2000, (TABLES + 0x3000) | 3);
     for (unsigned i = 0; i < 512; i++) { /* one page each; above RAM there is nothing */
         bool data = i >= DATA >> 12 && i < (DATA + DATA_SIZE) >> 12;
@@ -632,7 +304,8 @@ static void set_up_memory(void)
     put64(GDT + 0x20, 0x00af9b000000ffff);
 }
 
-static bool same(const struct result *a, const struct result *b, uint64_t case_seed)
+static bool same_outcome(const struct outcome *a, const struct outcome *b, uint64_t case_seed,
+                         unsigned turn)
 {
     bool same = a->shut_down == b->shut_down && !memcmp(a->gpr, b->gpr, sizeof(a->gpr)) &&
                 a->rflags == b->rflags && a->rip == b->rip &&
@@ -640,7 +313,7 @@ static bool same(const struct result *a, const struct result *b, uint64_t case_s
                 !memcmp(a->data, b->data, sizeof(a->data));
     if (same)
         return true;
-    print_message("seed 0x%" PRIx64 ": the engines differ\n", case_seed);
+    print_message("seed 0x%" PRIx64 ", turn %u: the engines differ\n", case_seed, turn);
     if (getenv("TEST_DUMP"))
         g_file_set_contents(getenv("TEST_DUMP"), (const char *)memory_ram_host(board.memory) + CODE,
                             CODE_SIZE, NULL);
@@ -661,6 +334,14 @@ static bool same(const struct result *a, const struct result *b, uint64_t case_s
             break;
         }
     return false;
+}
+
+static bool same(const struct result *a, const struct result *b, uint64_t case_seed)
+{
+    for (unsigned turn = 0; turn < TURNS; turn++)
+        if (!same_outcome(&a->turn[turn], &b->turn[turn], case_seed, turn))
+            return false;
+    return true;
 }
 
 /* x87 pointers between instructions of one block: FNSTENV sees the last instruction, and the last
@@ -751,15 +432,16 @@ static void test_programs(void **state)
         jit_set_hot(translated, any(4) * any(3));
         run(reference, &program, case_seed, &expected);
         run(translated, &program, case_seed, &found);
-        ended += !expected.shut_down;
+        ended += !expected.turn[0].shut_down;
         bad += !same(&expected, &found, case_seed);
     }
     print_message("%u programs%s, %u of them to their end, %u differences; %" PRIu64
-                  " instructions translated\n",
+                  " instructions translated, %" PRIu64 " regions moved\n",
                   count, with_avx ? "" : " without AVX, which the host has not", ended, bad,
-                  translated->jit->stats.insns);
+                  translated->jit->stats.insns, translated->jit->stats.moved);
     assert_int_equal(bad, 0);
     assert_true(ended > count / 2);
+    assert_true(translated->jit->stats.moved > count / 2);
     assert_true(translated->jit->cache_size <= 2u << 20);
     cpu_free(reference);
     cpu_free(translated);
