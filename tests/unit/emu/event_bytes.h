@@ -26,6 +26,11 @@
 #define RAM       (1u << 20)
 #define MAPPED    0x80000u /* of linear memory; nothing else is reached */
 
+/* Where all that is mapped once more. */
+#define NEAR  UINT64_C(0x40000000)
+#define FAR   UINT64_C(0x7f8000000000)
+#define UPPER UINT64_C(0xffffffff80000000)
+
 #define EVENTS_MOST 300
 #define EVENTS_PORT 0x71 /* written: interrupt EVENTS_IRQ comes */
 #define EVENTS_IRQ  0x50

@@ -8,7 +8,8 @@
  * were. After EVENTS_MOST events, and at INT 0x83, the program ends.
  *
  * Programs are 64-bit code at any level, or 32- and 16-bit code in compatibility mode, whose CS has
- * its base at CODE.
+ * its base at CODE. All memory is mapped four times over; what the program and the handlers say of
+ * addresses is in the first.
  */
 #pragma once
 
@@ -602,7 +603,11 @@ static inline void set_stage(uint8_t *ram)
                                         0};
     memset(ram, 0, MAPPED);
     put64(ram, TABLES, (TABLES + 0x1000) | 7);
+    put64(ram, TABLES + (FAR >> 39 & 511) * 8, (TABLES + 0x1000) | 7);
+    put64(ram, TABLES + 511 * 8, (TABLES + 0x1000) | 7);
     put64(ram, TABLES + 0x1000, (TABLES + 0x2000) | 7);
+    put64(ram, TABLES + 0x1000 + (NEAR >> 30) * 8, (TABLES + 0x2000) | 7);
+    put64(ram, TABLES + 0x1000 + (UPPER >> 30 & 511) * 8, (TABLES + 0x2000) | 7);
     put64(ram, TABLES + 0x2000, TABLE | 7);
     for (uint32_t i = 0; i < MAPPED >> 12; i++)
         put64(ram, TABLE + i * 8, i << 12 | 7);

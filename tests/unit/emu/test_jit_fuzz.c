@@ -72,6 +72,7 @@ static void jump(struct program *p, unsigned condition, unsigned target)
 
 #include "tests/unit/emu/call_programs.h"
 #include "tests/unit/emu/cpu_wires.h"
+#include "tests/unit/emu/go_on.h"
 #include "tests/unit/emu/loop_programs.h"
 
 /* Stretches of instructions; after each a loop back, a jump over the next, a call of a little
@@ -164,17 +165,6 @@ struct result {
 static void put64(uint32_t at, uint64_t value)
 {
     memcpy(memory_ram_host(board.memory) + at, &value, 8);
-}
-
-/* Once more, from the state on that is set: what is translated stays. */
-static void bare_go_on(struct cpu *cpu)
-{
-    cpu->s.halted = cpu->s.shutdown = false;
-    cpu->insn = NULL;
-    cpu->delivering = -1;
-    cpu_set_arithmetic(cpu, cpu->s.rflags);
-    cpu_update_mode(cpu);
-    atomic_store(&cpu->attention, 1);
 }
 
 static void set_registers(struct cpu_state *s, uint64_t from)
@@ -278,7 +268,7 @@ static void run(struct cpu *cpu, const struct program *p, uint64_t from, struct 
         if (turn == 0)
             cpu_state_changed(cpu);
         else
-            bare_go_on(cpu);
+            cpu_go_on(cpu);
         take_turn(cpu, &result->turn[turn]);
     }
 }
