@@ -120,12 +120,12 @@ static void set_address(struct jit *jit, struct jit_region *region, uint64_t del
         jit_perf_map_add(jit, region);
 }
 
-/* With its doors. What leads to it or from it, or may return to it, goes to where it was. */
+/* With its doors. What leads to it or from it goes to where it was. What returns into it need not
+ * be forgotten: behind its calls the address is compared with where it is by then. */
 static void move(struct jit *jit, struct jit_region *region, uint64_t delta)
 {
     region->moved_from = region->linear & PAGE_MASK;
     region->moved = true;
-    jit_returns_forget(jit);
     set_address(jit, region, delta);
     for (uint32_t at = region->doors; at; at = ((struct jit_region *)jit_low(at))->door_next)
         set_address(jit, jit_low(at), delta);

@@ -6,8 +6,9 @@
  * so entries may be lost, or be left over from calls that never returned. Each is the address of
  * code, though, which must be there, be what the guest's memory says, and be of the current mode.
  * So all are forgotten when a region ends or goes stale, or when a linear address may mean
- * something else; and each mode has a stack of its own, so that a system call finds the kernel's
- * and leaves the user's as it is. C runs on the thread's stack meanwhile.
+ * something else (not when a region moves: what it compares with moves along); and each mode has a
+ * stack of its own, so that a system call finds the kernel's and leaves the user's as it is. C runs
+ * on the thread's stack meanwhile.
  *
  * The entry at the bottom leads to the lookup, and the code there pushes it anew.
  */
