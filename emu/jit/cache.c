@@ -140,9 +140,8 @@ void *jit_cache_data(struct jit *jit, size_t size)
 void jit_cache_add(struct jit *jit, struct jit_region *region)
 {
     struct jit_region **head = hash_at(jit, region->rip, region->phys, region->mode);
-    region->settled = jit_wanted_back(*head, region->rip, region->phys, region->mode);
     if (moves(region->mode))
-        jit_make_room(jit, *head, region->phys, region->mode);
+        jit_join_copies(jit, *head, region);
     region->hash_next = *head;
     *head = region;
     for (unsigned i = 0; i < region->page_count; i++) {

@@ -110,17 +110,17 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
 /* A live region with code at an address of the current mode that may be entered there, or NULL. */
 struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
                                    const struct jit_range **ret_range);
-/* Is there such a one, or one that begins there? */
+/* Is there such a one, or one that begins there? What would have to be moved there first does not
+ * count: to have its code twice costs less than to move it whenever the way leads there. */
 bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys);
 /* Is it live, or as good as that? */
 bool jit_cache_holds(struct jit *jit, struct jit_region *region);
 /* Moves one of a list of regions to an address of the current mode, or returns NULL. */
 struct jit_region *jit_move_to(struct jit *jit, struct jit_region *copies, uint64_t rip,
                                uint64_t phys);
-/* Was a region of the list moved away from there? */
-bool jit_wanted_back(struct jit_region *copies, uint64_t rip, uint64_t phys, uint32_t mode);
-/* Before another one is added to the list: removes one if there are JIT_COPIES. */
-void jit_make_room(struct jit *jit, struct jit_region *copies, uint64_t phys, uint32_t mode);
+/* Before a new region is added to the list: it is settled if one was moved away from there, and the
+ * oldest of JIT_COPIES is removed. */
+void jit_join_copies(struct jit *jit, struct jit_region *copies, struct jit_region *region);
 void jit_page_stale(struct jit *jit, uint64_t page);
 void jit_cache_remove(struct jit *jit, struct jit_region *region);
 /* All regions with the code at a physical address. */

@@ -151,12 +151,10 @@ static bool is_copy(const struct jit_region *region, uint64_t phys, uint32_t mod
     return region->phys == phys && region->mode == mode;
 }
 
-bool jit_wanted_back(struct jit_region *copies, uint64_t rip, uint64_t phys, uint32_t mode)
+/* Was it moved away from there? */
+static bool was_at(struct jit_region *copy, uint64_t rip)
 {
-    for (struct jit_region *r = copies; r; r = r->hash_next)
-        if (is_copy(r, phys, mode) && whole(r)->moved && whole(r)->moved_from == (rip & PAGE_MASK))
-            return true;
-    return false;
+    return whole(copy)->moved && whole(copy)->moved_from == (rip & PAGE_MASK);
 }
 
 /* An instruction in two pages goes only where the second one is, too: where it was run before. */
@@ -175,33 +173,43 @@ static bool can_move_to(struct cpu *cpu, struct jit_region *copy, uint64_t rip)
            (!copy->crossing || goes_on_at(cpu, copy, rip));
 }
 
-/* One that can move: the newest that is not settled, or, where there are copies enough and that
- * would not do, the oldest. Those that were placed last come first. */
-static struct jit_region *choose(struct cpu *cpu, struct jit_region *copies, uint64_t rip,
-                                 uint64_t phys, bool wanted_back)
+/* Those that were placed last come first. */
+static struct jit_region *oldest(struct cpu *cpu, struct jit_region *copies, uint64_t rip,
+                                 uint64_t phys)
 {
-    struct jit_region *newest = NULL, *oldest = NULL;
+    struct jit_region *oldest = NULL;
+    for (struct jit_region *r = copies; r; r = r->hash_next)
+        if (is_copy(r, phys, cpu->mode) && can_move_to(cpu, r, rip))
+            oldest = r;
+    return oldest;
+}
+
+/* One that can move: the newest that is not settled, or, where there are copies enough and that
+ * would not do, the oldest. */
+static struct jit_region *choose(struct cpu *cpu, struct jit_region *copies, uint64_t rip,
+                                 uint64_t phys, bool *ret_wanted_back)
+{
+    struct jit_region *newest = NULL;
     unsigned count = 0;
+    *ret_wanted_back = false;
     for (struct jit_region *r = copies; r; r = r->hash_next) {
         if (!is_copy(r, phys, cpu->mode))
             continue;
         count++;
-        if (!can_move_to(cpu, r, rip))
-            continue;
-        oldest = r;
-        if (!newest && !whole(r)->settled)
+        *ret_wanted_back |= was_at(r, rip);
+        if (!newest && !whole(r)->settled && can_move_to(cpu, r, rip))
             newest = r;
     }
-    if (newest && !wanted_back)
+    if (newest && !*ret_wanted_back)
         return newest;
-    return count < JIT_COPIES ? NULL : oldest;
+    return count < JIT_COPIES ? NULL : oldest(cpu, copies, rip, phys);
 }
 
 struct jit_region *jit_move_to(struct jit *jit, struct jit_region *copies, uint64_t rip,
                                uint64_t phys)
 {
-    bool wanted_back = jit_wanted_back(copies, rip, phys, jit->cpu->mode);
-    struct jit_region *found = choose(jit->cpu, copies, rip, phys, wanted_back);
+    bool wanted_back;
+    struct jit_region *found = choose(jit->cpu, copies, rip, phys, &wanted_back);
     if (!found)
         return NULL;
     struct jit_region *region = whole(found);
@@ -214,15 +222,17 @@ struct jit_region *jit_move_to(struct jit *jit, struct jit_region *copies, uint6
     return found;
 }
 
-void jit_make_room(struct jit *jit, struct jit_region *copies, uint64_t phys, uint32_t mode)
+void jit_join_copies(struct jit *jit, struct jit_region *copies, struct jit_region *region)
 {
     struct jit_region *oldest = NULL;
     unsigned count = 0;
-    for (struct jit_region *r = copies; r; r = r->hash_next)
-        if (is_copy(r, phys, mode)) {
-            count++;
-            oldest = r;
-        }
+    for (struct jit_region *r = copies; r; r = r->hash_next) {
+        if (!is_copy(r, region->phys, region->mode))
+            continue;
+        count++;
+        oldest = r;
+        region->settled |= was_at(r, region->rip);
+    }
     if (count >= JIT_COPIES)
         jit_cache_remove(jit, oldest);
 }
