@@ -160,9 +160,10 @@ static inline uint64_t get_reg_sized(const struct cpu *cpu, unsigned at, unsigne
 uint64_t interp_read_rm(struct cpu *cpu, const struct insn *insn, unsigned size);
 void interp_write_rm(struct cpu *cpu, const struct insn *insn, unsigned size, uint64_t value);
 
+/* RIP of 16-bit code is not cut to 16 bits but by branches with such operands. */
 static inline uint64_t interp_mask_ip(const struct cpu *cpu, uint64_t rip)
 {
-    return cpu->mode & MODE_LONG ? rip : cpu->mode & MODE_CODE32 ? (uint32_t)rip : (uint16_t)rip;
+    return cpu->mode & MODE_LONG ? rip : (uint32_t)rip;
 }
 
 /* ---- flags ----------------------------------------------------------------------------------- */

@@ -44,6 +44,8 @@ static void find_ways(const struct translator *t, struct part *part)
     if (is_direct_branch(t, last)) {
         part->goes[0] = true;
         part->target[0] = code_address(t, part->rip + last->imm);
+        if (t->word == SIZE_16)
+            part->target[0] &= UINT16_MAX;
         part->goes[1] = last->op != OP_JMP; /* a CALL's is where it comes back to */
         part->target[1] = behind;
     } else if (part->block->open || keeps_mode(t, last) ||
@@ -53,7 +55,8 @@ static void find_ways(const struct translator *t, struct part *part)
     }
 }
 
-/* IP of 16-bit code wraps around; what lies there is another block's. */
+/* 16-bit code is translated up to 64 KiB: there its limit may end, and where branches lead is cut.
+ */
 bool block_runs_over(const struct cpu *cpu, const struct block *block, uint64_t rip)
 {
     return !(cpu->mode & (MODE_LONG | MODE_CODE32)) && rip + block->bytes > 0x10000;

@@ -322,9 +322,7 @@ static inline uint64_t jit_linear(const struct cpu *cpu, uint64_t rip)
 /* RIP as the region's mode has it. */
 static inline uint64_t jit_mask_ip(const struct jit_region *region, uint64_t rip)
 {
-    if (region->mode & MODE_LONG)
-        return rip;
-    return region->mode & MODE_CODE32 ? (uint32_t)rip : (uint16_t)rip;
+    return region->mode & MODE_LONG ? rip : (uint32_t)rip;
 }
 
 /* Do the cache of jumps and the stack of returns stand for this mode and base? */

@@ -30,7 +30,7 @@ uint64_t insn_rip(const struct translator *t, const struct insn *insn);
 /* An address in the code as the mode has it: 32 bits outside 64-bit code. */
 static inline uint64_t code_address(const struct translator *t, uint64_t rip)
 {
-    return t->word == SIZE_64 ? rip : t->word == SIZE_32 ? (uint32_t)rip : (uint16_t)rip;
+    return t->word == SIZE_64 ? rip : (uint32_t)rip;
 }
 /* The same as it lies in memory. */
 static inline uint64_t code_linear(const struct translator *t, uint64_t rip)

@@ -585,6 +585,13 @@ static inline void build_handlers(uint8_t *ram)
     memcpy(ram + HANDLERS, p.bytes, 0x2000);
 }
 
+/* Of a page in the last table. The tables above that are not to be written by accident: what then
+ * came of a program would depend on when a TLB forgets. */
+static inline unsigned rights_of(uint32_t page)
+{
+    return page >= TABLES >> 12 && page < TABLE >> 12 ? 5 : 7;
+}
+
 /* Page tables, segments and handlers as they are before each program. */
 static inline void set_stage(uint8_t *ram)
 {
@@ -610,7 +617,7 @@ static inline void set_stage(uint8_t *ram)
     put64(ram, TABLES + 0x1000 + (UPPER >> 30 & 511) * 8, (TABLES + 0x2000) | 7);
     put64(ram, TABLES + 0x2000, TABLE | 7);
     for (uint32_t i = 0; i < MAPPED >> 12; i++)
-        put64(ram, TABLE + i * 8, i << 12 | 7);
+        put64(ram, TABLE + i * 8, i << 12 | rights_of(i));
     memcpy(ram + GDT, segments, sizeof(segments));
     put64(ram, TSS + 4, KERNEL);    /* RSP0 */
     put64(ram, TSS + 0x24, KERNEL); /* IST1, which all gates use */

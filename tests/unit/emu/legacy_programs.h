@@ -427,7 +427,7 @@ static inline void descriptor(uint8_t *ram, unsigned index, const struct segment
 static inline void legacy_tables(uint8_t *ram, const struct legacy *l)
 {
     for (unsigned i = 0; i < MAPPED >> 12; i++)
-        put32(ram, TABLE + (i << (l->pae ? 3 : 2)), i << 12 | 7);
+        put32(ram, TABLE + (i << (l->pae ? 3 : 2)), i << 12 | rights_of(i));
     put32(ram, DIRECTORY, TABLE | 7);
     put32(ram, POINTERS, DIRECTORY | 1);
     put32(ram, ENTRY_SHIFT, l->pae ? 3 : 2);
