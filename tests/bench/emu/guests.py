@@ -1,18 +1,19 @@
 """What the benchmark's guests are made of: programs, initramfs images, kernels, disks, a peer."""
-import os, re, socket, subprocess, threading
+import os, re, shutil, socket, subprocess, threading
 
 here = os.path.dirname(os.path.abspath(__file__))
 root = os.path.realpath(os.path.join(here, "../../.."))
 build = os.path.realpath(os.environ.get("BUILD", "build"))
 MODULES = ["virtio_pci", "virtio_blk", "virtio_net", "ata_piix", "sd_mod"]
 DISK_BYTES = 64 << 20
+SOURCES = ["kinds.c", "kinds_io.c", "kinds_programs.c"]
 
 
 def compile_kinds(scratch, name, *flags):
     """The program, or None where this compiler cannot make it."""
     program = os.path.join(scratch, name)
     done = subprocess.run(["gcc", "-O2", "-fno-math-errno", "-D_GNU_SOURCE", "-static", "-pthread", "-I", root,
-                           *flags, "-o", program, os.path.join(here, "kinds.c"), os.path.join(here, "kinds_io.c")],
+                           *flags, "-o", program, *(os.path.join(here, file) for file in SOURCES)],
                           capture_output=True, text=True)
     if done.returncode and not flags:
         raise SystemExit(done.stderr)
@@ -41,7 +42,7 @@ def module_files(names):
     return [os.path.join(base, path) for path in found]
 
 
-def initramfs(scratch, name, init, others=(), modules=()):
+def initramfs(scratch, name, init, others=(), modules=(), programs=False):
     tree, image = os.path.join(scratch, name + ".tree"), os.path.join(scratch, name)
     for folder in ("dev", "modules"):
         os.makedirs(os.path.join(tree, folder))
@@ -50,11 +51,54 @@ def initramfs(scratch, name, init, others=(), modules=()):
         subprocess.run(["cp", program, os.path.join(tree, os.path.basename(program))], check=True)
     for number, path in enumerate(module_files(modules) if modules else []):
         subprocess.run(["cp", path, os.path.join(tree, f"modules/{number:03}-{os.path.basename(path)}")], check=True)
+    if programs:
+        add_programs(tree, scratch)
     if os.getuid() == 0:
         subprocess.run(["mknod", os.path.join(tree, "dev/console"), "c", "5", "1"], check=True)
     with open(image, "wb") as out:
         subprocess.run("find . | cpio -o -H newc --quiet", shell=True, cwd=tree, stdout=out, check=True)
     return image
+
+
+def program_files():
+    """What /usr/bin/ls and a compilation need: programs, the loader, libraries."""
+    tools = [subprocess.run(["gcc", "-print-prog-name=" + name], capture_output=True, text=True).stdout.strip() for name in ("cc1", "as")]
+    found = ["/usr/bin/ls", "/usr/bin/gcc", *(shutil.which(tool) for tool in tools)]
+    for program in list(found):
+        libraries = subprocess.run(["ldd", program], capture_output=True, text=True).stdout
+        found += re.findall(r"(/\S+) \(0x", libraries)
+    return sorted(set(found))
+
+
+def copy_as_is(path, tree):
+    """Into the tree at the same path; links on the way remain links."""
+    while True:
+        folder, name = os.path.split(path)
+        parts, real = folder.strip("/").split("/"), "/"
+        for number, part in enumerate(parts):
+            here = os.path.join(real, part)
+            if os.path.islink(here):
+                if not os.path.lexists(tree + here):
+                    os.symlink(os.readlink(here), tree + here)
+                return copy_as_is(os.path.join(real, os.readlink(here), *parts[number + 1:], name), tree)
+            real = here
+            os.makedirs(tree + real, exist_ok=True)
+        if os.path.lexists(tree + path):
+            return
+        if not os.path.islink(path):
+            shutil.copy(path, tree + path)
+            return
+        os.symlink(os.readlink(path), tree + path)
+        path = os.path.normpath(os.path.join(folder, os.readlink(path)))
+
+
+def add_programs(tree, scratch):
+    """Debian's programs from this host; and what is compiled, this benchmark's own source."""
+    compiled = os.path.join(scratch, "compiled.i")
+    subprocess.run(["gcc", "-E", "-P", "-D_GNU_SOURCE", "-I", root, "-o", compiled, os.path.join(here, "kinds_io.c")], check=True)
+    shutil.copy(compiled, tree)
+    for path in program_files():
+        copy_as_is(path, tree)
 
 
 def make_floppy(scratch):

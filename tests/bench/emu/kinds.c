@@ -550,6 +550,8 @@ static const struct kind {
     {"rewriting", rewriting, 300000},
     {"generating", generating, 10000},
     {"gzip", gzip_busybox, 3},
+    {"exec-dynamic", exec_dynamic, 200},
+    {"compile", compile, 2},
     {"one-thread", one_thread, 20000000},
     {"two-cpus", threads, 20000000},
     {"disk-virtio-read", disk_virtio_read, 8},

@@ -22,3 +22,11 @@ uint64_t disk_ide_random(unsigned rounds);
 uint64_t net_send(unsigned rounds);
 uint64_t net_receive(unsigned rounds);
 uint64_t gzip_busybox(unsigned rounds);
+
+/* ---- kinds_programs.c ------------------------------------------------------------------------ */
+
+#define COMPILED "compiled.i" /* in the working directory */
+
+/* Rounds are processes. */
+uint64_t exec_dynamic(unsigned rounds);
+uint64_t compile(unsigned rounds);

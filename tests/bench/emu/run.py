@@ -5,7 +5,7 @@
 
 A kind's figure is the processor seconds of the emulator's process between two lines of the guest's
 serial output (wall seconds for those that say so). Guests with one CPU: for programs, for disks and the network,
-for nothing but to power off, in real mode, and with a 32-bit kernel; and one with two CPUs. The sides take turns; medians are printed,
+for Debian's programs, for nothing but to power off, in real mode, and with a 32-bit kernel; and one with two CPUs. The sides take turns; medians are printed,
 with the ratios to native and of QEMU to ours, "<" where a bar is missed, and every checksum is
 compared. --check fails where a bar is missed.
 """
@@ -18,6 +18,7 @@ IO = [f"disk-{bus}-{what}" for bus in ("virtio", "ide") for what in ("read", "wr
 AS_32 = [kind + "-32" for kind in ("integer", "bytecode", "sort", "sha256", "recursion", "chase", "memcpy", "scalar-fp", "x87",
                                    "syscall", "fork-exec", "page-fault")]
 I386 = ["boot-i386"] + [kind + "-i386" for kind in ("integer", "recursion", "syscall", "fork-exec", "page-fault", "ping-pong")]
+PROGRAMS = ["exec-dynamic", "compile"]  # Debian's own, with all that they are linked with
 BOOTS = ["boot", "power-off"]
 REAL = ["real-mode"]  # in a boot sector
 MEGABYTES = {"disk-virtio-read": 512, "disk-virtio-write": 256, "disk-ide-read": 512, "disk-ide-write": 256,
@@ -95,13 +96,13 @@ def run_to_end(command, result):
     result.add("power-off", used, time.monotonic() - start)
 
 
-def run_native(program, program_32, kinds, result):
+def run_native(program, program_32, kinds, result, folder):
     for kind in kinds:
         which = program_32 if kind.endswith("-32") else program
         if which is None or kind in IO + I386 + BOOTS + REAL:
             continue
         before, start = os.times(), time.monotonic()
-        output = subprocess.run([which, kind], capture_output=True, text=True).stdout
+        output = subprocess.run([which, kind], capture_output=True, text=True, cwd=folder).stdout
         after, wall = os.times(), time.monotonic() - start
         result.add(kind, sum(after[2:4]) - sum(before[2:4]), wall, output.split()[-1] if output else "?")
 
@@ -119,7 +120,7 @@ class Side:
 
     def run(self, kinds):
         result = Result()
-        one = [kind for kind in kinds if kind not in TWO + IO + I386 + BOOTS + REAL]
+        one = [kind for kind in kinds if kind not in TWO + IO + I386 + PROGRAMS + BOOTS + REAL]
         if one or "boot" in kinds:
             run_guest(self.guest(one or ["nothing"]), result, "boot" if "boot" in kinds else None)
         if "real-mode" in kinds:
@@ -133,6 +134,9 @@ class Side:
                     guests.make_disk(self.scratch, disk)
                 run_guest(self.guest(some, **options), result)
                 self.check_disks(some, result)
+        some = [kind for kind in kinds if kind in PROGRAMS]
+        if some:
+            run_guest(self.guest(some, image="programs"), result)
         some = [kind for kind in kinds if kind in I386]
         if some and "i386" in self.images:
             run_guest(self.guest([kind for kind in some if kind != "boot-i386"] or ["nothing"], image="i386"), result,
@@ -265,12 +269,14 @@ def main():
             else:
                 print("no i386 kinds: that kernel cannot be downloaded", file=sys.stderr)
                 kinds = [kind for kind in kinds if kind not in I386]
+        if set(kinds) & set(PROGRAMS):
+            images["programs"] = (images["all"][0], guests.initramfs(scratch, "initrd-programs", program, programs=True))
         peer = guests.Peer()
         sides = {"ours": Ours(options, images, scratch, peer).run}
         if not options.no_native:
             def in_process(kinds):
                 result = Result()
-                run_native(program, program_32, kinds, result)
+                run_native(program, program_32, kinds, result, scratch)
                 return result
             sides["native"] = in_process
         if not options.no_qemu:
