@@ -141,7 +141,8 @@ struct kvm_cpu;
 
 #define CPU_BEYOND (UINT64_C(1) << 40)
 
-#define JUMP_CACHE_SIZE 4096
+#define JUMP_CACHE_BITS 12
+#define JUMP_CACHE_SIZE (1u << JUMP_CACHE_BITS)
 struct jump_entry {
     uint64_t linear;
     struct block *block;
@@ -219,6 +220,12 @@ struct cpu {
     struct tlb tlbs[TLB_KIND_COUNT];
     struct jump_entry jumps[JUMP_CACHE_SIZE];
 };
+
+/* Where a code address is remembered: hashed, since code is laid out alike from page to page. */
+static inline struct jump_entry *jump_entry(struct cpu *cpu, uint64_t linear)
+{
+    return &cpu->jumps[(uint32_t)((uint32_t)linear * 0x9e3779b1u) >> (32 - JUMP_CACHE_BITS)];
+}
 
 /* Instructions executed so far; other threads may read the number at any time. */
 static inline void cpu_count(struct cpu *cpu, int64_t n)

@@ -45,7 +45,7 @@ const struct insn *interp_jump(struct cpu *cpu, uint64_t rip)
     if (cpu->one_block || unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed)))
         return NULL;
     if (likely(cpu->mode & MODE_LONG) && likely(!cpu->patched)) {
-        struct jump_entry *jump = &cpu->jumps[rip & (JUMP_CACHE_SIZE - 1)];
+        struct jump_entry *jump = jump_entry(cpu, rip);
         if (likely(jump->linear == rip && jump->generation == cpu->code_generation)) {
             struct block *block = jump->block;
             if (likely(block->mode == cpu->mode && block_valid(block)))

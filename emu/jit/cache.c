@@ -12,11 +12,10 @@ static bool moves(uint32_t mode)
     return mode & MODE_LONG || (mode & MODE_FLAT && mode & MODE_CODE32);
 }
 
-/* Regions of the same code are together, wherever they are, if they can move. */
-static struct jit_region **hash_at(struct jit *jit, uint64_t rip, uint64_t phys, uint32_t mode)
+/* Regions of the same code are together, wherever they are. */
+static struct jit_region **hash_at(struct jit *jit, uint64_t phys, uint32_t mode)
 {
-    uint64_t key =
-        ((moves(mode) ? 0 : rip) ^ phys << 7 ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
+    uint64_t key = (phys ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
     return &jit->hash[key >> (64 - JIT_HASH_BITS)];
 }
 
@@ -27,7 +26,7 @@ static struct jit_page_link **page_at(struct jit *jit, uint64_t page)
 
 static void remove_from_hash(struct jit *jit, struct jit_region *region)
 {
-    struct jit_region **at = hash_at(jit, region->rip, region->phys, region->mode);
+    struct jit_region **at = hash_at(jit, region->phys, region->mode);
     while (*at && *at != region)
         at = &(*at)->hash_next;
     if (*at)
@@ -139,7 +138,7 @@ void *jit_cache_data(struct jit *jit, size_t size)
 
 void jit_cache_add(struct jit *jit, struct jit_region *region)
 {
-    struct jit_region **head = hash_at(jit, region->rip, region->phys, region->mode);
+    struct jit_region **head = hash_at(jit, region->phys, region->mode);
     if (moves(region->mode))
         jit_join_copies(jit, *head, region);
     region->hash_next = *head;
@@ -204,7 +203,7 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
 {
     uint32_t mode = jit->cpu->mode;
     uint64_t linear = jit_linear(jit->cpu, rip);
-    struct jit_region **head = hash_at(jit, rip, phys, mode), *region = *head;
+    struct jit_region **head = hash_at(jit, phys, mode), *region = *head;
     while (region && !(region->rip == rip && region->phys == phys && region->mode == mode &&
                        region->linear == linear))
         region = region->hash_next;
@@ -220,6 +219,15 @@ struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys)
     return NULL;
 }
 
+bool jit_cache_begins(struct jit *jit, uint64_t phys)
+{
+    uint32_t mode = jit->cpu->mode;
+    const struct jit_region *region = *hash_at(jit, phys, mode);
+    while (region && !(region->phys == phys && region->mode == mode))
+        region = region->hash_next;
+    return region;
+}
+
 /* Live, of the current mode, and where its code lies an address means what it means to the region?
  */
 static bool is_beside(const struct jit *jit, const struct jit_region *region, uint64_t rip,
@@ -231,20 +239,19 @@ static bool is_beside(const struct jit *jit, const struct jit_region *region, ui
            region->linear - region->rip == linear - rip;
 }
 
-static struct jit_region *find_inner(struct jit *jit, uint64_t rip, uint64_t phys, bool heads,
-                                     const struct jit_range **ret_range)
+struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
+                                   const struct jit_range **ret_range)
 {
-    uint64_t page;
+    uint64_t page, offset = phys & ~PAGE_MASK;
     if (!memory_page_number_at(jit->cpu->board->memory, phys, &page))
         page = UINT64_MAX;
     for (struct jit_page_link *link = *page_at(jit, page); link; link = link->next) {
         struct jit_region *region = link->region;
-        if (link->page != page || !is_beside(jit, region, rip, phys))
+        if (link->page != page || !(link->entries >> offset / 64 & 1) ||
+            !is_beside(jit, region, rip, phys))
             continue;
-        if (heads && region->rip == rip)
-            return region;
-        for (unsigned i = 0; i < region->range_count && !region->inner; i++)
-            if (region->ranges[i].entry && region->ranges[i].offset == (phys & ~PAGE_MASK)) {
+        for (unsigned i = 0; i < region->range_count; i++)
+            if (region->ranges[i].entry && region->ranges[i].offset == offset) {
                 *ret_range = &region->ranges[i];
                 return region;
             }
@@ -252,16 +259,13 @@ static struct jit_region *find_inner(struct jit *jit, uint64_t rip, uint64_t phy
     return NULL;
 }
 
-struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
-                                   const struct jit_range **ret_range)
-{
-    return find_inner(jit, rip, phys, false, ret_range);
-}
-
 bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys)
 {
     const struct jit_range *unused;
-    return find_inner(jit, rip, phys, true, &unused) != NULL;
+    const struct jit_region *region = *hash_at(jit, phys, jit->cpu->mode);
+    while (region && !(region->phys == phys && is_beside(jit, region, rip, phys)))
+        region = region->hash_next;
+    return region || jit_cache_inner(jit, rip, phys, &unused);
 }
 
 static bool holds(const struct jit_region *region, uint64_t phys)

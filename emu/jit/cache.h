@@ -62,8 +62,9 @@ struct jit_range {
 struct jit_page_link {
     struct jit_region *region;
     struct jit_page_link *next;
-    uint64_t phys; /* of its first byte */
-    uint64_t page; /* its number in RAM; UINT64_MAX for what never changes */
+    uint64_t phys;    /* of its first byte */
+    uint64_t entries; /* a bit for each 64 bytes of the page with ranges to be entered at */
+    uint64_t page;    /* its number in RAM; UINT64_MAX for what never changes */
 };
 
 enum region_state { REGION_LIVE, REGION_STALE, REGION_DEAD };
@@ -107,6 +108,8 @@ void jit_cache_add(struct jit *jit, struct jit_region *region);
 /* The live region at an address of the current mode, which may have come from another; NULL when
  * there is none. */
 struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
+/* Does one begin there, live or stale, whatever its RIP is? */
+bool jit_cache_begins(struct jit *jit, uint64_t phys);
 /* A live region with code at an address of the current mode that may be entered there, or NULL. */
 struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
                                    const struct jit_range **ret_range);

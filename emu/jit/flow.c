@@ -280,10 +280,11 @@ static bool loop(struct translator *t, const struct insn *insn)
 
 void emit_jump_index(struct emitter *e)
 {
-    emit_mov_rr32(e, T1, T0);
-    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), JIT_JUMPS - 1);
-    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(T1)); /* SHL: sixteen bytes an entry */
-    emit8(e, 4);
+    emit_op(e, ENC(0, 0, 0x69), T1, op_reg(T0)); /* IMUL */
+    emit32(e, JIT_JUMP_HASH);
+    emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(T1)); /* SHR: sixteen bytes an entry */
+    emit8(e, 32 - JIT_JUMP_BITS - 4);
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), (JIT_JUMPS - 1) << 4);
 }
 
 /*

@@ -325,6 +325,12 @@ static inline uint64_t jit_mask_ip(const struct jit_region *region, uint64_t rip
     return region->mode & MODE_LONG ? rip : (uint32_t)rip;
 }
 
+/* Where the cache of jumps has a target, if it has it: see emit_jump_index(). */
+static inline struct jit_jump *jit_jump_at(struct jit *jit, uint64_t rip)
+{
+    return &jit->jumps[(uint32_t)((uint32_t)rip * JIT_JUMP_HASH) >> (32 - JIT_JUMP_BITS)];
+}
+
 /* Do the cache of jumps and the stack of returns stand for this mode and base? */
 static inline bool jit_salt_holds(const struct jit *jit)
 {

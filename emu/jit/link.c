@@ -10,11 +10,6 @@
 #include "emu/jit/jit.h"
 #include <string.h>
 
-static struct jit_jump *jump_at(struct jit *jit, uint64_t rip)
-{
-    return &jit->jumps[rip & (JIT_JUMPS - 1)];
-}
-
 #define LARGE_PAGE UINT64_C(0x200000)
 
 /* The bucket of a page, and the entry that stands for it; of one of 2 MiB, if `large`. */
@@ -113,7 +108,7 @@ void jit_unlink_region(struct jit *jit, struct jit_region *region)
         forget_link(jit_low(region->incoming));
     for (unsigned i = 0; i < region->exit_count; i++)
         forget_link(&region->exits[i]);
-    struct jit_jump *jump = jump_at(jit, region->rip);
+    struct jit_jump *jump = jit_jump_at(jit, region->rip);
     if (jump->code == region->code + jit->run_delta)
         *jump = (struct jit_jump){0};
 }
@@ -183,7 +178,7 @@ void jit_note_jump(struct jit *jit, const struct jit_region *to, bool global)
     if (mapping == MAPPING_GLOBAL && !global)
         return;
     jit_rest_on(jit, mapping, to);
-    *jump_at(jit, to->rip) = (struct jit_jump){
+    *jit_jump_at(jit, to->rip) = (struct jit_jump){
         .tag = to->rip ^ jit->salt,
         .code = to->code + jit->run_delta,
     };

@@ -8,7 +8,11 @@ struct jit;
 struct jit_exit;
 struct jit_region;
 
-#define JIT_JUMPS 4096
+/* Where a target is remembered is hashed, since code is laid out alike from page to page: the upper
+ * bits of a product of 32 bits. */
+#define JIT_JUMP_BITS 12
+#define JIT_JUMPS     (1u << JIT_JUMP_BITS)
+#define JIT_JUMP_HASH 0x9e3779b1u
 struct jit_jump {
     uint64_t tag; /* RIP exclusive-or the salt */
     const uint8_t *code;

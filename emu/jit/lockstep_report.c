@@ -83,7 +83,7 @@ static void print_guest(const struct lockstep *l, const struct disassembler *d, 
         for (unsigned n = 0; n < step->count; n++) {
             const struct insn *insn = &step->block->insns[n];
             print_insn(d, machine_mode(step->block->mode), step->rip + insn->offset,
-                       step->block->source + insn->offset, insn->length, insn->length, text);
+                       block_source(step->block) + insn->offset, insn->length, insn->length, text);
         }
     }
 }

@@ -66,26 +66,12 @@ static bool second_page_holds(struct cpu *cpu, const struct jit_region *region)
            mmu_translate_code(cpu, (region->linear & PAGE_MASK) + 0x1000) == region->pages[1].phys;
 }
 
-/* The region at RIP, made when it is worth it; or a block to interpret. Raises fetch faults. */
-static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
+/* Is there a region at RIP, or one to be made? Else the block is to be interpreted once more. */
+static struct jit_region *warm_up(struct jit *jit, struct block *block)
 {
-    struct cpu *cpu = jit->cpu;
-    uint64_t rip = cpu->s.rip;
-
-    cpu->insn = NULL;
-    if (jit_translatable(cpu) && !jit->interpret_next) {
-        uint64_t phys = mmu_translate_code(cpu, jit_linear(cpu, rip));
-        struct jit_region *region = jit_cache_find(jit, rip, phys);
-        if (region && second_page_holds(cpu, region))
-            return region;
-    }
-    struct block *block = *ret_block = block_find(cpu);
-    if (jit->interpret_next) {
-        jit->interpret_next = false;
-        return NULL;
-    }
     struct jit_region *region = NULL;
-    if (block->heat % DOOR_RUNS == 0 || block->heat >= jit->hot)
+    uint64_t rip = jit->cpu->s.rip;
+    if (block->heat % DOOR_RUNS == DOOR_RUNS / 4 || block->heat >= jit->hot)
         region = jit_open_door(jit, rip, block->phys);
     if (!region && block->heat < jit->hot) {
         block->heat++;
@@ -94,7 +80,38 @@ static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
     if (!region)
         region = jit_translate(jit, block, rip);
     block->heat = 0; /* evicted, or not to be had: it has to prove itself again */
+    block->cold = block->cold && !region;
     return region;
+}
+
+/* The region at RIP, made when it is worth it; or a block to interpret. Raises fetch faults. Most
+ * that comes here has no region, and its block says so. */
+static struct jit_region *find_region(struct jit *jit, struct block **ret_block)
+{
+    struct cpu *cpu = jit->cpu;
+    struct block *block = NULL;
+
+    cpu->insn = NULL;
+    if (jit_translatable(cpu) && !jit->interpret_next) {
+        uint64_t rip = cpu->s.rip, linear = jit_linear(cpu, rip);
+        uint64_t phys = mmu_translate_code(cpu, linear);
+        if (likely(cpu->mode & MODE_LONG) || rip <= cpu->s.seg[SEG_CS].limit)
+            block = block_known(cpu, linear, phys);
+        if (!block || !block->cold) {
+            struct jit_region *region = jit_cache_find(jit, rip, phys);
+            if (region && second_page_holds(cpu, region))
+                return region;
+            bool cold = !jit_cache_begins(jit, phys);
+            block = block ? block : block_find(cpu);
+            block->cold = cold;
+        }
+    }
+    *ret_block = block = block ? block : block_find(cpu);
+    if (jit->interpret_next) {
+        jit->interpret_next = false;
+        return NULL;
+    }
+    return warm_up(jit, block);
 }
 
 static uint32_t base_of(const struct jit_region *region)
@@ -149,7 +166,7 @@ const uint8_t *jit_find_code(struct jit *jit, struct block **ret_block)
 
     if (unlikely(!jit_salt_holds(jit)))
         jit_set_salt(jit);
-    struct jit_jump *jump = &jit->jumps[cpu->s.rip & (JIT_JUMPS - 1)];
+    struct jit_jump *jump = jit_jump_at(jit, cpu->s.rip);
     const uint8_t *code = NULL;
     if (jump->tag == (cpu->s.rip ^ jit->salt) && jit->exit_cell <= EXIT_BY_JUMP &&
         !jit->interpret_next) {
@@ -174,7 +191,7 @@ const uint8_t *jit_known_code(struct jit *jit)
         return NULL;
     if (!jit_salt_holds(jit))
         jit_set_salt(jit);
-    const struct jit_jump *jump = &jit->jumps[rip & (JIT_JUMPS - 1)];
+    const struct jit_jump *jump = jit_jump_at(jit, rip);
     uint64_t linear = jit_linear(cpu, rip);
     if (jump->tag == (rip ^ jit->salt))
         return jump->code;

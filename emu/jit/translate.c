@@ -198,6 +198,7 @@ static void note_entries(struct translator *t)
             continue;
         range->entry = (uint32_t)(version->start - t->region->code);
         range->loop_head = t->parts[version->part].loop_head;
+        t->region->pages[0].entries |= UINT64_C(1) << range->offset / 64;
     }
 }
 
@@ -248,7 +249,7 @@ static void keep_source(struct translator *t)
         const struct block *block = t->parts[i].block;
         unsigned room = 0x1000 - (block->phys & 0xfff);
         unsigned first = block->bytes < room ? block->bytes : room;
-        memcpy(at, block->source, block->bytes);
+        memcpy(at, block_source(block), block->bytes);
         at += block->bytes;
         *range++ =
             (struct jit_range){.offset = block->phys & ~PAGE_MASK, .length = (uint16_t)first};
@@ -261,9 +262,7 @@ static bool blocks_valid(const struct translator *t)
 {
     for (unsigned i = 0; i < t->part_count; i++) {
         const struct block *block = t->parts[i].block;
-        if (!block_valid(block) ||
-            (block->crossing &&
-             block->version2 != __atomic_load_n(block->version2_at, __ATOMIC_RELAXED)))
+        if (!block_valid(block) || (block->crossing && !block_second_valid(block)))
             return false;
     }
     return true;
@@ -343,7 +342,7 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     keep_source(t);
     translator_add_page(t, block->phys);
     if (block->crossing)
-        translator_add_page(t, block->phys2);
+        translator_add_page(t, block_second(block)->phys);
     emit_region(t);
     if (t->e.full || t->failed || !blocks_valid(t)) {
         jit->data_at = data_at;
