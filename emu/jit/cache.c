@@ -239,7 +239,7 @@ static bool is_beside(const struct jit *jit, const struct jit_region *region, ui
            region->linear - region->rip == linear - rip;
 }
 
-struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
+struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys, bool hasty,
                                    const struct jit_range **ret_range)
 {
     uint64_t page, offset = phys & ~PAGE_MASK;
@@ -248,7 +248,7 @@ struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
     for (struct jit_page_link *link = *page_at(jit, page); link; link = link->next) {
         struct jit_region *region = link->region;
         if (link->page != page || !(link->entries >> offset / 64 & 1) ||
-            !is_beside(jit, region, rip, phys))
+            (region->hasty && !hasty) || !is_beside(jit, region, rip, phys))
             continue;
         for (unsigned i = 0; i < region->range_count; i++)
             if (region->ranges[i].entry && region->ranges[i].offset == offset) {
@@ -259,13 +259,14 @@ struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
     return NULL;
 }
 
-bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys)
+bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys, bool hasty)
 {
     const struct jit_range *unused;
     const struct jit_region *region = *hash_at(jit, phys, jit->cpu->mode);
-    while (region && !(region->phys == phys && is_beside(jit, region, rip, phys)))
+    while (region && !(region->phys == phys && (hasty || !region->hasty) &&
+                       is_beside(jit, region, rip, phys)))
         region = region->hash_next;
-    return region || jit_cache_inner(jit, rip, phys, &unused);
+    return region || jit_cache_inner(jit, rip, phys, hasty, &unused);
 }
 
 static bool holds(const struct jit_region *region, uint64_t phys)

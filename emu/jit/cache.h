@@ -91,6 +91,8 @@ struct jit_region {
     uint64_t moved_from;
     uint16_t address_count;
     bool stays, moved, settled;
+    bool hasty;       /* see tiers.c */
+    int32_t patience; /* how often it may still be passed, if hasty */
     struct jit_region *hash_next, *segment_next;
     struct jit_exit *exits;
     struct jit_range *ranges; /* their bytes follow */
@@ -110,12 +112,13 @@ void jit_cache_add(struct jit *jit, struct jit_region *region);
 struct jit_region *jit_cache_find(struct jit *jit, uint64_t rip, uint64_t phys);
 /* Does one begin there, live or stale, whatever its RIP is? */
 bool jit_cache_begins(struct jit *jit, uint64_t phys);
-/* A live region with code at an address of the current mode that may be entered there, or NULL. */
-struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
+/* A live region with code at an address of the current mode that may be entered there, or NULL;
+ * `hasty`: it may be one made in haste. */
+struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys, bool hasty,
                                    const struct jit_range **ret_range);
 /* Is there such a one, or one that begins there? What would have to be moved there first does not
  * count: to have its code twice costs less than to move it whenever the way leads there. */
-bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys);
+bool jit_cache_knows(struct jit *jit, uint64_t rip, uint64_t phys, bool hasty);
 /* Is it live, or as good as that? */
 bool jit_cache_holds(struct jit *jit, struct jit_region *region);
 /* Moves one of a list of regions to an address of the current mode, or returns NULL. */

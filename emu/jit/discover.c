@@ -119,7 +119,8 @@ static bool find_others(struct translator *t)
         const struct part *part = &t->parts[i];
         uint64_t offset = code_linear(t, part->rip) & ~PAGE_MASK;
         if (!part->in_loop && offset <= 0x1000 - INSN_MAX_LENGTH &&
-            jit_cache_knows(t->jit, part->rip, (t->region->phys & PAGE_MASK) | offset))
+            jit_cache_knows(t->jit, part->rip, (t->region->phys & PAGE_MASK) | offset,
+                            t->region->hasty))
             t->others[t->other_count++] = part->rip;
     }
     return t->other_count > 0;

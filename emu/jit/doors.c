@@ -20,7 +20,7 @@ struct jit_region *jit_open_door(struct jit *jit, uint64_t rip, uint64_t phys)
     jit_cache_reserve(jit); /* before it is found: that may remove it */
     if (!jit_translatable(jit->cpu) || jit->cpu->mode & MODE_SINGLE)
         return NULL;
-    struct jit_region *inner = jit_cache_inner(jit, rip, phys, &range);
+    struct jit_region *inner = jit_cache_inner(jit, rip, phys, true, &range);
     if (!inner)
         return NULL;
     translator_begin(t, jit, rip, phys, 1);
@@ -28,6 +28,8 @@ struct jit_region *jit_open_door(struct jit *jit, uint64_t rip, uint64_t phys)
     door->range_count = inner->range_count;
     door->ranges = inner->ranges;
     door->inner = jit_low_address(inner);
+    door->hasty = inner->hasty;
+    t->patience = inner->hasty ? &inner->patience : NULL;
     door->door_next = inner->doors;
     inner->doors = jit_low_address(door);
     translator_add_page(t, phys);

@@ -158,6 +158,8 @@ void flags_recipe(struct translator *t, const struct insn *insn, unsigned to, un
     struct host_operand a = guest(t, to), b = guest(t, from);
 
     t->recipe.length = 0;
+    if (t->region->hasty) /* each cold path would have it */
+        return;
     t->recipe.guests = (uint16_t)(1u << to | (immediate ? 0 : 1u << from));
     switch (insn->op) {
     case OP_CMP:
@@ -210,8 +212,8 @@ static bool flags_in_the_way(const struct translator *t, const struct insn *insn
 const uint64_t *flags_save_operand(struct translator *t, const struct insn *insn, unsigned host)
 {
     bool all = flags_of(t, insn).written == FL_ALL;
-    if (!all || insn->size < SIZE_32 || !t->live_after || t->saved_count == JIT_SAVED ||
-        !flags_in_the_way(t, insn))
+    if (t->region->hasty || !all || insn->size < SIZE_32 || !t->live_after ||
+        t->saved_count == JIT_SAVED || !flags_in_the_way(t, insn))
         return NULL;
     uint64_t *saved = &t->jit->saved[t->saved_count++];
     emit_store(&t->e, op_abs(saved), host);

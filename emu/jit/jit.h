@@ -17,9 +17,9 @@
  *   emit.c       bytes
  *   stubs.c string_stubs.c system_stubs.c slow.c
  *                the code all regions share, and the C functions it calls
- *   cache.c relocate.c link.c return_stack.c
+ *   cache.c relocate.c link.c return_stack.c tiers.c
  *                where regions are kept, at which address, how they lead to each other, what ends
- *                that
+ *                that; and which are made twice
  *
  * jit.h has what a CPU's translator keeps; translator.h what it works with while it makes a region.
  *
@@ -27,7 +27,9 @@
  * region: the decoded blocks of the same page that direct branches lead to from there. What another
  * region has already is left to that, unless it is in a loop: this one goes there by a door, a way
  * into the middle, until it has done so often enough to be made anew with all in one piece. Code
- * that runs once is never translated.
+ * that runs once is never translated. What is translated is made in haste first, and small: looks
+ * are calls of a stub, none are shared, and flags are kept in memory. Only a region that was passed
+ * some thousand times is made with care (tiers.c); what follows is about those.
  *
  * Registers. Thirteen guest registers live in host registers throughout, eleven of them in their
  * own; RAX is in R14 and RSP in R15, so that the host's RAX and R11 are the translator's (T0, T1)
@@ -203,6 +205,8 @@ struct translator;
  */
 enum jit_vectors { VECTORS_NONE, VECTORS_XMM, VECTORS_YMM };
 
+#define JIT_PROVEN 65536 /* a bit for code that has proved itself, by its hashed address */
+
 struct jit {
     struct cpu *cpu;
 
@@ -275,7 +279,10 @@ struct jit {
     struct translator *translator;
     uint32_t salt_mode;
     uint64_t salt_base;
-    unsigned hot; /* runs of a block before it is translated */
+    unsigned hot;     /* runs of a block before it is translated */
+    int32_t patience; /* passes of a hasty region before it is made with care; 0: at once */
+    uint64_t proven[JIT_PROVEN / 64];
+    unsigned proven_count;
     bool has_bmi, has_bmi2;
     bool counts;  /* translated code counts its instructions */
     int perf_map; /* descriptor, or -1 */
@@ -299,9 +306,17 @@ void jit_enter(struct jit *jit, const uint8_t *code);
  * by a fault that is to be delivered. */
 bool jit_after_raise(struct jit *jit);
 
-/* For tests: translates a block after so many runs in the interpreter; 0 is at once. Nothing under
- * other engines. */
+/* For tests: translates a block after so many runs in the interpreter, first in haste; 0 is at
+ * once, and with care. Nothing under other engines. */
 void jit_set_hot(struct cpu *cpu, unsigned runs);
+
+/* ---- tiers.c --------------------------------------------------------------------------------- */
+
+/* Is code at a physical address to be translated in haste? */
+bool jit_makes_haste(const struct jit *jit, uint64_t phys);
+/* A hasty region, or a door to one, was just left. If it was passed often enough it ends, and is
+ * to be made with care, and so is what begins at RIP. */
+void jit_lose_patience(struct jit *jit, struct jit_region *region);
 
 /* Code that is translated at all: all but with odd segments, or where accesses are checked for
  * alignment. */

@@ -136,14 +136,39 @@ struct cold *emit_lookup(struct translator *t, unsigned place, const struct addr
     return cold;
 }
 
+/* The same by a stub, with the facts at hand: a third of the room, for code made in haste. What
+ * else there is to tell when it fails takes a cold path. */
+static bool emit_short_lookup(struct translator *t, const struct cold *look)
+{
+    struct emitter *e = &t->e;
+    bool more = (!t->flags_memory && t->recipe.length) || t->x87_last.insn || t->x87_last.memory;
+    if (!t->region->hasty || more || look->bytes > JIT_PROBE_BYTES)
+        return false;
+    enum jit_stub stub = look->bytes > 8 ? STUB_PROBE_MORE : STUB_PROBE;
+    emit_call(e, t->jit->stub[stub + 2 * t->kind + look->write]);
+    uint8_t *over = emit_jmp(e, NULL);
+    emit_look_facts(t, look, t->region);
+    if (!e->full)
+        emit_patch(over, e->at);
+    t->cell = -1;
+    return true;
+}
+
 /* ---- accesses -------------------------------------------------------------------------------- */
 
 void probe(struct translator *t, const struct insn *insn, const struct address *address,
            unsigned bytes, enum access access)
 {
-    struct cold *cold =
-        emit_lookup(t, insn_place(t, insn), address, COLD_ACCESS, bytes, access != ACCESS_LOAD);
-    cold->look = access == ACCESS_LOAD ? LOOK_LOAD : access == ACCESS_STORE ? LOOK_STORE : LOOK_RMW;
+    bool writes = access != ACCESS_LOAD;
+    enum look kind = writes ? access == ACCESS_STORE ? LOOK_STORE : LOOK_RMW : LOOK_LOAD;
+    struct cold look = {.place = (uint16_t)insn_place(t, insn),
+                        .stack_plus = t->stack_plus,
+                        .bytes = (uint16_t)bytes,
+                        .look = kind,
+                        .cell = -1,
+                        .write = writes};
+    if (!emit_short_lookup(t, &look))
+        emit_lookup(t, look.place, address, COLD_ACCESS, bytes, writes)->look = kind;
     t->at = 0;
     t->window = NULL;
     t->store_bytes = bytes;

@@ -10,8 +10,10 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define HOT       24 /* runs of a block before it is translated, unless told otherwise */
-#define DOOR_RUNS 8  /* from one look to the next whether another region has it */
+#define HOT           40    /* runs of a block before it is translated, unless told otherwise */
+#define PATIENCE      20000 /* passes of a hasty region before it is made with care (tiers.c) */
+#define TEST_PATIENCE 3     /* the same for each run that a test says */
+#define DOOR_RUNS     8     /* from one look to the next whether another region has it */
 /* Bytes, for all CPUs together, unless told otherwise; and at least for each. Of decoded blocks
  * fewer than the interpreter alone has use for, since what is hot is translated. */
 #define CACHE_SIZE           (16u << 20)
@@ -282,8 +284,10 @@ static enum cpu_exit run(struct cpu *cpu)
 
 void jit_set_hot(struct cpu *cpu, unsigned runs)
 {
-    if (cpu->jit)
-        cpu->jit->hot = runs;
+    if (!cpu->jit)
+        return;
+    cpu->jit->hot = runs;
+    cpu->jit->patience = (int32_t)(runs * TEST_PATIENCE);
 }
 
 /* ---- the engine ------------------------------------------------------------------------------ */
@@ -322,6 +326,7 @@ static bool create(struct cpu *cpu, GError **error)
     jit->always_marked = 1;
     jit->generation[MAPPING_LOCAL] = jit->generation[MAPPING_GLOBAL] = 1;
     jit->hot = HOT;
+    jit->patience = PATIENCE;
     jit->perf_map = -1;
     jit->translator = g_new0(struct translator, 1);
     jit->dummy.version_at = &jit->dummy.version;

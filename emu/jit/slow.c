@@ -22,9 +22,12 @@ uint64_t jit_behind_place(const struct jit_region *region, unsigned place)
 void jit_leave_behind(struct cpu *cpu, uint64_t leaving)
 {
     struct jit *jit = cpu->jit;
-    cpu->s.rip = jit_behind_place(jit_low((uint32_t)leaving), (uint16_t)(leaving >> 32));
+    struct jit_region *region = jit_low((uint32_t)leaving);
+    cpu->s.rip = jit_behind_place(region, (uint16_t)(leaving >> 32));
     jit->interpret_next |= leaving >> 48 & 1;
     jit->exit_cell = 0;
+    if (region->hasty)
+        jit_lose_patience(jit, region);
 }
 
 /* Translated code moves the stack pointer once for several instructions. */

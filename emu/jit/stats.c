@@ -32,6 +32,7 @@ void jit_report(const struct jit *jit, GString *text)
         {"regions translated", s->regions},
         {"ways into the middle of regions", s->doors},
         {"regions made anew since they led to others", s->remade},
+        {"regions made anew with care", s->proven},
         {"blocks in them", s->blocks},
         {"instructions in them", s->insns},
         {"bytes of code", s->code_bytes},

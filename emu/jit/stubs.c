@@ -292,6 +292,20 @@ static void emit_missed(struct jit *jit, struct emitter *e, const struct shared 
     emit_jmp(e, shared->look);
 }
 
+static void emit_probe(struct jit *jit, struct emitter *e, enum tlb_kind kind, bool writes,
+                       unsigned bytes)
+{
+    struct tlb_entry *tlb = jit->cpu->tlbs[kind].entry;
+    emit_tlb_index(e, jit->has_bmi2);
+    emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_tag(jit, kind, writes));
+    emit_alu_imm(e, 7, SIZE_64, op_reg(T0), (int32_t)(0x1000 - bytes));
+    emit_jcc(e, CC_A, jit->stub[STUB_MISSED + 2 * kind + writes]);
+    emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, op_mem(T1, (int32_t)(uintptr_t)&tlb->host));
+    if (writes)
+        emit_load(e, T1, op_mem(T1, (int32_t)(uintptr_t)&tlb->mark));
+    emit8(e, 0xc3);
+}
+
 /* The registers that looking into cells takes. */
 static void restore_stash(struct jit *jit, struct emitter *e)
 {
@@ -416,6 +430,10 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     for (unsigned i = 0; i < STUB_TLB_COUNT; i++) {
         jit->stub[STUB_MISSED + i] = e->at;
         emit_missed(jit, e, &shared, i / 2, i & 1);
+        jit->stub[STUB_PROBE + i] = e->at;
+        emit_probe(jit, e, i / 2, i & 1, 8);
+        jit->stub[STUB_PROBE_MORE + i] = e->at;
+        emit_probe(jit, e, i / 2, i & 1, JIT_PROBE_BYTES);
         jit->stub[STUB_CELL + i] = e->at;
         emit_cell(jit, e, &shared, i / 2, i & 1, false);
         jit->stub[STUB_CELL_MISSED + i] = e->at;

@@ -7,6 +7,7 @@ struct jit;
 
 #define STUB_STRING_COUNT 48
 #define STUB_TLB_COUNT    (2 * TLB_KIND_COUNT)
+#define JIT_PROBE_BYTES   64
 enum jit_stub {
     /* With facts behind the call. What a look has not found: T0 is an address; or, missed, what the
      * look has made of it and T1, in a cell or in the TLB. Those by kind of the TLB and whether it
@@ -15,10 +16,13 @@ enum jit_stub {
     STUB_MISSED,
     STUB_CELL = STUB_MISSED + STUB_TLB_COUNT,
     STUB_CELL_MISSED = STUB_CELL + STUB_TLB_COUNT,
-    STUB_STORED = STUB_CELL_MISSED + STUB_TLB_COUNT, /* after a store that hit a marked page or went
+    /* The look itself, of T0, for up to 8 bytes and for up to JIT_PROBE_BYTES; kinds as above. */
+    STUB_PROBE = STUB_CELL_MISSED + STUB_TLB_COUNT,
+    STUB_PROBE_MORE = STUB_PROBE + STUB_TLB_COUNT,
+    STUB_STORED = STUB_PROBE_MORE + STUB_TLB_COUNT, /* after a store that hit a marked page or went
                                                         aside. T1: its mark */
-    STUB_STORED_AT,                                  /* the same, to go on elsewhere */
-    STUB_HANDLER,                                    /* T0: struct jit_kept */
+    STUB_STORED_AT,                                 /* the same, to go on elsewhere */
+    STUB_HANDLER,                                   /* T0: struct jit_kept */
     STUB_HANDLER_LAST,  /* the same, and nothing of the region follows */
     STUB_RETURN,        /* T0: where a RET goes, T1: struct jit_return; nobody expected it there */
     STUB_RETURN_BOTTOM, /* the same, of a stack that is empty and stays so */

@@ -83,6 +83,10 @@ void check_attention(struct translator *t, unsigned place)
         emit_alu_imm(&t->e, 7, SIZE_32, op_abs(&t->cpu->attention), 0);
     struct cold *cold = add_cold(t, COLD_LEAVE, emit_jcc(&t->e, counted ? CC_S : CC_NE, NULL));
     cold->place = (uint16_t)place;
+    if (t->patience) {
+        emit_alu_imm(&t->e, 5, SIZE_32, op_abs(t->patience), 1);
+        cold->second_hole = emit_jcc(&t->e, CC_S, NULL);
+    }
 }
 
 /* Behind the instruction after STI an interrupt comes at once: CLI may be next. */
@@ -281,6 +285,7 @@ void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint6
     t->part_count = t->insn_count = t->cold_count = t->fixup_count = t->exit_count = 0;
     t->version_count = t->extra_insns = t->tail_count = t->tail_insns = 0;
     t->address_count = 0;
+    t->patience = NULL;
     t->stays = t->failed = t->flags_host = t->no_windows = t->tails = t->in_tail = false;
     t->flags_memory = true;
     t->recipe.length = 0;
@@ -335,8 +340,11 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     jit_cache_reserve(jit);
     uint8_t *data_at = jit->data_at;
     translator_begin(t, jit, rip, block->phys, 1 + block->crossing);
-    t->no_windows = block->window_trouble > 1 || t->segmented;
-    t->tails = block->window_trouble == 1;
+    t->region->hasty = jit_makes_haste(jit, block->phys);
+    t->region->patience = jit->patience;
+    t->patience = t->region->hasty ? &t->region->patience : NULL;
+    t->no_windows = t->region->hasty || block->window_trouble > 1 || t->segmented;
+    t->tails = !t->no_windows && block->window_trouble == 1;
     discover(t, block, rip);
     flags_analyse(t);
     keep_source(t);

@@ -173,8 +173,9 @@ struct translator {
     int cell;
     struct windows windows; /* those open */
     bool no_windows, tails, in_tail;
-    bool shared;  /* several CPUs store */
-    bool aligned; /* the access being translated must be */
+    int32_t *patience; /* of a region made in haste, or NULL: see tiers.c */
+    bool shared;       /* several CPUs store */
+    bool aligned;      /* the access being translated must be */
 
     /* Where the guest's arithmetic flags are: in the host's, in cpu->flags, in both; in neither
      * when they can be made again, or nobody looks at them before they are written. */
@@ -247,3 +248,4 @@ void check_attention(struct translator *t, unsigned place);
 void load_units(struct translator *t, unsigned place);
 /* What C finds behind the call and the jump, which come first. */
 void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t stack_plus);
+void emit_look_facts(struct translator *t, const struct cold *cold, const void *owner);
