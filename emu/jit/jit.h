@@ -309,6 +309,8 @@ bool jit_after_raise(struct jit *jit);
 /* For tests: translates a block after so many runs in the interpreter, first in haste; 0 is at
  * once, and with care. Nothing under other engines. */
 void jit_set_hot(struct cpu *cpu, unsigned runs);
+/* The same, after that: so often a region made in haste is passed until it is made with care. */
+void jit_set_patience(struct cpu *cpu, unsigned passes);
 
 /* ---- tiers.c --------------------------------------------------------------------------------- */
 

@@ -290,6 +290,12 @@ void jit_set_hot(struct cpu *cpu, unsigned runs)
     cpu->jit->patience = (int32_t)(runs * TEST_PATIENCE);
 }
 
+void jit_set_patience(struct cpu *cpu, unsigned passes)
+{
+    if (cpu->jit)
+        cpu->jit->patience = (int32_t)passes;
+}
+
 /* ---- the engine ------------------------------------------------------------------------------ */
 
 static void destroy(struct cpu *cpu)

@@ -587,16 +587,27 @@ static void use_engine(const char *engine)
     build_guest();
 }
 
-/* The same with every instruction translated. */
-static void test_translated(void **state)
+/* The same with every instruction translated: with care, or in haste. */
+static void run_translated(unsigned patience)
 {
     use_engine("jit");
     jit_set_hot(cpu, 0);
+    jit_set_patience(cpu, patience);
     run_both(case_count() / 3);
     const struct jit_stats *stats = &cpu->jit->stats;
     print_message("%" PRIu64 " instructions translated, %" PRIu64 " left to the interpreter\n",
                   stats->insns, stats->handlers);
     assert_true(stats->insns > case_count() / 3);
+}
+
+static void test_translated(void **state)
+{
+    run_translated(0);
+}
+
+static void test_translated_in_haste(void **state)
+{
+    run_translated(1000);
 }
 
 static int set_up(void **state)
@@ -639,6 +650,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_interpreted),
         cmocka_unit_test(test_translated),
+        cmocka_unit_test(test_translated_in_haste),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
