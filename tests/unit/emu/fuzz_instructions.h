@@ -69,7 +69,7 @@ static unsigned rex_of(const struct form *f, bool wide)
 {
     unsigned rex = 0x40 | (wide ? 8 : 0) | (f->reg & 8 ? 4 : 0);
     if (f->memory)
-        return rex | (f->indexed ? 2 : 0) | (f->base & 8 ? 1 : 0);
+        return rex | (f->indexed && !narrow ? 2 : 0) | (f->base & 8 ? 1 : 0);
     return rex | (f->rm & 8 ? 1 : 0);
 }
 
