@@ -50,7 +50,7 @@ run_one() {
     { time timeout --kill-after=10 "$limit" "$t" </dev/null >"$log" 2>&1; } 2>"$results/time-$key"
     status=$?
     seconds=$(($(date +%s) - start))
-    cpu=$(awk '{printf "%d", $1 + $2}' "$results/time-$key")
+    cpu=$(awk 'END {printf "%d", $1 + $2}' "$results/time-$key")
     rm -f "$results/time-$key"
     case $status in
     0)
