@@ -279,8 +279,9 @@ struct jit {
     struct translator *translator;
     uint32_t salt_mode;
     uint64_t salt_base;
-    unsigned hot;     /* runs of a block before it is translated */
-    int32_t patience; /* passes of a hasty region before it is made with care; 0: at once */
+    unsigned hot; /* runs of a block before it is translated */
+    /* Passes of a hasty region before it is made with care; 0: at once. The kernel's, a user's. */
+    int32_t patience[2];
     uint64_t proven[JIT_PROVEN / 64];
     unsigned proven_count;
     bool has_bmi, has_bmi2;
@@ -314,6 +315,11 @@ void jit_set_patience(struct cpu *cpu, unsigned passes);
 
 /* ---- tiers.c --------------------------------------------------------------------------------- */
 
+/* Of the current mode. */
+static inline int32_t jit_patience(const struct jit *jit)
+{
+    return jit->patience[!!(jit->cpu->mode & MODE_USER)];
+}
 /* Is code at a physical address to be translated in haste? */
 bool jit_makes_haste(const struct jit *jit, uint64_t phys);
 /* A hasty region, or a door to one, was just left. If it was passed often enough it ends, and is

@@ -10,10 +10,13 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define HOT           40    /* runs of a block before it is translated, unless told otherwise */
-#define PATIENCE      20000 /* passes of a hasty region before it is made with care (tiers.c) */
-#define TEST_PATIENCE 3     /* the same for each run that a test says */
-#define DOOR_RUNS     8     /* from one look to the next whether another region has it */
+#define HOT 40 /* runs of a block before it is translated, unless told otherwise */
+/* Passes of a hasty region before it is made with care (tiers.c). Of the kernel there is less, and
+ * all programs come back to it. */
+#define PATIENCE_KERNEL 300
+#define PATIENCE_USER   20000
+#define TEST_PATIENCE   3 /* the same for each run that a test says */
+#define DOOR_RUNS       8 /* from one look to the next whether another region has it */
 /* Bytes, for all CPUs together, unless told otherwise; and at least for each. Of decoded blocks
  * fewer than the interpreter alone has use for, since what is hot is translated. */
 #define CACHE_SIZE           (16u << 20)
@@ -287,13 +290,13 @@ void jit_set_hot(struct cpu *cpu, unsigned runs)
     if (!cpu->jit)
         return;
     cpu->jit->hot = runs;
-    cpu->jit->patience = (int32_t)(runs * TEST_PATIENCE);
+    jit_set_patience(cpu, runs * TEST_PATIENCE);
 }
 
 void jit_set_patience(struct cpu *cpu, unsigned passes)
 {
     if (cpu->jit)
-        cpu->jit->patience = (int32_t)passes;
+        cpu->jit->patience[0] = cpu->jit->patience[1] = (int32_t)passes;
 }
 
 /* ---- the engine ------------------------------------------------------------------------------ */
@@ -332,7 +335,8 @@ static bool create(struct cpu *cpu, GError **error)
     jit->always_marked = 1;
     jit->generation[MAPPING_LOCAL] = jit->generation[MAPPING_GLOBAL] = 1;
     jit->hot = HOT;
-    jit->patience = PATIENCE;
+    jit->patience[0] = PATIENCE_KERNEL;
+    jit->patience[1] = PATIENCE_USER;
     jit->perf_map = -1;
     jit->translator = g_new0(struct translator, 1);
     jit->dummy.version_at = &jit->dummy.version;

@@ -23,7 +23,7 @@ static unsigned bit_of(uint64_t phys)
 bool jit_makes_haste(const struct jit *jit, uint64_t phys)
 {
     unsigned bit = bit_of(phys);
-    return jit->patience && !(jit->proven[bit / 64] >> bit % 64 & 1);
+    return jit_patience(jit) && !(jit->proven[bit / 64] >> bit % 64 & 1);
 }
 
 /* Its block is translated when it runs next. */

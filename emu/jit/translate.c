@@ -341,7 +341,7 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     uint8_t *data_at = jit->data_at;
     translator_begin(t, jit, rip, block->phys, 1 + block->crossing);
     t->region->hasty = jit_makes_haste(jit, block->phys);
-    t->region->patience = jit->patience;
+    t->region->patience = jit_patience(jit);
     t->patience = t->region->hasty ? &t->region->patience : NULL;
     t->no_windows = t->region->hasty || block->window_trouble > 1 || t->segmented;
     t->tails = !t->no_windows && block->window_trouble == 1;
