@@ -6,7 +6,7 @@
 #include "emu/cpu/models.h"
 #include <sys/mman.h>
 
-#define HASH_SIZE (1u << 16)
+#define HASH_BITS 16 /* at most */
 #define MAX_INSNS 64
 #define MAX_BYTES 1024 /* source bytes looked at for one block */
 #define SEGMENTS  8
@@ -18,7 +18,8 @@ struct block_cache {
     unsigned segment;        /* being filled */
     uint32_t ends[SEGMENTS]; /* where the last block of each ends */
     uint64_t epoch;
-    uint32_t heads[HASH_SIZE];
+    unsigned hash_bits; /* a chain for each 128 bytes of the arena */
+    uint32_t *heads;
 };
 
 #define BLOCK_ALIGN 32
@@ -30,7 +31,7 @@ static uint32_t segment_start(const struct block_cache *cache, unsigned segment)
 
 static void forget_all(struct block_cache *cache)
 {
-    memset(cache->heads, 0, sizeof(cache->heads));
+    memset(cache->heads, 0, sizeof(*cache->heads) << cache->hash_bits);
     for (unsigned i = 0; i < SEGMENTS; i++)
         cache->ends[i] = segment_start(cache, i);
     cache->segment = 0;
@@ -48,6 +49,10 @@ struct block_cache *block_cache_new(size_t size)
         g_free(cache);
         return NULL;
     }
+    cache->hash_bits = 1;
+    while (cache->hash_bits < HASH_BITS && (size_t)128 << cache->hash_bits < size)
+        cache->hash_bits++;
+    cache->heads = g_new(uint32_t, 1u << cache->hash_bits);
     forget_all(cache);
     return cache;
 }
@@ -57,6 +62,7 @@ void block_cache_free(struct block_cache *cache)
     if (!cache)
         return;
     munmap(cache->arena, cache->size);
+    g_free(cache->heads);
     g_free(cache);
 }
 
@@ -83,7 +89,7 @@ static struct block *block_in(const struct block_cache *cache, uint32_t at)
 static uint32_t *hash_head(struct block_cache *cache, uint64_t phys, uint32_t mode)
 {
     uint64_t hash = (phys ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
-    return &cache->heads[hash >> 48];
+    return &cache->heads[hash >> (64 - cache->hash_bits)];
 }
 
 /* The instruction that was made to leave its block is itself again. */

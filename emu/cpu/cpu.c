@@ -66,9 +66,6 @@ struct cpu *cpu_new(struct board *board, unsigned index, const char *engine, con
     *cpu->model = parsed;
     cpu->ops = ops;
     cpu->opaque = opaque;
-    /* An empty TLB is not all zeros. */
-    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++)
-        cpu->tlbs[kind].filled = true;
     cpu->memory_version = memory_version(board->memory);
     pthread_mutex_init(&cpu->wait_lock, NULL);
     pthread_cond_init(&cpu->wait_cond, NULL);
@@ -280,8 +277,12 @@ void cpu_update_mode(struct cpu *cpu)
     if (kind == TLB_KERNEL_SMAP)
         mode |= MODE_SMAP;
     cpu->mode = mode;
+    mmu_begin_tlb(cpu, TLB_KERNEL); /* to which STAC leads, too */
+    mmu_begin_tlb(cpu, kind);
     cpu->tlb = cpu->tlbs[kind].entry;
-    cpu->system_tlb = cpu->tlbs[s->cr4 & CR4_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL].entry;
+    enum tlb_kind system = s->cr4 & CR4_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
+    mmu_begin_tlb(cpu, system);
+    cpu->system_tlb = cpu->tlbs[system].entry;
 }
 
 void cpu_set_rflags(struct cpu *cpu, uint64_t rflags)

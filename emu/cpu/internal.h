@@ -121,6 +121,7 @@ struct tlb {
     struct tlb_info info[TLB_SIZE];
     unsigned listed; /* slots filled with pages that are not global */
     uint16_t list[TLB_LISTED];
+    bool begun;  /* an empty one is not all zeros */
     bool filled; /* since it was last emptied */
     bool huge;   /* there may be pieces of pages larger than 4 MiB */
     uint64_t large[TLB_LARGE_BITS / 64];

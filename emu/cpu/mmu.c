@@ -616,6 +616,13 @@ static void tell_engine(struct cpu *cpu, enum engine_mappings what, uint64_t add
         cpu->engine->mappings_changed(cpu, what, address);
 }
 
+void mmu_begin_empty(struct tlb *tlb)
+{
+    for (unsigned slot = 0; slot < TLB_SIZE; slot++)
+        tlb->entry[slot].read = tlb->entry[slot].write = tlb->info[slot].exec = tlb_empty(slot);
+    tlb->begun = true;
+}
+
 void mmu_flush(struct cpu *cpu)
 {
     tell_engine(cpu, MAPPINGS_ALL, 0);
@@ -683,6 +690,8 @@ void mmu_flush_page(struct cpu *cpu, uint64_t address)
     tell_engine(cpu, MAPPINGS_PAGE, address);
     for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
         struct tlb *tlb = &cpu->tlbs[kind];
+        if (!tlb->filled)
+            continue;
         uint64_t bit, *word = large_word(tlb, address, &bit);
         clear_slot(cpu, tlb, (address >> 12) & (TLB_SIZE - 1));
         if (!(*word & bit) && !tlb->huge)

@@ -16,12 +16,12 @@ static bool moves(uint32_t mode)
 static struct jit_region **hash_at(struct jit *jit, uint64_t phys, uint32_t mode)
 {
     uint64_t key = (phys ^ (uint64_t)mode << 40) * UINT64_C(0x9e3779b97f4a7c15);
-    return &jit->hash[key >> (64 - JIT_HASH_BITS)];
+    return &jit->hash[key >> (64 - jit->hash_bits)];
 }
 
 static struct jit_page_link **page_at(struct jit *jit, uint64_t page)
 {
-    return &jit->page_hash[(page * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - JIT_HASH_BITS)];
+    return &jit->page_hash[(page * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - jit->hash_bits)];
 }
 
 static void remove_from_hash(struct jit *jit, struct jit_region *region)
@@ -78,6 +78,14 @@ static void begin_segment(struct jit *jit, unsigned segment)
     jit->segment_regions[segment] = NULL;
 }
 
+static unsigned hash_bits(size_t size)
+{
+    unsigned bits = 1;
+    while (bits < 24 && (size_t)1024 << bits < size)
+        bits++;
+    return bits;
+}
+
 bool jit_cache_init(struct jit *jit, size_t size, GError **error)
 {
     void *write, *run;
@@ -90,6 +98,9 @@ bool jit_cache_init(struct jit *jit, size_t size, GError **error)
     jit_cache_finish(jit);
     jit->segment_size = segment;
     jit->cache_size = size;
+    jit->hash_bits = hash_bits(size);
+    jit->hash = g_new0(struct jit_region *, 1u << jit->hash_bits);
+    jit->page_hash = g_new0(struct jit_page_link *, 1u << jit->hash_bits);
     jit->write = write;
     jit->run_delta = (uint8_t *)run - (uint8_t *)write;
     struct emitter e = {.at = jit->write, .end = jit->write + JIT_STUBS_SIZE};
@@ -106,6 +117,8 @@ void jit_cache_finish(struct jit *jit)
         return;
     low_memory_free(jit->write, jit->cache_size);
     low_memory_free(jit->write + jit->run_delta, jit->cache_size);
+    g_clear_pointer(&jit->hash, g_free);
+    g_clear_pointer(&jit->page_hash, g_free);
     jit->write = NULL;
 }
 
@@ -113,8 +126,8 @@ void jit_cache_clear(struct jit *jit)
 {
     jit_forget_cells(jit);
     jit_returns_forget(jit);
-    memset(jit->hash, 0, sizeof(jit->hash));
-    memset(jit->page_hash, 0, sizeof(jit->page_hash));
+    memset(jit->hash, 0, sizeof(*jit->hash) << jit->hash_bits);
+    memset(jit->page_hash, 0, sizeof(*jit->page_hash) << jit->hash_bits);
     memset(jit->segment_regions, 0, sizeof(jit->segment_regions));
     jit_flush_jumps(jit);
     begin_segment(jit, 0);
@@ -306,7 +319,7 @@ void jit_page_stale(struct jit *jit, uint64_t page)
 
 void jit_all_stale(struct jit *jit)
 {
-    for (unsigned i = 0; i < JIT_HASH; i++)
+    for (unsigned i = 0; i < 1u << jit->hash_bits; i++)
         for (struct jit_page_link *link = jit->page_hash[i]; link; link = link->next)
             jit_page_stale(jit, link->page);
 }

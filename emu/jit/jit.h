@@ -195,8 +195,6 @@ struct translator;
 #define EXIT_BY_JUMP 1
 
 #define JIT_SEGMENTS   8
-#define JIT_HASH_BITS  15 /* of chains by address: more than regions fit the default cache */
-#define JIT_HASH       (1u << JIT_HASH_BITS)
 #define JIT_WRITTEN    64
 #define JIT_STUBS_SIZE (32u << 10)
 #define JIT_SAVED      64
@@ -259,8 +257,10 @@ struct jit {
     unsigned segment;
     uint8_t *code_at, *data_at; /* in the current segment; data grows down */
     struct jit_region *segment_regions[JIT_SEGMENTS];
-    struct jit_region *hash[JIT_HASH];
-    struct jit_page_link *page_hash[JIT_HASH];
+    /* Chains by address, as many as there are KiB of cache: more than regions fit. */
+    struct jit_region **hash;
+    struct jit_page_link **page_hash;
+    unsigned hash_bits;
 
     struct jit_salt salts[JIT_SALTS]; /* by hashed mode */
     uint16_t salt_last;

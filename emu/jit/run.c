@@ -22,7 +22,7 @@
 #define CACHE_SIZE           (16u << 20)
 #define CACHE_SIZE_MIN       (4u << 20)
 #define BLOCK_CACHE_SIZE     (8u << 20)
-#define BLOCK_CACHE_SIZE_MIN (2u << 20)
+#define BLOCK_CACHE_SIZE_MIN (3u << 19)
 
 /* ---- pages that were written ----------------------------------------------------------------- */
 

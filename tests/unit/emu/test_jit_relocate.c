@@ -198,7 +198,7 @@ static void test_processes_that_take_turns(void **state)
 static unsigned most_copies(const struct jit *jit)
 {
     unsigned most = 0;
-    for (unsigned i = 0; i < JIT_HASH; i++)
+    for (unsigned i = 0; i < 1u << jit->hash_bits; i++)
         for (const struct jit_region *r = jit->hash[i]; r; r = r->hash_next) {
             unsigned count = 1;
             for (const struct jit_region *other = r->hash_next; other; other = other->hash_next)
