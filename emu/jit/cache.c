@@ -133,9 +133,9 @@ void jit_cache_clear(struct jit *jit)
     begin_segment(jit, 0);
 }
 
-void jit_cache_reserve(struct jit *jit)
+void jit_cache_reserve(struct jit *jit, size_t bytes)
 {
-    if ((size_t)(jit->data_at - jit->code_at) >= REGION_MAX_BYTES)
+    if ((size_t)(jit->data_at - jit->code_at) >= bytes)
         return;
     jit->stats.evictions++;
     jit_forgive_cells(jit);

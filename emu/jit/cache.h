@@ -11,6 +11,7 @@
 #define REGION_CODE_BYTES (80u << 10)
 #define JIT_COPIES        4            /* of the code at one physical address, if it can move */
 #define REGION_MAX_BYTES  (192u << 10) /* of host code and what belongs to it */
+#define REGION_MIN_BYTES  (4u << 10)   /* where less is left, none is begun */
 
 struct jit;
 struct jit_region;
@@ -103,9 +104,12 @@ struct jit_region {
 bool jit_cache_init(struct jit *jit, size_t size, GError **error);
 void jit_cache_finish(struct jit *jit);
 void jit_cache_clear(struct jit *jit);
-/* Room for one region in the current segment; evicts the oldest segment when there is none. */
-void jit_cache_reserve(struct jit *jit);
-void *jit_cache_data(struct jit *jit, size_t size); /* zeroed, in the current segment */
+/* Room for one region in the current segment; evicts the oldest segment when less than so many
+ * bytes are left. */
+void jit_cache_reserve(struct jit *jit, size_t bytes);
+/* Zeroed, in the current segment, where there must be room for it; for what a region takes while it
+ * is made see translator_data(). */
+void *jit_cache_data(struct jit *jit, size_t size);
 void jit_cache_add(struct jit *jit, struct jit_region *region);
 /* The live region at an address of the current mode, which may have come from another; NULL when
  * there is none. */

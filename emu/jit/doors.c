@@ -17,7 +17,7 @@ struct jit_region *jit_open_door(struct jit *jit, uint64_t rip, uint64_t phys)
     struct translator *t = jit->translator;
     const struct jit_range *range;
 
-    jit_cache_reserve(jit); /* before it is found: that may remove it */
+    jit_cache_reserve(jit, REGION_MIN_BYTES); /* before it is found: that may remove it */
     if (!jit_translatable(jit->cpu) || jit->cpu->mode & MODE_SINGLE)
         return NULL;
     struct jit_region *inner = jit_cache_inner(jit, rip, phys, true, &range);

@@ -237,7 +237,7 @@ void flow_exits(struct translator *t)
     if (t->e.full)
         return;
     t->region->exit_count = (uint16_t)t->exit_count;
-    t->region->exits = jit_cache_data(t->jit, t->exit_count * sizeof(struct jit_exit));
+    t->region->exits = translator_data(t, t->exit_count * sizeof(struct jit_exit));
     for (unsigned i = 0; i < t->exit_count; i++)
         place(t->jit, &t->region->exits[i], &t->exits[i]);
 }

@@ -477,7 +477,7 @@ static const struct insn *stop(struct cpu *cpu, const struct insn *insn)
 
 void load_kept(struct translator *t, const struct insn *insn)
 {
-    struct jit_kept *kept = jit_cache_data(t->jit, sizeof(*kept));
+    struct jit_kept *kept = translator_data(t, sizeof(*kept));
     *kept = (struct jit_kept){.insn = *insn,
                               .end = {.handler = stop, .op = OP_BLOCK_END},
                               .region = jit_low_address(t->region),

@@ -54,7 +54,7 @@ void emit_code_address32(struct translator *t, uint64_t value)
 
 uint64_t *keep_code_address(struct translator *t, uint64_t value)
 {
-    uint64_t *kept = jit_cache_data(t->jit, sizeof(*kept));
+    uint64_t *kept = translator_data(t, sizeof(*kept));
     *kept = value;
     note(t, (const uint8_t *)kept, FORM_WIDE);
     return kept;
@@ -66,7 +66,7 @@ void keep_addresses(struct translator *t)
     size_t size = t->address_count * sizeof(*region->addresses);
     region->stays = t->stays;
     region->address_count = (uint16_t)t->address_count;
-    region->addresses = jit_cache_data(t->jit, size);
+    region->addresses = translator_data(t, size);
     memcpy(region->addresses, t->addresses, size);
 }
 

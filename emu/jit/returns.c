@@ -135,7 +135,7 @@ bool translate_return(struct translator *t, const struct insn *insn)
     struct emitter *e = &t->e;
     if (insn->size != t->word)
         return false;
-    struct jit_return *r = jit_cache_data(t->jit, sizeof(*r));
+    struct jit_return *r = translator_data(t, sizeof(*r));
     unsigned more = insn->op == OP_RETI ? insn->imm & 0xffff : 0;
     *r = (struct jit_return){.region = jit_low_address(t->region),
                              .place = insn_place(t, insn),

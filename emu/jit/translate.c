@@ -245,7 +245,7 @@ static void keep_source(struct translator *t)
     for (unsigned i = 0; i < t->part_count; i++)
         bytes += t->parts[i].block->bytes;
     unsigned count = t->part_count + region->crossing;
-    region->ranges = jit_cache_data(t->jit, count * sizeof(struct jit_range) + bytes);
+    region->ranges = translator_data(t, count * sizeof(struct jit_range) + bytes);
     region->range_count = (uint8_t)count;
     struct jit_range *range = region->ranges;
     uint8_t *at = (uint8_t *)&region->ranges[count];
@@ -275,6 +275,18 @@ static bool blocks_valid(const struct translator *t)
 static enum tlb_kind tlb_kind_of(const struct cpu *cpu)
 {
     return cpu->mode & MODE_USER ? TLB_USER : cpu->mode & MODE_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
+}
+
+void *translator_data(struct translator *t, size_t size)
+{
+    g_assert(size <= MAX_DATA);
+    if ((size_t)(t->jit->data_at - t->e.at) < size + 8) {
+        t->e.full = true;
+        return memset(t->no_room, 0, size);
+    }
+    void *data = jit_cache_data(t->jit, size);
+    t->e.end = MIN(t->e.end, (uint8_t *)data);
+    return data;
 }
 
 void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint64_t phys,
@@ -309,7 +321,7 @@ void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint6
                                      .crossing = pages > 1,
                                      .code = jit->code_at};
     t->e = (struct emitter){.at = jit->code_at,
-                            .end = jit->code_at + REGION_CODE_BYTES,
+                            .end = MIN(jit->code_at + REGION_CODE_BYTES, jit->data_at),
                             .relative = true,
                             .run_delta = jit->run_delta};
 }
@@ -328,16 +340,10 @@ struct jit_region *translator_finish(struct translator *t)
     return t->region;
 }
 
-struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t rip)
+/* NULL where it did not succeed. */
+static struct jit_region *make(struct jit *jit, struct block *block, uint64_t rip)
 {
-    struct cpu *cpu = jit->cpu;
     struct translator *t = jit->translator;
-
-    bool wraps = block->crossing && (uint32_t)jit_linear(cpu, rip) >= 0xfffff000;
-    if (!jit_translatable(cpu) || cpu->mode & MODE_SINGLE ||
-        (!(cpu->mode & MODE_LONG) && (wraps || block_runs_over(cpu, block, rip))))
-        return NULL;
-    jit_cache_reserve(jit);
     uint8_t *data_at = jit->data_at;
     translator_begin(t, jit, rip, block->phys, 1 + block->crossing);
     t->region->hasty = jit_makes_haste(jit, block->phys);
@@ -359,4 +365,22 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
     jit->stats.regions++;
     jit->stats.blocks += t->part_count;
     return translator_finish(t);
+}
+
+struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t rip)
+{
+    struct cpu *cpu = jit->cpu;
+
+    bool wraps = block->crossing && (uint32_t)jit_linear(cpu, rip) >= 0xfffff000;
+    if (!jit_translatable(cpu) || cpu->mode & MODE_SINGLE ||
+        (!(cpu->mode & MODE_LONG) && (wraps || block_runs_over(cpu, block, rip))))
+        return NULL;
+    jit_cache_reserve(jit, REGION_MIN_BYTES);
+    size_t room = (size_t)(jit->data_at - jit->code_at);
+    struct jit_region *region = make(jit, block, rip);
+    if (!region && jit->translator->e.full && room < REGION_MAX_BYTES) {
+        jit_cache_reserve(jit, REGION_MAX_BYTES);
+        region = make(jit, block, rip);
+    }
+    return region;
 }

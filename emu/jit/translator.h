@@ -142,6 +142,7 @@ struct fixup {
 #define MAX_FIXUPS       (MAX_VERSIONS * 2)
 #define MAX_EXITS        (MAX_VERSIONS * 2)
 #define MAX_ADDRESSES    (REGION_MAX_INSNS * 3)
+#define MAX_DATA         (MAX_EXITS * sizeof(struct jit_exit)) /* in one piece */
 
 struct translator {
     struct jit *jit;
@@ -194,6 +195,7 @@ struct translator {
     uint32_t addresses[MAX_ADDRESSES]; /* see relocate.c */
     unsigned address_count;
     bool stays; /* there are more */
+    uint64_t no_room[MAX_DATA / 8]; /* for data where the cache has none */
     /* The guest register of those in memory whose value T1 has, too; 0 for none. */
     unsigned in_t1;
     bool fresh_t1;        /* since this instruction */
@@ -235,6 +237,9 @@ bool block_runs_over(const struct cpu *cpu, const struct block *block, uint64_t 
  * so many pages. */
 void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint64_t phys,
                       unsigned pages);
+/* Zeroed, in the code cache, for what belongs to the region; somewhere else, and the region fails,
+ * where there is no room. */
+void *translator_data(struct translator *t, size_t size);
 /* One of those pages. */
 void translator_add_page(struct translator *t, uint64_t phys);
 /* What is done in the cold. */

@@ -166,7 +166,7 @@ static struct window *window_for(struct translator *t, const struct insn *insn,
 static struct jit_opening *new_opening(struct translator *t, const struct window *w, int32_t at,
                                        unsigned bytes, bool writes)
 {
-    struct jit_opening *opening = jit_cache_data(t->jit, sizeof(*opening));
+    struct jit_opening *opening = translator_data(t, sizeof(*opening));
     *opening = (struct jit_opening){.region = jit_low_address(t->region),
                                     .offset = (uint16_t)at,
                                     .bytes = (uint16_t)bytes,
