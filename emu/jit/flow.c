@@ -94,7 +94,7 @@ static void emit_guarded(struct translator *t, struct jit_exit *exit)
 
 static bool is_guarded(const struct translator *t, uint64_t rip)
 {
-    return !same_page(t, rip) || is_others(t, rip);
+    return !same_page(t, rip) || (is_others(t, rip) && !t->region->hasty);
 }
 
 /* Exits whose jump stands in hot code, their stubs to be written later. */

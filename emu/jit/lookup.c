@@ -136,21 +136,40 @@ struct cold *emit_lookup(struct translator *t, unsigned place, const struct addr
     return cold;
 }
 
-/* The same by a stub, with the facts at hand: a third of the room, for code made in haste. What
- * else there is to tell when it fails takes a cold path. */
+/* Code made in haste looks by stubs, with the facts at hand: a third of the room. What else there
+ * is to tell when the look fails takes a cold path. */
+static bool may_look_by_stub(const struct translator *t)
+{
+    return t->region->hasty && (t->flags_memory || !t->recipe.length) && !t->x87_last.insn &&
+           !t->x87_last.memory;
+}
+
+static void emit_jump_over(struct emitter *e, size_t bytes)
+{
+    emit8(e, JIT_SHORT_JUMP);
+    emit8(e, (uint8_t)bytes);
+}
+
 static bool emit_short_lookup(struct translator *t, const struct cold *look)
 {
     struct emitter *e = &t->e;
-    bool more = (!t->flags_memory && t->recipe.length) || t->x87_last.insn || t->x87_last.memory;
-    if (!t->region->hasty || more || look->bytes > JIT_PROBE_BYTES)
+    if (!may_look_by_stub(t) || look->bytes > JIT_PROBE_BYTES)
         return false;
     enum jit_stub stub = look->bytes > 8 ? STUB_PROBE_MORE : STUB_PROBE;
     emit_call(e, t->jit->stub[stub + 2 * t->kind + look->write]);
-    uint8_t *over = emit_jmp(e, NULL);
+    emit_jump_over(e, sizeof(struct jit_facts));
     emit_look_facts(t, look, t->region);
-    if (!e->full)
-        emit_patch(over, e->at);
     t->cell = -1;
+    return true;
+}
+
+bool emit_short_check(struct translator *t, unsigned place)
+{
+    if (!may_look_by_stub(t))
+        return false;
+    emit_call(&t->e, t->jit->stub[STUB_CHECK]);
+    emit_jump_over(&t->e, offsetof(struct jit_facts, look));
+    emit_facts(t, t->region, place, t->stack_plus);
     return true;
 }
 

@@ -447,6 +447,11 @@ static struct cold *check_mark(struct translator *t, const struct insn *insn, bo
 
 void stored(struct translator *t, const struct insn *insn)
 {
+    if (t->region->hasty && !t->segmented) {
+        flags_keep(t, t->live_after);
+        if (emit_short_check(t, insn_place(t, insn)))
+            return;
+    }
     check_mark(t, insn, stores_plainly(insn));
 }
 

@@ -203,7 +203,11 @@ const uint8_t *jit_known_code(struct jit *jit)
     const struct tlb_info *info = &mmu_tlb(cpu)->info[(linear >> 12) & (TLB_SIZE - 1)];
     if (info->exec != (linear & PAGE_MASK))
         return NULL;
-    struct jit_region *region = jit_cache_find(jit, rip, info->phys | (linear & ~PAGE_MASK));
+    uint64_t phys = info->phys | (linear & ~PAGE_MASK);
+    const struct block *block = block_peek(cpu, phys);
+    if (block && block->cold)
+        return NULL;
+    struct jit_region *region = jit_cache_find(jit, rip, phys);
     if (!region || region->crossing)
         return NULL;
     jit_rest_on(jit, info->global ? MAPPING_GLOBAL : MAPPING_LOCAL, region);

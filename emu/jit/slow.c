@@ -3,11 +3,6 @@
 #include "emu/cpu/mmu.h"
 #include "emu/jit/jit.h"
 
-static const struct jit_facts *facts_at(const uint8_t *back)
-{
-    return (const struct jit_facts *)(back + JIT_FACTS_BEHIND);
-}
-
 uint64_t jit_place_rip(const struct jit_region *region, unsigned place)
 {
     uint64_t linear = (region->linear & PAGE_MASK) | (place & ~PAGE_MASK);
@@ -141,7 +136,7 @@ static void *open_window(struct cpu *cpu, uint64_t low, const struct jit_opening
 
 void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const uint8_t *back)
 {
-    const struct jit_facts *facts = facts_at(back);
+    const struct jit_facts *facts = jit_facts_at(back);
     unsigned size = facts->look & JIT_LOOK_BYTES;
     enum look look = facts->look >> 12 & 3;
     const struct jit_opening *opening = jit_low(facts->owner);
@@ -199,12 +194,12 @@ static bool stored(struct cpu *cpu, const uint8_t *mark, const struct jit_facts 
 
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back)
 {
-    return stored(cpu, mark, facts_at(back), 0);
+    return stored(cpu, mark, jit_facts_at(back), 0);
 }
 
 bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back)
 {
-    const struct jit_facts *facts = facts_at(back);
+    const struct jit_facts *facts = jit_facts_at(back);
     return stored(cpu, mark, facts, facts->onward);
 }
 

@@ -197,6 +197,14 @@ static void emit_stored(struct jit *jit, struct emitter *e, const struct shared 
     stub_return(jit, e);
 }
 
+static void emit_check(struct jit *jit, struct emitter *e)
+{
+    emit_op(e, ENC(0, 0, 0xf6), 0, op_mem(T1, 0)); /* TEST byte, 1 */
+    emit8(e, 1);
+    emit_jcc(e, CC_NE, jit->stub[STUB_STORED]);
+    emit8(e, 0xc3);
+}
+
 /* To what a function returned: code, or JIT_LEAVE. */
 static void go_to_code(struct jit *jit, struct emitter *e, const struct shared *shared)
 {
@@ -353,7 +361,7 @@ static void emit_cell(struct jit *jit, struct emitter *e, const struct shared *s
                       enum tlb_kind kind, bool writes, bool missed)
 {
     struct jit_cell *cells = jit->cells[kind];
-    int32_t look = JIT_FACTS_BEHIND + (int32_t)offsetof(struct jit_facts, look);
+    int32_t look = JIT_LONG_JUMP + (int32_t)offsetof(struct jit_facts, look);
 
     emit_store(e, op_abs(&jit->stash[0]), H_RCX);
     emit_store(e, op_abs(&jit->stash[1]), H_RDX);
@@ -441,6 +449,8 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     }
     jit->stub[STUB_STORED] = e->at;
     emit_stored(jit, e, &shared, jit_stored);
+    jit->stub[STUB_CHECK] = e->at;
+    emit_check(jit, e);
     jit->stub[STUB_STORED_AT] = e->at;
     emit_stored(jit, e, &shared, jit_stored_at);
     jit->stub[STUB_HANDLER] = e->at;

@@ -33,7 +33,7 @@ bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, const uint8_t
     struct jit *jit = cpu->jit;
     bool masked = (f->control & 0x3f) == 0x3f && !(f->status & X87_ES);
     if (!masked) {
-        const struct jit_facts *facts = (const struct jit_facts *)(back + JIT_FACTS_BEHIND);
+        const struct jit_facts *facts = jit_facts_at(back);
         cpu->s.rip = jit_behind_place(jit_low(facts->owner), facts->place);
         jit->exit_cell = 0;
         jit->interpret_next = true;
