@@ -99,7 +99,7 @@ static bool parse_command_line(struct options *o, int argc, char **argv, GError 
         {"kernel-irqchip", 0, 0, G_OPTION_ARG_STRING, &o->kernel_irqchip,
          "with kvm, the kernel's interrupt controllers and PIT: auto, on, off (auto)", "WHETHER"},
         {"code-cache", 0, 0, G_OPTION_ARG_STRING, &o->code_cache,
-         "memory for translated code of all CPUs (16M, and 4M a CPU at least)", "SIZE"},
+         "memory for translated code of all CPUs (16M, 3M a CPU at least)", "SIZE"},
         {"jit-stats", 0, 0, G_OPTION_ARG_NONE, &o->jit_stats, "tell at the end what the engine did",
          NULL},
         {"perf-map", 0, 0, G_OPTION_ARG_NONE, &o->perf_map,

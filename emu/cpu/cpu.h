@@ -75,7 +75,7 @@ void cpu_request_sipi(struct cpu *cpu, uint8_t vector);
 void cpu_kick(struct cpu *cpu);
 
 /* How much memory translated code may take, for engines that translate; before the CPU runs. */
-#define CPU_CODE_CACHE_MIN (4u << 20)
+#define CPU_CODE_CACHE_MIN (3u << 20)
 #define CPU_CODE_CACHE_MAX (512u << 20)
 bool cpu_set_code_cache(struct cpu *cpu, size_t bytes, GError **error);
 /* Before the CPU runs, for engines that translate: bits of what is to be seen of translated code.

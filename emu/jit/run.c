@@ -17,10 +17,12 @@
 #define PATIENCE_USER   20000
 #define TEST_PATIENCE   3 /* the same for each run that a test says */
 #define DOOR_RUNS       8 /* from one look to the next whether another region has it */
-/* Bytes, for all CPUs together, unless told otherwise; and at least for each. Of decoded blocks
+/* Bytes, for all CPUs together, unless told otherwise; and at least for each. Each CPU after the
+ * first has TLBs and tables of its own, for which the code makes room. Of decoded blocks there are
  * fewer than the interpreter alone has use for, since what is hot is translated. */
-#define CACHE_SIZE           (16u << 20)
-#define CACHE_SIZE_MIN       (4u << 20)
+#define CACHE_SIZE           (16 << 20)
+#define CACHE_SIZE_MIN       CPU_CODE_CACHE_MIN
+#define CPU_TABLES           (3 << 18)
 #define BLOCK_CACHE_SIZE     (8u << 20)
 #define BLOCK_CACHE_SIZE_MIN (3u << 19)
 
@@ -321,6 +323,12 @@ static void destroy(struct cpu *cpu)
     cpu->jit = NULL;
 }
 
+static size_t default_cache_size(int cpus)
+{
+    int all = CACHE_SIZE - (cpus - 1) * CPU_TABLES;
+    return (size_t)MAX(all / cpus, (int)CACHE_SIZE_MIN);
+}
+
 static bool create(struct cpu *cpu, GError **error)
 {
     unsigned cpus = MAX(cpu->board->cpus, 1);
@@ -347,7 +355,7 @@ static bool create(struct cpu *cpu, GError **error)
     g_mutex_init(&jit->written_lock);
     memory_watch_code(cpu->board->memory, page_written, jit);
     return jit_returns_init(jit, error) &&
-           jit_cache_init(jit, MAX(CACHE_SIZE / cpus, CACHE_SIZE_MIN), error);
+           jit_cache_init(jit, default_cache_size((int)cpus), error);
 }
 
 static bool set_code_cache(struct cpu *cpu, size_t bytes, GError **error)
