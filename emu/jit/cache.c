@@ -138,6 +138,7 @@ void jit_cache_reserve(struct jit *jit, size_t bytes)
     if ((size_t)(jit->data_at - jit->code_at) >= bytes)
         return;
     jit->stats.evictions++;
+    jit->stats.left_over += (uint64_t)(jit->data_at - jit->code_at);
     jit_forgive_cells(jit);
     begin_segment(jit, (jit->segment + 1) % JIT_SEGMENTS);
 }

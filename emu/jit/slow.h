@@ -52,7 +52,7 @@ struct jit_facts {
         int32_t onward;
     };
 } __attribute__((packed));
-#define JIT_STACK_STEP   4
+#define JIT_STACK_STEP 4
 /* Where the facts are, from where the call returns to: behind a jump over them, which is of the
  * short kind, or to somewhere else. */
 #define JIT_SHORT_JUMP 0xeb
@@ -61,7 +61,7 @@ static inline const struct jit_facts *jit_facts_at(const uint8_t *back)
 {
     return (const struct jit_facts *)(back + (*back == JIT_SHORT_JUMP ? 2 : JIT_LONG_JUMP));
 }
-#define JIT_LOOK_BYTES   0xfff
+#define JIT_LOOK_BYTES 0xfff
 
 /* The host's address, with the mark's in jit->mark if it is to be written. Of a window NULL to
  * leave the region, s.rip being set, or JIT_NO_WINDOW to go on in the tail. */

@@ -38,6 +38,7 @@ void jit_report(const struct jit *jit, GString *text)
         {"bytes of code", s->code_bytes},
         {"bytes of the code cache", jit->cache_size},
         {"segments of the cache emptied", s->evictions},
+        {"bytes left over in those before", s->left_over},
         {"regions found stale", s->stale},
         {"stale regions good again", s->revived},
         {"regions moved to another address", s->moved},

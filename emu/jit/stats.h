@@ -10,8 +10,8 @@ struct jit_region;
 
 struct jit_stats {
     uint64_t executed; /* instructions, whole blocks at a time; if jit->counts */
-    uint64_t regions, doors, remade, proven, blocks, insns, code_bytes, evictions, stale, revived,
-        moved;
+    uint64_t regions, doors, remade, proven, blocks, insns, code_bytes, evictions, left_over, stale,
+        revived, moved;
     uint64_t links, exits_link, exits_jump, exits_other, returns_missed;
     uint64_t exits_attention, exits_fault, exits_handler, exits_stored;
     uint64_t windows, windows_failed;

@@ -21,9 +21,9 @@ enum jit_stub {
     STUB_PROBE_MORE = STUB_PROBE + STUB_TLB_COUNT,
     STUB_STORED = STUB_PROBE_MORE + STUB_TLB_COUNT, /* after a store that hit a marked page or went
                                                         aside. T1: its mark */
-    STUB_CHECK,                                     /* the same if it is marked: T1 is where the mark is */
-    STUB_STORED_AT,                                 /* as STUB_STORED, to go on elsewhere */
-    STUB_HANDLER,                                   /* T0: struct jit_kept */
+    STUB_CHECK,         /* the same if it is marked: T1 is where the mark is */
+    STUB_STORED_AT,     /* as STUB_STORED, to go on elsewhere */
+    STUB_HANDLER,       /* T0: struct jit_kept */
     STUB_HANDLER_LAST,  /* the same, and nothing of the region follows */
     STUB_RETURN,        /* T0: where a RET goes, T1: struct jit_return; nobody expected it there */
     STUB_RETURN_BOTTOM, /* the same, of a stack that is empty and stays so */

@@ -194,7 +194,7 @@ struct translator {
     unsigned exit_count;
     uint32_t addresses[MAX_ADDRESSES]; /* see relocate.c */
     unsigned address_count;
-    bool stays; /* there are more */
+    bool stays;                     /* there are more */
     uint64_t no_room[MAX_DATA / 8]; /* for data where the cache has none */
     /* The guest register of those in memory whose value T1 has, too; 0 for none. */
     unsigned in_t1;

@@ -84,8 +84,8 @@ struct machine_config {
     unsigned cpus;    /* 1 to MACHINE_MAX_CPUS */
     const char *engine, *cpu_model;
     enum chips_wish kernel_irqchip; /* interrupt controllers and PIT of the engine's own */
-    uint64_t code_cache; /* bytes that translated code may take, all CPUs together; 0: 16 MiB for one,
-                            less for several, but 3 MiB each at least */
+    uint64_t code_cache; /* bytes that translated code may take, all CPUs together; 0: 16 MiB for
+                            one, less for several, but 3 MiB each at least */
     struct machine_disk disks[MACHINE_MAX_DISKS];
     unsigned disk_count;
     const char *cdroms[MACHINE_MAX_CDROMS]; /* a drive each; the disc's image, NULL: none in it */

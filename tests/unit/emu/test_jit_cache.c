@@ -192,6 +192,7 @@ static void compare(bool calls, uint32_t steps)
                           (unsigned)jit->stats.evictions);
             assert_true(jit->cache_size <= CPU_CODE_CACHE_MIN);
             assert_true(jit->stats.evictions > 2 * JIT_SEGMENTS);
+            assert_true(jit->stats.left_over / jit->stats.evictions < 2 * REGION_MIN_BYTES);
             assert_true(jit->stats.links > PIECES / 2);
         }
         cpu_free(cpu);
