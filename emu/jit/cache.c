@@ -19,9 +19,9 @@ static struct jit_region **hash_at(struct jit *jit, uint64_t phys, uint32_t mode
     return &jit->hash[key >> (64 - jit->hash_bits)];
 }
 
-static struct jit_page_link **page_at(struct jit *jit, uint64_t page)
+static struct jit_page_chain *page_at(struct jit *jit, uint64_t page)
 {
-    return &jit->page_hash[(page * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - jit->hash_bits)];
+    return &jit->page_hash[(page * UINT64_C(0x9e3779b97f4a7c15)) >> (64 - jit->page_hash_bits)];
 }
 
 static void remove_from_hash(struct jit *jit, struct jit_region *region)
@@ -35,11 +35,14 @@ static void remove_from_hash(struct jit *jit, struct jit_region *region)
 
 static void remove_from_page(struct jit *jit, struct jit_page_link *link)
 {
-    struct jit_page_link **at = page_at(jit, link->page);
+    struct jit_page_chain *chain = page_at(jit, link->page);
+    struct jit_page_link **at = &chain->first;
     while (*at && *at != link)
         at = &(*at)->next;
     if (*at)
         *at = link->next;
+    if (!chain->first)
+        chain->entries = 0;
 }
 
 static void remove_door(struct jit_region *door)
@@ -81,7 +84,7 @@ static void begin_segment(struct jit *jit, unsigned segment)
 static unsigned hash_bits(size_t size)
 {
     unsigned bits = 1;
-    while (bits < 24 && (size_t)1024 << bits < size)
+    while (bits < 24 && (size_t)512 << bits < size)
         bits++;
     return bits;
 }
@@ -100,7 +103,8 @@ bool jit_cache_init(struct jit *jit, size_t size, GError **error)
     jit->cache_size = size;
     jit->hash_bits = hash_bits(size);
     jit->hash = g_new0(struct jit_region *, 1u << jit->hash_bits);
-    jit->page_hash = g_new0(struct jit_page_link *, 1u << jit->hash_bits);
+    jit->page_hash_bits = jit->hash_bits - 1;
+    jit->page_hash = g_new0(struct jit_page_chain, 1u << jit->page_hash_bits);
     jit->write = write;
     jit->run_delta = (uint8_t *)run - (uint8_t *)write;
     struct emitter e = {.at = jit->write, .end = jit->write + JIT_STUBS_SIZE};
@@ -127,7 +131,7 @@ void jit_cache_clear(struct jit *jit)
     jit_forget_cells(jit);
     jit_returns_forget(jit);
     memset(jit->hash, 0, sizeof(*jit->hash) << jit->hash_bits);
-    memset(jit->page_hash, 0, sizeof(*jit->page_hash) << jit->hash_bits);
+    memset(jit->page_hash, 0, sizeof(*jit->page_hash) << jit->page_hash_bits);
     memset(jit->segment_regions, 0, sizeof(jit->segment_regions));
     jit_flush_jumps(jit);
     begin_segment(jit, 0);
@@ -158,10 +162,11 @@ void jit_cache_add(struct jit *jit, struct jit_region *region)
     region->hash_next = *head;
     *head = region;
     for (unsigned i = 0; i < region->page_count; i++) {
-        struct jit_page_link **page = page_at(jit, region->pages[i].page);
+        struct jit_page_chain *chain = page_at(jit, region->pages[i].page);
         region->pages[i].region = region;
-        region->pages[i].next = *page;
-        *page = &region->pages[i];
+        region->pages[i].next = chain->first;
+        chain->first = &region->pages[i];
+        chain->entries |= region->pages[i].entries;
     }
     region->segment = jit->segment;
     region->segment_next = jit->segment_regions[jit->segment];
@@ -259,7 +264,10 @@ struct jit_region *jit_cache_inner(struct jit *jit, uint64_t rip, uint64_t phys,
     uint64_t page, offset = phys & ~PAGE_MASK;
     if (!memory_page_number_at(jit->cpu->board->memory, phys, &page))
         page = UINT64_MAX;
-    for (struct jit_page_link *link = *page_at(jit, page); link; link = link->next) {
+    const struct jit_page_chain *chain = page_at(jit, page);
+    if (!(chain->entries >> offset / 64 & 1))
+        return NULL;
+    for (struct jit_page_link *link = chain->first; link; link = link->next) {
         struct jit_region *region = link->region;
         if (link->page != page || !(link->entries >> offset / 64 & 1) ||
             (region->hasty && !hasty) || !is_beside(jit, region, rip, phys))
@@ -299,7 +307,7 @@ void jit_cache_remove_at(struct jit *jit, uint64_t phys)
     if (!memory_page_number_at(jit->cpu->board->memory, phys, &page))
         return;
     struct jit_page_link *next;
-    for (struct jit_page_link *link = *page_at(jit, page); link; link = next) {
+    for (struct jit_page_link *link = page_at(jit, page)->first; link; link = next) {
         next = link->next;
         if (link->page == page && holds(link->region, phys))
             jit_cache_remove(jit, link->region);
@@ -308,7 +316,7 @@ void jit_cache_remove_at(struct jit *jit, uint64_t phys)
 
 void jit_page_stale(struct jit *jit, uint64_t page)
 {
-    for (struct jit_page_link *link = *page_at(jit, page); link; link = link->next) {
+    for (struct jit_page_link *link = page_at(jit, page)->first; link; link = link->next) {
         if (link->page != page || link->region->state != REGION_LIVE)
             continue;
         jit_unlink_region(jit, link->region);
@@ -320,7 +328,7 @@ void jit_page_stale(struct jit *jit, uint64_t page)
 
 void jit_all_stale(struct jit *jit)
 {
-    for (unsigned i = 0; i < 1u << jit->hash_bits; i++)
-        for (struct jit_page_link *link = jit->page_hash[i]; link; link = link->next)
+    for (unsigned i = 0; i < 1u << jit->page_hash_bits; i++)
+        for (struct jit_page_link *link = jit->page_hash[i].first; link; link = link->next)
             jit_page_stale(jit, link->page);
 }

@@ -68,6 +68,11 @@ struct jit_page_link {
     uint64_t page;    /* its number in RAM; UINT64_MAX for what never changes */
 };
 
+struct jit_page_chain {
+    struct jit_page_link *first;
+    uint64_t entries; /* of all its links, and perhaps of some that are gone */
+};
+
 enum region_state { REGION_LIVE, REGION_STALE, REGION_DEAD };
 
 struct jit_region {

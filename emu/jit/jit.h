@@ -257,10 +257,12 @@ struct jit {
     unsigned segment;
     uint8_t *code_at, *data_at; /* in the current segment; data grows down */
     struct jit_region *segment_regions[JIT_SEGMENTS];
-    /* Chains by address, as many as there are KiB of cache: more than regions fit. */
+    /* Chains by address: of regions two for each KiB of cache, more than fit; half as many of
+     * pages.
+     */
     struct jit_region **hash;
-    struct jit_page_link **page_hash;
-    unsigned hash_bits;
+    struct jit_page_chain *page_hash;
+    unsigned hash_bits, page_hash_bits;
 
     struct jit_salt salts[JIT_SALTS]; /* by hashed mode */
     uint16_t salt_last;
