@@ -257,9 +257,8 @@ struct jit {
     unsigned segment;
     uint8_t *code_at, *data_at; /* in the current segment; data grows down */
     struct jit_region *segment_regions[JIT_SEGMENTS];
-    /* Chains by address: of regions two for each KiB of cache, more than fit; half as many of
-     * pages.
-     */
+    /* Chains by address: of regions two for each KiB of cache, more than fit; half as many for
+     * pages. */
     struct jit_region **hash;
     struct jit_page_chain *page_hash;
     unsigned hash_bits, page_hash_bits;
