@@ -28,6 +28,16 @@ bool board_init(struct board *board, uint64_t ram_size, GError **error)
     return true;
 }
 
+/* Not before: the first thing that who is woken wants is the lock. */
+void board_unlock_and_wake(struct board *board)
+{
+    struct guest_clock_waker waker = guest_clock_waker(board->clock);
+    board->wakes = false;
+    pthread_mutex_unlock(&board->lock);
+    if (waker.wake)
+        waker.wake(waker.opaque);
+}
+
 void board_finish(struct board *board)
 {
     doorbells_free(board->doorbells);

@@ -38,7 +38,9 @@ struct board {
     struct doorbells *doorbells;
     unsigned cpus;        /* cores of the one package, for CPUID; 0 counts as 1 */
     pthread_mutex_t lock; /* recursive: a device's DMA may reach another device's MMIO */
+    unsigned depth;       /* how often its holder has taken it */
     unsigned waiting;     /* threads that wait for it */
+    bool wakes;           /* its holder has something for the device thread: see clock.h */
 
     /* Requests a device makes of the whole machine. Called with the lock held, from any thread;
      * they only note the request, the machine acts on it later. */
@@ -62,16 +64,21 @@ void board_finish(struct board *board);
 
 static inline void board_lock(struct board *board)
 {
-    if (pthread_mutex_trylock(&board->lock) == 0)
-        return;
-    __atomic_fetch_add(&board->waiting, 1, __ATOMIC_RELAXED);
-    pthread_mutex_lock(&board->lock);
-    __atomic_fetch_sub(&board->waiting, 1, __ATOMIC_RELAXED);
+    if (pthread_mutex_trylock(&board->lock) != 0) {
+        __atomic_fetch_add(&board->waiting, 1, __ATOMIC_RELAXED);
+        pthread_mutex_lock(&board->lock);
+        __atomic_fetch_sub(&board->waiting, 1, __ATOMIC_RELAXED);
+    }
+    board->depth++;
 }
 
+void board_unlock_and_wake(struct board *board);
 static inline void board_unlock(struct board *board)
 {
-    pthread_mutex_unlock(&board->lock);
+    if (--board->depth == 0 && board->wakes)
+        board_unlock_and_wake(board);
+    else
+        pthread_mutex_unlock(&board->lock);
 }
 
 /* For who holds the lock most of the time: lets those have it who wait for it now. Not held. */

@@ -15,8 +15,7 @@ struct guest_clock {
     GPtrArray *armed; /* of struct timer, borrowed; board lock */
     int64_t next;     /* the earliest deadline among them */
     bool firing;      /* the device thread is at it, and looks at `next` behind that */
-    void (*wake)(void *opaque);
-    void *wake_opaque;
+    struct guest_clock_waker waker;
 };
 
 static int64_t host_now(void)
@@ -70,8 +69,8 @@ static void set_time(struct guest_clock *clock, int64_t offset, bool running)
 
 static void wake(struct guest_clock *clock)
 {
-    if (clock->wake && !clock->firing)
-        clock->wake(clock->wake_opaque);
+    if (!clock->firing)
+        clock->board->wakes = true;
 }
 
 void guest_clock_pause(struct guest_clock *clock)
@@ -214,7 +213,11 @@ void guest_clock_set_wake(struct guest_clock *clock, void (*wake_function)(void 
                           void *opaque)
 {
     board_lock(clock->board);
-    clock->wake = wake_function;
-    clock->wake_opaque = opaque;
+    clock->waker = (struct guest_clock_waker){wake_function, opaque};
     board_unlock(clock->board);
+}
+
+struct guest_clock_waker guest_clock_waker(const struct guest_clock *clock)
+{
+    return clock->waker;
 }

@@ -22,8 +22,8 @@ struct loop {
 static void woken(void *opaque, int fd, short events)
 {
     uint64_t count;
-    while (read(fd, &count, sizeof(count)) > 0)
-        continue;
+    if (read(fd, &count, sizeof(count)) < 0) /* which takes all of them */
+        return;
 }
 
 struct loop *loop_new(void)

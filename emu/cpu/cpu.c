@@ -305,10 +305,10 @@ static void request(struct cpu *cpu, unsigned bits)
     atomic_fetch_or(&cpu->requests, bits);
     atomic_store(&cpu->attention, 1);
     pthread_mutex_lock(&cpu->wait_lock);
-    pthread_cond_signal(&cpu->wait_cond);
     if (cpu->engine->kick)
         cpu->engine->kick(cpu);
     pthread_mutex_unlock(&cpu->wait_lock);
+    pthread_cond_signal(&cpu->wait_cond);
 }
 
 void cpu_set_interrupt(struct cpu *cpu, bool level)

@@ -85,9 +85,44 @@ static void test_timers(void **state)
     board_finish(&board);
 }
 
+static void check_lock_free(void *opaque)
+{
+    struct board *board = opaque;
+    assert_int_equal(board->depth, 0);
+    assert_int_equal(pthread_mutex_trylock(&board->lock), 0);
+    pthread_mutex_unlock(&board->lock);
+    board->cpus++; /* for the test to see */
+}
+
+/* Who is woken wants the lock, so it is free then, however often its holder had taken it. */
+static void test_wakes_behind_the_lock(void **state)
+{
+    struct board board;
+    struct timer timer;
+    int fired = 0;
+    assert_true(board_init(&board, 1 << 20, NULL));
+    guest_clock_set_wake(board.clock, check_lock_free, &board);
+    timer_init(&timer, board.clock, count_fire, &fired);
+    board_lock(&board);
+    board_lock(&board);
+    timer_arm(&timer, 100);
+    timer_arm(&timer, 50);
+    board_unlock(&board);
+    assert_int_equal(board.cpus, 0);
+    board_unlock(&board);
+    assert_int_equal(board.cpus, 1); /* once for both */
+    board_lock(&board);
+    board_unlock(&board);
+    assert_int_equal(board.cpus, 1);
+    timer_arm(&timer, 40);
+    assert_int_equal(board.cpus, 2);
+    board_finish(&board);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(test_paused_time),
-                                       cmocka_unit_test(test_wait), cmocka_unit_test(test_timers)};
+                                       cmocka_unit_test(test_wait), cmocka_unit_test(test_timers),
+                                       cmocka_unit_test(test_wakes_behind_the_lock)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
