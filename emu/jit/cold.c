@@ -38,10 +38,15 @@ void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t
     emit8(&t->e, (uint8_t)(stack_plus / JIT_STACK_STEP));
 }
 
+uint32_t look_facts(const struct cold *cold)
+{
+    return cold->bytes | (uint32_t)cold->look << 12 | (uint32_t)(uint16_t)cold->cell << 16;
+}
+
 void emit_look_facts(struct translator *t, const struct cold *cold, const void *owner)
 {
     emit_facts(t, owner, cold->place, cold->stack_plus);
-    emit32(&t->e, cold->bytes | (uint32_t)cold->look << 12 | (uint32_t)(uint16_t)cold->cell << 16);
+    emit32(&t->e, look_facts(cold));
 }
 
 /* The stub for a look that missed, or, with the address in T0, is to be made now. */

@@ -8,6 +8,7 @@
  * (STUB_CELL), without C; one that is so too often is given up (cells.c).
  */
 #include "emu/jit/operands.h"
+#include <string.h>
 
 #define TLB_INDEX_SHIFT 7 /* 12 for the page, less 5 for an entry's 32 bytes */
 _Static_assert(sizeof(struct tlb_entry) == 32, "the look scales by it");
@@ -136,18 +137,44 @@ struct cold *emit_lookup(struct translator *t, unsigned place, const struct addr
     return cold;
 }
 
-/* Code made in haste looks by stubs, with the facts at hand: a third of the room. What else there
+/* Code made in haste looks by stubs, and names the facts: a third of the room. What else there
  * is to tell when the look fails takes a cold path. */
 static bool may_look_by_stub(const struct translator *t)
 {
     return t->region->hasty && (t->flags_memory || !t->recipe.length) && !t->x87_last.insn &&
-           !t->x87_last.memory;
+           !t->x87_last.memory && t->named_count < MAX_NAMED;
 }
 
-static void emit_jump_over(struct emitter *e, size_t bytes)
+/* `look`: 0 where what was named for the same place does, too. */
+static void name_facts(struct translator *t, unsigned place, uint32_t look)
 {
-    emit8(e, JIT_SHORT_JUMP);
-    emit8(e, (uint8_t)bytes);
+    struct named *named = &t->named[t->named_count++];
+    struct jit_facts facts = {.owner = jit_low_address(t->region),
+                              .place = (uint16_t)place,
+                              .stack = (int8_t)(t->stack_plus / JIT_STACK_STEP),
+                              .look = look};
+    const struct jit_facts *before = named > t->named ? &named[-1].facts : NULL;
+    bool again = !look && before && before->place == facts.place && before->stack == facts.stack;
+    emit8(&t->e, JIT_NAMES_FACTS);
+    *named = (struct named){t->e.at, again ? *before : facts, again};
+    emit32(&t->e, 0);
+}
+
+void keep_named_facts(struct translator *t)
+{
+    size_t count = 0;
+    for (unsigned i = 0; i < t->named_count; i++)
+        count += !t->named[i].again;
+    struct jit_facts *facts = translator_data(t, count * sizeof(*facts));
+    if (t->e.full)
+        return;
+    for (unsigned i = 0; i < t->named_count; i++) {
+        const struct named *named = &t->named[i];
+        if (!named->again)
+            *facts++ = named->facts;
+        uint32_t address = jit_low_address(facts - 1);
+        memcpy(named->hole, &address, sizeof(address));
+    }
 }
 
 static bool emit_short_lookup(struct translator *t, const struct cold *look)
@@ -157,8 +184,7 @@ static bool emit_short_lookup(struct translator *t, const struct cold *look)
         return false;
     enum jit_stub stub = look->bytes > 8 ? STUB_PROBE_MORE : STUB_PROBE;
     emit_call(e, t->jit->stub[stub + 2 * t->kind + look->write]);
-    emit_jump_over(e, sizeof(struct jit_facts));
-    emit_look_facts(t, look, t->region);
+    name_facts(t, look->place, look_facts(look));
     t->cell = -1;
     return true;
 }
@@ -168,8 +194,7 @@ bool emit_short_check(struct translator *t, unsigned place)
     if (!may_look_by_stub(t))
         return false;
     emit_call(&t->e, t->jit->stub[STUB_CHECK]);
-    emit_jump_over(&t->e, offsetof(struct jit_facts, look));
-    emit_facts(t, t->region, place, t->stack_plus);
+    name_facts(t, place, 0);
     return true;
 }
 

@@ -4,6 +4,7 @@
 #include "emu/cpu/decode.h"
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 struct cpu;
 struct jit;
@@ -38,7 +39,8 @@ struct jit_opening {
 /*
  * Where translated code calls for what a look has not found, or for a store that somebody has to
  * hear of, facts follow behind the jump to which the call returns: so a cold path is no more than
- * call, jump and facts.
+ * call, jump and facts. A call in the midst of hot code returns to an instruction that does nothing
+ * but name them, TEST EAX with their address.
  */
 enum look { LOOK_LOAD, LOOK_STORE, LOOK_RMW, LOOK_WINDOW };
 struct jit_facts {
@@ -52,14 +54,15 @@ struct jit_facts {
         int32_t onward;
     };
 } __attribute__((packed));
-#define JIT_STACK_STEP 4
-/* Where the facts are, from where the call returns to: behind a jump over them, which is of the
- * short kind, or to somewhere else. */
-#define JIT_SHORT_JUMP 0xeb
-#define JIT_LONG_JUMP  5 /* bytes */
+#define JIT_STACK_STEP   4
+#define JIT_NAMES_FACTS  0xa9
+#define JIT_FACTS_BEHIND 5 /* bytes from where the call returns to */
 static inline const struct jit_facts *jit_facts_at(const uint8_t *back)
 {
-    return (const struct jit_facts *)(back + (*back == JIT_SHORT_JUMP ? 2 : JIT_LONG_JUMP));
+    const uint8_t *behind = back + JIT_FACTS_BEHIND;
+    uint32_t named;
+    memcpy(&named, behind - sizeof(named), sizeof(named));
+    return (const struct jit_facts *)(*back == JIT_NAMES_FACTS ? (void *)(uintptr_t)named : behind);
 }
 #define JIT_LOOK_BYTES 0xfff
 

@@ -361,7 +361,7 @@ static void emit_cell(struct jit *jit, struct emitter *e, const struct shared *s
                       enum tlb_kind kind, bool writes, bool missed)
 {
     struct jit_cell *cells = jit->cells[kind];
-    int32_t look = JIT_LONG_JUMP + (int32_t)offsetof(struct jit_facts, look);
+    int32_t look = JIT_FACTS_BEHIND + (int32_t)offsetof(struct jit_facts, look);
 
     emit_store(e, op_abs(&jit->stash[0]), H_RCX);
     emit_store(e, op_abs(&jit->stash[1]), H_RDX);

@@ -45,13 +45,14 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     stack_before(t, insn);
     struct translator_mark {
         uint8_t *at;
-        unsigned cold, fixups, exits, addresses;
+        unsigned cold, named, fixups, exits, addresses;
         bool host, memory;
         int32_t stack_plus;
         struct recipe recipe;
         struct windows windows;
-    } mark = {t->e.at,       t->cold_count,   t->fixup_count, t->exit_count, t->address_count,
-              t->flags_host, t->flags_memory, t->stack_plus,  t->recipe,     t->windows};
+    } mark = {t->e.at,       t->cold_count,    t->named_count, t->fixup_count,
+              t->exit_count, t->address_count, t->flags_host,  t->flags_memory,
+              t->stack_plus, t->recipe,        t->windows};
     if (last && translate_branch(t, insn))
         return true;
     if (translate_integer(t, insn) || translate_moves(t, insn) || translate_control(t, insn) ||
@@ -62,6 +63,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     /* What was begun is forgotten. */
     t->e.at = mark.at;
     t->cold_count = mark.cold;
+    t->named_count = mark.named;
     t->fixup_count = mark.fixups;
     t->exit_count = mark.exits;
     t->address_count = mark.addresses;
@@ -222,6 +224,7 @@ static void emit_region(struct translator *t)
     for (unsigned i = 0; i < t->fixup_count; i++)
         emit_patch(t->fixups[i].hole, t->versions[t->fixups[i].version].start);
     flow_exits(t);
+    keep_named_facts(t);
     note_entries(t);
     keep_addresses(t);
 }
@@ -294,7 +297,8 @@ void translator_begin(struct translator *t, struct jit *jit, uint64_t rip, uint6
 {
     struct cpu *cpu = jit->cpu;
     memset(t, 0, offsetof(struct translator, parts));
-    t->part_count = t->insn_count = t->cold_count = t->fixup_count = t->exit_count = 0;
+    t->part_count = t->insn_count = t->cold_count = t->named_count = t->fixup_count =
+        t->exit_count = 0;
     t->version_count = t->extra_insns = t->tail_count = t->tail_insns = 0;
     t->address_count = 0;
     t->patience = NULL;

@@ -130,6 +130,13 @@ struct cold {
     int next;        /* a version, or -1 */
 };
 
+/* Facts that hot code names, at the hole; `again` those before. */
+struct named {
+    uint8_t *hole;
+    struct jit_facts facts;
+    bool again;
+};
+
 struct fixup {
     uint8_t *hole;
     int version;
@@ -142,6 +149,7 @@ struct fixup {
 #define MAX_FIXUPS       (MAX_VERSIONS * 2)
 #define MAX_EXITS        (MAX_VERSIONS * 2)
 #define MAX_ADDRESSES    (REGION_MAX_INSNS * 3)
+#define MAX_NAMED        (REGION_MAX_INSNS * 2)
 #define MAX_DATA         (MAX_EXITS * sizeof(struct jit_exit)) /* in one piece */
 
 struct translator {
@@ -188,6 +196,8 @@ struct translator {
 
     struct cold cold[MAX_COLD];
     unsigned cold_count;
+    struct named named[MAX_NAMED];
+    unsigned named_count;
     struct fixup fixups[MAX_FIXUPS];
     unsigned fixup_count;
     struct jit_exit exits[MAX_EXITS]; /* the region's, until they have a place: see flow_exits() */
@@ -254,3 +264,6 @@ void load_units(struct translator *t, unsigned place);
 /* What C finds behind the call and the jump, which come first. */
 void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t stack_plus);
 void emit_look_facts(struct translator *t, const struct cold *cold, const void *owner);
+uint32_t look_facts(const struct cold *cold); /* struct jit_facts.look */
+/* The facts that are named get their place. */
+void keep_named_facts(struct translator *t);
