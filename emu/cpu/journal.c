@@ -66,7 +66,7 @@ void journal_begin(struct journal *journal)
 {
     revoke_rights(journal);
     journal->page_count = 0;
-    journal->flushed = false;
+    journal->flushed = journal->moved = false;
     g_array_set_size(journal->slots, 0);
     g_array_set_size(journal->walks, 0);
     journal->active = true;
@@ -199,6 +199,16 @@ void journal_slot(struct journal *journal, struct tlb *tlb, unsigned slot)
         return;
     struct journal_slot old = {tlb, slot, tlb->entry[slot], tlb->info[slot]};
     g_array_append_val(journal->slots, old);
+}
+
+void journal_refill(struct journal *journal, struct tlb *tlb, unsigned slot, uint64_t page,
+                    uint64_t phys)
+{
+    const uint64_t tags[] = {tlb->entry[slot].read, tlb->entry[slot].write, tlb->info[slot].exec};
+    for (unsigned i = 0; i < G_N_ELEMENTS(tags); i++)
+        journal->moved |=
+            (tags[i] == page || tags[i] == (page ^ TLB_SLOW)) && tlb->info[slot].phys != phys;
+    journal_slot(journal, tlb, slot);
 }
 
 void journal_cleared(struct journal *journal, struct tlb *tlb, unsigned slot)

@@ -46,6 +46,7 @@ struct journal {
     struct cpu *cpu;
     bool active;
     bool flushed;     /* translations were dropped */
+    bool moved;       /* a page was walked again that the TLB had, and is elsewhere now */
     GPtrArray *pages; /* struct journal_page; only the first page_count are in use */
     unsigned page_count;
     GArray *slots;   /* what TLB entries were, newest last */
@@ -80,6 +81,8 @@ void journal_page(struct journal *journal, uint8_t *host);
 void journal_walk(struct journal *journal, uint8_t *host, uint8_t bits);
 /* A TLB entry is about to change, or to be emptied; it was filled, for writing or not. */
 void journal_slot(struct journal *journal, struct tlb *tlb, unsigned slot);
+void journal_refill(struct journal *journal, struct tlb *tlb, unsigned slot, uint64_t page,
+                    uint64_t phys); /* the same: with a page, which is at a physical address now */
 void journal_cleared(struct journal *journal, struct tlb *tlb, unsigned slot);
 void journal_filled(struct journal *journal, struct tlb *tlb, unsigned slot, bool for_write);
 /* An access to physical memory past the TLB. Returns if it is to memory. */

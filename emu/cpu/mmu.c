@@ -288,7 +288,7 @@ static struct tlb_entry *fill(struct cpu *cpu, uint64_t va, enum mmu_access acce
     uint64_t keep = info->exec == page && info->phys == phys ? info->exec : tlb_empty(slot);
     cpu->walks++;
     if (unlikely(cpu->journal))
-        journal_slot(cpu->journal, tlb, slot);
+        journal_refill(cpu->journal, tlb, slot, page, phys);
 
     entry->host = (uintptr_t)pointer;
     bool watched = kind == TLB_USER_ALIGNED || (debug_active(cpu) && debug_page_watched(cpu, va));

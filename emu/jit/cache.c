@@ -137,12 +137,18 @@ void jit_cache_clear(struct jit *jit)
     begin_segment(jit, 0);
 }
 
+/* Code begins at multiples of 16, which the next may be past what is left. */
+size_t jit_cache_room(const struct jit *jit)
+{
+    return jit->code_at < jit->data_at ? (size_t)(jit->data_at - jit->code_at) : 0;
+}
+
 void jit_cache_reserve(struct jit *jit, size_t bytes)
 {
-    if ((size_t)(jit->data_at - jit->code_at) >= bytes)
+    if (jit_cache_room(jit) >= bytes)
         return;
     jit->stats.evictions++;
-    jit->stats.left_over += (uint64_t)(jit->data_at - jit->code_at);
+    jit->stats.left_over += jit_cache_room(jit);
     jit_forgive_cells(jit);
     begin_segment(jit, (jit->segment + 1) % JIT_SEGMENTS);
 }

@@ -112,6 +112,7 @@ void jit_cache_clear(struct jit *jit);
 /* Room for one region in the current segment; evicts the oldest segment when less than so many
  * bytes are left. */
 void jit_cache_reserve(struct jit *jit, size_t bytes);
+size_t jit_cache_room(const struct jit *jit); /* bytes that are left of it */
 /* Zeroed, in the current segment, where there must be room for it; for what a region takes while it
  * is made see translator_data(). */
 void *jit_cache_data(struct jit *jit, size_t size);

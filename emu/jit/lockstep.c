@@ -24,6 +24,11 @@
  * Flags that an instruction leaves undefined depend on what was in the host's before, so both
  * engines clear them behind it: the next instructions may look (PUSHF, SETcc).
  *
+ * A page table may change without a word, and is read anew when the processor likes: until then it
+ * may go on with what it knew. Translated code has pages in more places than the TLB (cells,
+ * windows) and may know the old for longer. So a stretch in which a page was found elsewhere than
+ * the TLB had it may differ; its first block is interpreted then, and not compared.
+ *
  * The board lock is held during a stretch, so that devices write memory between stretches only.
  */
 #include "emu/jit/lockstep.h"
@@ -54,6 +59,22 @@ static void finish(struct lockstep *l)
     }
 }
 
+/* As if it had not been run by either engine. */
+static void forget_stretch(struct lockstep *l)
+{
+    journal_take_back(l->journal);
+    journal_end(l->journal);
+    lockstep_restore(l, &l->start);
+    l->jit->exit_cell = 0;
+    l->jit->interpret_next = false;
+}
+
+static void interpret(struct lockstep *l, struct block *block)
+{
+    l->uncompared++;
+    interp_run_block(l->cpu, block);
+}
+
 /* False when the engines disagree. */
 static bool step(struct lockstep *l)
 {
@@ -61,8 +82,7 @@ static bool step(struct lockstep *l)
     struct block *block = NULL;
     l->code = jit_find_code(l->jit, &block);
     if (!l->code) {
-        l->uncompared++;
-        interp_run_block(cpu, block);
+        interpret(l, block);
         return true;
     }
     board_lock(cpu->board);
@@ -70,6 +90,12 @@ static bool step(struct lockstep *l)
     l->budget = BUDGET;
     lockstep_capture(l, &l->start, false);
     lockstep_compare(l);
+    if (!l->agreed && l->journal->moved) {
+        forget_stretch(l);
+        board_unlock(cpu->board);
+        interpret(l, block_find(cpu));
+        return true;
+    }
     if (!l->agreed) {
         lockstep_diverged(l);
         board_unlock(cpu->board);

@@ -380,7 +380,7 @@ struct jit_region *jit_translate(struct jit *jit, struct block *block, uint64_t 
         (!(cpu->mode & MODE_LONG) && (wraps || block_runs_over(cpu, block, rip))))
         return NULL;
     jit_cache_reserve(jit, REGION_MIN_BYTES);
-    size_t room = (size_t)(jit->data_at - jit->code_at);
+    size_t room = jit_cache_room(jit);
     struct jit_region *region = make(jit, block, rip);
     if (!region && jit->translator->e.full && room < REGION_MAX_BYTES) {
         jit_cache_reserve(jit, REGION_MAX_BYTES);

@@ -217,9 +217,54 @@ static void test_returns(void **state)
     compare(true, PIECES);
 }
 
+#define ADDITIONS 200u
+
+/* A region for which the segment has just enough room, or a few bytes less, whatever its size is:
+ * it takes no more than there is, and the next one knows what is left. */
+static void test_last_of_a_segment(void **state)
+{
+    struct board board;
+    uint8_t code[ADDITIONS * 7 + 1], *at = code;
+    bare_board(&board, RAM);
+    struct cpu *cpu = bare_cpu(&board, "jit");
+    struct jit *jit = cpu->jit;
+    assert_true(cpu_set_code_cache(cpu, CPU_CODE_CACHE_MIN, NULL));
+    jit_set_hot(cpu, 0);
+    for (unsigned i = 0; i < ADDITIONS; i++, at += 7) {
+        static const uint8_t add[] = {0x83, 0x87, 0, 0, 0, 0, 0}; /* ADD [RDI + d], imm8 */
+        uint32_t d = i * 4;
+        memcpy(at, add, sizeof(add));
+        memcpy(at + 2, &d, sizeof(d));
+        at[6] = i % 100;
+    }
+    *at = 0xf4;
+    uint64_t moved_on = 0, fitted = 0;
+    for (size_t room = REGION_MIN_BYTES; fitted < 64; room += 8) {
+        bare_begin(cpu, code, sizeof(code));
+        cpu_state_changed(cpu);
+        uint64_t evictions = jit->stats.evictions;
+        uint8_t *limit = jit->data_at = jit->code_at + room;
+        memset(limit, 0xa5, 64);
+        assert_int_equal(cpu_run(cpu), CPU_EXIT_HALTED);
+        for (unsigned i = 0; i < 64; i++)
+            assert_int_equal(limit[i], 0xa5);
+        const uint8_t *data = memory_ram_host(board.memory) + DATA;
+        for (unsigned i = 0; i < ADDITIONS; i++)
+            assert_int_equal(data[i * 4], i % 100);
+        bool fits = jit->stats.evictions == evictions;
+        *(fits ? &fitted : &moved_on) += 1;
+        jit_cache_reserve(jit, REGION_MIN_BYTES);
+        assert_true(jit->data_at - jit->code_at >= (ptrdiff_t)REGION_MIN_BYTES);
+    }
+    print_message("%u regions went to the next segment\n", (unsigned)moved_on);
+    assert_true(moved_on > 0);
+    cpu_free(cpu);
+    board_finish(&board);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_links),
-                                       cmocka_unit_test(test_returns)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_links), cmocka_unit_test(test_returns),
+                                       cmocka_unit_test(test_last_of_a_segment)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
