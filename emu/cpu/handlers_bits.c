@@ -83,13 +83,14 @@ BIT_OP(bts)
 BIT_OP(btr)
 BIT_OP(btc)
 
-/* With a zero source the destination keeps its value. */
+/* With a zero source the destination keeps its value. The comparison: as before a multiplication.
+ */
 #define SCAN(name, form, source, bits, suffix)                                                     \
     HANDLER(name##_##form##_##bits)                                                                \
     {                                                                                              \
         uint##bits##_t b = source, a = 0;                                                          \
         uint16_t flags;                                                                            \
-        asm(#name suffix " %[b], %[a]\n\t" FLAGS_SAVE                                              \
+        asm("cmp" suffix " %[b], %[b]\n\t" #name suffix " %[b], %[a]\n\t" FLAGS_SAVE               \
             : [a] "+r"(a), "=&a"(flags)                                                            \
             : [b] "r"(b)                                                                           \
             : "cc");                                                                               \

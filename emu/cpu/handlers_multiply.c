@@ -1,14 +1,15 @@
 /* Multiplication and division. */
 #include "emu/cpu/interp.h"
 
-/* rDX:rAX = rAX * rm, by the host's instruction, for its flags. */
+/* rDX:rAX = rAX * rm, by the host's instruction, for its flags. Those that it leaves undefined may
+ * be what they were before: a comparison, so that nothing comes of what the emulator did last. */
 #define WIDE_MULTIPLY(name, mnemonic, bits, suffix)                                                \
     static inline void name##_do_##bits(struct cpu *cpu, uint##bits##_t b)                         \
     {                                                                                              \
         uint##bits##_t low = REG(cpu, uint##bits##_t, RAX * 8), high;                              \
         uint16_t flags;                                                                            \
-        asm(mnemonic suffix " %[b]\n\tmov %%rax, %%r8\n\t" FLAGS_SAVE                              \
-                            "movw %%ax, %[flags]\n\tmov %%r8, %%rax"                               \
+        asm("cmp" suffix " %[b], %[b]\n\t" mnemonic suffix                                         \
+            " %[b]\n\tmov %%rax, %%r8\n\t" FLAGS_SAVE "movw %%ax, %[flags]\n\tmov %%r8, %%rax"     \
             : "+&a"(low), "=&d"(high), [flags] "=&r"(flags)                                        \
             : [b] "r"(b)                                                                           \
             : "cc", "r8");                                                                         \
@@ -37,7 +38,7 @@ WIDE_MULTIPLY(imul, "imul", 64, "q")
     static inline void name##_do_8(struct cpu *cpu, uint8_t b)                                     \
     {                                                                                              \
         uint16_t product = REG(cpu, uint8_t, RAX * 8), flags;                                      \
-        asm(mnemonic "b %[b]\n\tmovw %%ax, %%cx\n\t" FLAGS_SAVE                                    \
+        asm("cmpb %[b], %[b]\n\t" mnemonic "b %[b]\n\tmovw %%ax, %%cx\n\t" FLAGS_SAVE              \
             : "+&a"(product), "=&c"(flags)                                                         \
             : [b] "r"(b)                                                                           \
             : "cc");                                                                               \
@@ -63,7 +64,7 @@ BYTE_MULTIPLY(imul, "imul")
         uint##bits##_t b = right;                                                                  \
         uint##bits##_t a = left;                                                                   \
         uint16_t flags;                                                                            \
-        asm("imul" suffix " %[b], %[a]\n\t" FLAGS_SAVE                                             \
+        asm("cmp" suffix " %[b], %[b]\n\timul" suffix " %[b], %[a]\n\t" FLAGS_SAVE                 \
             : [a] "+r"(a), "=&a"(flags)                                                            \
             : [b] "r"(b)                                                                           \
             : "cc");                                                                               \
