@@ -49,9 +49,7 @@ struct block_cache *block_cache_new(size_t size)
         g_free(cache);
         return NULL;
     }
-    cache->hash_bits = 1;
-    while (cache->hash_bits < HASH_BITS && (size_t)128 << cache->hash_bits < size)
-        cache->hash_bits++;
+    cache->hash_bits = MIN(g_bit_storage((size - 1) / 128), HASH_BITS);
     cache->heads = g_new(uint32_t, 1u << cache->hash_bits);
     forget_all(cache);
     return cache;

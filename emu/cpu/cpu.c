@@ -277,11 +277,11 @@ void cpu_update_mode(struct cpu *cpu)
     if (kind == TLB_KERNEL_SMAP)
         mode |= MODE_SMAP;
     cpu->mode = mode;
-    mmu_begin_tlb(cpu, TLB_KERNEL); /* to which STAC leads, too */
-    mmu_begin_tlb(cpu, kind);
-    cpu->tlb = cpu->tlbs[kind].entry;
     enum tlb_kind system = s->cr4 & CR4_SMAP ? TLB_KERNEL_SMAP : TLB_KERNEL;
-    mmu_begin_tlb(cpu, system);
+    uint32_t used = 1u << kind | 1u << system | 1u << TLB_KERNEL; /* to which STAC leads */
+    if (unlikely(used & ~cpu->begun_tlbs))
+        mmu_begin_tlbs(cpu, used);
+    cpu->tlb = cpu->tlbs[kind].entry;
     cpu->system_tlb = cpu->tlbs[system].entry;
 }
 

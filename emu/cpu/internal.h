@@ -121,7 +121,6 @@ struct tlb {
     struct tlb_info info[TLB_SIZE];
     unsigned listed; /* slots filled with pages that are not global */
     uint16_t list[TLB_LISTED];
-    bool begun;  /* an empty one is not all zeros */
     bool filled; /* since it was last emptied */
     bool huge;   /* there may be pieces of pages larger than 4 MiB */
     uint64_t large[TLB_LARGE_BITS / 64];
@@ -161,6 +160,7 @@ struct cpu {
     uint32_t passes;              /* odd in cpu_run(); other threads read it (emu/core/dirty.h) */
     struct tlb_entry *tlb;        /* the current kind's entries */
     struct tlb_entry *system_tlb; /* for the processor's own accesses to its tables */
+    uint32_t begun_tlbs;          /* a bit for each kind that was ever used: see mmu_begin_tlbs() */
     /* Of FS and GS in MODE_FLAT: 0 where they are data of 4 GiB from the base on, else what makes a
      * linear address one that there is not. No mode of its own, since every system loads them. */
     uint64_t beyond[2]; /* 0 or CPU_BEYOND */

@@ -616,11 +616,16 @@ static void tell_engine(struct cpu *cpu, enum engine_mappings what, uint64_t add
         cpu->engine->mappings_changed(cpu, what, address);
 }
 
-void mmu_begin_empty(struct tlb *tlb)
+void mmu_begin_tlbs(struct cpu *cpu, uint32_t kinds)
 {
-    for (unsigned slot = 0; slot < TLB_SIZE; slot++)
-        tlb->entry[slot].read = tlb->entry[slot].write = tlb->info[slot].exec = tlb_empty(slot);
-    tlb->begun = true;
+    for (unsigned kind = 0; kind < TLB_KIND_COUNT; kind++) {
+        if (!(kinds & ~cpu->begun_tlbs & 1u << kind))
+            continue;
+        struct tlb *tlb = &cpu->tlbs[kind];
+        for (unsigned i = 0; i < TLB_SIZE; i++) /* nothing to be taken back by a journal */
+            tlb->entry[i].read = tlb->entry[i].write = tlb->info[i].exec = tlb_empty(i);
+    }
+    cpu->begun_tlbs |= kinds;
 }
 
 void mmu_flush(struct cpu *cpu)

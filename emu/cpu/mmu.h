@@ -49,13 +49,9 @@ static inline uint64_t mmu_system_view(struct cpu *cpu, uint64_t phys)
     return memory_find_page(cpu->board->memory, alias).read ? alias : phys;
 }
 
-/* Before a kind's TLB is used: one that nobody asks for takes no memory. */
-void mmu_begin_empty(struct tlb *tlb);
-static inline void mmu_begin_tlb(struct cpu *cpu, enum tlb_kind kind)
-{
-    if (unlikely(!cpu->tlbs[kind].begun))
-        mmu_begin_empty(&cpu->tlbs[kind]);
-}
+/* Before TLBs are used, a bit for each kind: an empty one is not all zeros, but one that nobody
+ * asks for takes no memory. */
+void mmu_begin_tlbs(struct cpu *cpu, uint32_t kinds);
 
 void mmu_flush(struct cpu *cpu);                        /* everything */
 void mmu_flush_non_global(struct cpu *cpu);             /* CR3 load */

@@ -81,14 +81,6 @@ static void begin_segment(struct jit *jit, unsigned segment)
     jit->segment_regions[segment] = NULL;
 }
 
-static unsigned hash_bits(size_t size)
-{
-    unsigned bits = 1;
-    while (bits < 24 && (size_t)512 << bits < size)
-        bits++;
-    return bits;
-}
-
 bool jit_cache_init(struct jit *jit, size_t size, GError **error)
 {
     void *write, *run;
@@ -101,7 +93,7 @@ bool jit_cache_init(struct jit *jit, size_t size, GError **error)
     jit_cache_finish(jit);
     jit->segment_size = segment;
     jit->cache_size = size;
-    jit->hash_bits = hash_bits(size);
+    jit->hash_bits = g_bit_storage((size - 1) / 512);
     jit->hash = g_new0(struct jit_region *, 1u << jit->hash_bits);
     jit->page_hash_bits = jit->hash_bits - 1;
     jit->page_hash = g_new0(struct jit_page_chain, 1u << jit->page_hash_bits);
@@ -137,7 +129,6 @@ void jit_cache_clear(struct jit *jit)
     begin_segment(jit, 0);
 }
 
-/* Code begins at multiples of 16, which the next may be past what is left. */
 size_t jit_cache_room(const struct jit *jit)
 {
     return jit->code_at < jit->data_at ? (size_t)(jit->data_at - jit->code_at) : 0;
