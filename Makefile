@@ -65,6 +65,8 @@ all: $(BINARIES)
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
+# Touches no vector register, as the file says. One loop there would become a call of memcpy().
+$(BUILD)/obj/emu/jit/crossing.o: CFLAGS_FILE = -mgeneral-regs-only -fno-tree-loop-distribute-patterns -fno-sanitize=all
 # The interpreter's handlers are tail calls, which a stack check at the end would break up.
 $(BUILD)/obj/emu/cpu/%.o: CFLAGS_FILE = -fno-stack-protector -mno-red-zone -msse4.2 $(if $(SANITIZE),-DDROVER_SANITIZE)
 

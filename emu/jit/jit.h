@@ -15,7 +15,7 @@
  *     |    windows.c window_plan.c accesses.c    looks that several accesses share
  *     |    flags.c liveness.c versions.c         where the arithmetic flags are; loops
  *   emit.c       bytes
- *   stubs.c string_stubs.c system_stubs.c slow.c
+ *   stubs.c string_stubs.c system_stubs.c slow.c crossing.c
  *                the code all regions share, and the C functions it calls
  *   cache.c relocate.c link.c return_stack.c tiers.c
  *                where regions are kept, at which address, how they lead to each other, what ends
@@ -232,9 +232,10 @@ struct jit {
     uint64_t stored_host; /* where STUB_STORED's store went, if that is known; else 0 */
     uint32_t stored_bytes;
 
-    /* A store that went aside. */
+    /* A store that went aside; and `crossed`, one that is done, to pages with code. */
     uint64_t address;
     unsigned size;
+    bool crossed;
 
     /* The host's stack pointer of translated code while C runs, and the other way about; and where
      * a stub goes back to. */

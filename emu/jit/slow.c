@@ -158,6 +158,14 @@ void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const ui
     g_assert_not_reached();
 }
 
+static void note_crossed(struct cpu *cpu)
+{
+    struct jit *jit = cpu->jit;
+    jit->crossed = false;
+    memory_code_written_at(cpu->board->memory, mmu_entry(cpu, jit->address)->mark);
+    memory_code_written_at(cpu->board->memory, mmu_entry(cpu, jit->address + jit->size - 1)->mark);
+}
+
 /* Behind a store. What it wrote may be the running region itself; other reasons to stop can wait.
  */
 static bool stored(struct cpu *cpu, const uint8_t *mark, const struct jit_facts *facts,
@@ -176,10 +184,12 @@ static bool stored(struct cpu *cpu, const uint8_t *mark, const struct jit_facts 
         !memory_holds_code(map, mark, host & ~PAGE_MASK, jit->stored_bytes))
         return false;
     set_place(cpu, region, facts->place);
-    if (mark == &jit->always_marked)
-        mmu_rmw_finish(cpu, jit->address, jit->size);
-    else
+    if (mark != &jit->always_marked)
         memory_code_written_at(map, mark);
+    else if (jit->crossed)
+        note_crossed(cpu);
+    else
+        mmu_rmw_finish(cpu, jit->address, jit->size);
     if (likely(!jit_was_written(jit)))
         return false;
     jit_attend_written(jit);

@@ -70,6 +70,10 @@ static inline const struct jit_facts *jit_facts_at(const uint8_t *back)
  * leave the region, s.rip being set, or JIT_NO_WINDOW to go on in the tail. */
 #define JIT_NO_WINDOW ((void *)1)
 void *jit_slow_look(struct cpu *cpu, uint64_t address, unsigned unused, const uint8_t *back);
+/* The same, or NULL where it knows no way, which does not touch vector registers. */
+void *jit_crossing_look(struct cpu *cpu, uint64_t address, unsigned unused, const uint8_t *back);
+/* Behind a store that went aside: 1 where nothing is left to do, or 0. As above. */
+uint64_t jit_crossing_stored(struct cpu *cpu);
 /* True to leave the region; s.rip is set. The second is for instructions that go on elsewhere. */
 bool jit_stored(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back);
 bool jit_stored_at(struct cpu *cpu, const uint8_t *mark, unsigned size, const uint8_t *back);

@@ -9,10 +9,23 @@ static struct host_operand gpr(const struct jit *jit, unsigned guest)
     return op_abs(&jit->cpu->s.gpr[guest]);
 }
 
-static void spill(struct jit *jit, struct emitter *e)
+/* What a call of C keeps. */
+static bool is_kept(unsigned host)
+{
+    return host == H_RBX || host == H_RBP || host >= H_R12;
+}
+
+static void spill_some(struct jit *jit, struct emitter *e, bool kept)
 {
     for (unsigned i = 0; i < G_N_ELEMENTS(pinned); i++)
-        emit_store(e, gpr(jit, pinned[i]), host_of(pinned[i]));
+        if (is_kept(host_of(pinned[i])) == kept)
+            emit_store(e, gpr(jit, pinned[i]), host_of(pinned[i]));
+}
+
+static void spill(struct jit *jit, struct emitter *e)
+{
+    spill_some(jit, e, true);
+    spill_some(jit, e, false);
 }
 
 static void fill(struct jit *jit, struct emitter *e)
@@ -21,15 +34,11 @@ static void fill(struct jit *jit, struct emitter *e)
         emit_load(e, host_of(pinned[i]), gpr(jit, pinned[i]));
 }
 
-/* What a call of C may have changed. */
 static void fill_after_call(struct jit *jit, struct emitter *e)
 {
-    for (unsigned i = 0; i < G_N_ELEMENTS(pinned); i++) {
-        unsigned host = host_of(pinned[i]);
-        bool kept = host == H_RBX || host == H_RBP || host >= H_R12;
-        if (!kept)
-            emit_load(e, host, gpr(jit, pinned[i]));
-    }
+    for (unsigned i = 0; i < G_N_ELEMENTS(pinned); i++)
+        if (!is_kept(host_of(pinned[i])))
+            emit_load(e, host_of(pinned[i]), gpr(jit, pinned[i]));
 }
 
 /* As many of the vector registers as xmm_loaded says. C code wants the upper halves clean. */
@@ -119,6 +128,43 @@ struct shared {
     const uint8_t *leave; /* on the thread's stack; registers are in s.gpr; XMM in s.vec */
 };
 
+/* (cpu, T0, size, T1) */
+static void arguments(struct jit *jit, struct emitter *e, unsigned size)
+{
+    emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
+    emit_mov_rr(e, H_RSI, T0);
+    emit_mov_imm(e, H_RDX, size);
+    emit_mov_rr(e, H_RCX, T1);
+}
+
+static void save_vectors(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    uint8_t *none = jump_if_no_xmm(jit, e);
+    emit_call(e, shared->save_xmm);
+    emit_patch(none, e->at);
+}
+
+/* A call that touches no vector registers, from a stub that was called. It may decline, by 0: then
+ * everything is as behind begin_call(). Ends with a jump over what sees to that. */
+static uint8_t *quick_call(struct jit *jit, struct emitter *e, const struct shared *shared,
+                           const void *function)
+{
+    stub_to_host_stack(jit, e);
+    spill_some(jit, e, false);
+    emit_store(e, op_abs(&jit->stash[0]), T0);
+    emit_store(e, op_abs(&jit->stash[1]), T1);
+    arguments(jit, e, 0);
+    call_c(e, function);
+    emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
+    uint8_t *done = emit_jcc(e, CC_NE, NULL);
+    spill_some(jit, e, true);
+    save_vectors(jit, e, shared);
+    emit_load(e, T0, op_abs(&jit->stash[0]));
+    emit_load(e, T1, op_abs(&jit->stash[1]));
+    arguments(jit, e, 0);
+    return done;
+}
+
 /* Everything of the guest's to s, the arguments in place: (cpu, T0, size, T1). For a stub that was
  * called, or, not `called`, jumped to. */
 static void begin_call(struct jit *jit, struct emitter *e, const struct shared *shared,
@@ -129,13 +175,8 @@ static void begin_call(struct jit *jit, struct emitter *e, const struct shared *
     else
         to_host_stack(jit, e);
     spill(jit, e);
-    uint8_t *none = jump_if_no_xmm(jit, e);
-    emit_call(e, shared->save_xmm);
-    emit_patch(none, e->at);
-    emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
-    emit_mov_rr(e, H_RSI, T0);
-    emit_mov_imm(e, H_RDX, size);
-    emit_mov_rr(e, H_RCX, T1);
+    save_vectors(jit, e, shared);
+    arguments(jit, e, size);
 }
 
 /* The guest's x87 stack back to s, by C: everything else is there already. */
@@ -174,12 +215,13 @@ static void emit_look(struct jit *jit, struct emitter *e, struct shared *shared)
     jit->stub[STUB_LOOK] = e->at;
     find_facts(e);
     shared->look = e->at;
-    begin_call(jit, e, shared, 0, true);
+    uint8_t *done = quick_call(jit, e, shared, jit_crossing_look);
     call_c(e, jit_slow_look);
     emit_op(e, ENC(0, 0, 0x85) | ENC_W, H_RAX, op_reg(H_RAX));
     emit_jcc(e, CC_E, shared->leave);
-    fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
+    emit_patch(done, e->at);
+    fill_after_call(jit, e);
     emit_load(e, T1, op_abs(&jit->mark));
     stub_return(jit, e);
 }
@@ -189,12 +231,20 @@ static void emit_stored(struct jit *jit, struct emitter *e, const struct shared 
 {
     emit_mov_rr(e, T0, T1);
     find_facts(e);
+    emit_alu_imm(e, 7, SIZE_64, op_reg(T0), (int32_t)(uintptr_t)&jit->always_marked);
+    uint8_t *aside = emit_jcc(e, CC_E, NULL);
     begin_call(jit, e, shared, 0, true);
+    const uint8_t *slowly = e->at;
     call_c(e, function);
     leave_if_true(e, shared);
-    fill_after_call(jit, e);
     restore_xmm(jit, e, shared);
+    const uint8_t *end = e->at;
+    fill_after_call(jit, e);
     stub_return(jit, e);
+    emit_patch(aside, e->at);
+    uint8_t *done = quick_call(jit, e, shared, jit_crossing_stored);
+    emit_jmp(e, slowly);
+    emit_patch(done, end);
 }
 
 static void emit_check(struct jit *jit, struct emitter *e)

@@ -470,6 +470,28 @@ static uint64_t rewriting(unsigned rounds)
     return sum;
 }
 
+/* Loads, stores and changes of 4, 8 and 16 bytes that lie in two pages, as those of a stack frame
+ * do that was placed without luck. */
+static uint64_t crossing(unsigned rounds)
+{
+    uint8_t *edge = code_page() + 4096;
+    uint64_t word, pair[2], sum = 0;
+    uint32_t half;
+    for (unsigned i = 0; i < rounds; i++) {
+        memcpy(&word, edge - 3, sizeof(word));
+        word = word * 0x5851f42d4c957f2d + i;
+        memcpy(edge - 5, &word, sizeof(word));
+        memcpy(&half, edge - 1, sizeof(half));
+        half += i;
+        memcpy(edge - 1, &half, sizeof(half));
+        memcpy(pair, edge - 12, sizeof(pair));
+        memcpy(edge - 8, pair, sizeof(pair));
+        sum += pair[1] ^ half;
+    }
+    munmap(edge - 4096, 65536);
+    return sum;
+}
+
 /* A new function of a hundred additions, run thirty times, then the next. */
 static uint64_t generating(unsigned rounds)
 {
@@ -549,6 +571,7 @@ static const struct kind {
     {"compress", compression, 30},
     {"rewriting", rewriting, 300000},
     {"generating", generating, 10000},
+    {"crossing", crossing, 10000000},
     {"gzip", gzip_busybox, 3},
     {"exec-dynamic", exec_dynamic, 200},
     {"compile", compile, 2},
