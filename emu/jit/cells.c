@@ -1,10 +1,12 @@
 /*
  * Cells: copies of TLB entries at known addresses (see lookup.c), which are filled by STUB_CELL.
  *
- * A cell pays while its accesses stay in one page for some time. One that is filled more often than
- * a look into the TLB would cost is given up: its number is noted, and the regions with the
- * instruction that filled it last are made anew, without it. Numbers are forgiven with each segment
- * of the code cache that is emptied.
+ * A cell pays while its accesses stay in one page for some time. Where one is filled more often
+ * than a look into the TLB would cost, the instruction that filled it last has to do without: it is
+ * noted (by a number that others may share), and the regions with it are made anew. So it goes with
+ * one that roams, and with those that would share a cell and mean two pages by turns: a stack frame
+ * that lies in both, say. Everything is forgiven with each segment of the code cache that is
+ * emptied.
  */
 #include "emu/cpu/mmu.h"
 #include "emu/jit/jit.h"
@@ -33,13 +35,16 @@ void jit_forgive_cells(struct jit *jit)
     memset(jit->roams, 0, sizeof(jit->roams));
 }
 
-/* The regions with the instruction at RIP, if where that is can be told without a walk. */
-static void remake_regions(struct cpu *cpu)
+/* Of the instruction at RIP, if where that is can be told without a walk. */
+static void roams(struct cpu *cpu)
 {
     uint64_t rip = cpu->s.rip;
     const struct tlb_info *info = &mmu_tlb(cpu)->info[(rip >> 12) & (TLB_SIZE - 1)];
-    if (info->exec == (rip & PAGE_MASK))
-        jit_cache_remove_at(cpu->jit, info->phys | (rip & ~PAGE_MASK));
+    uint64_t phys = info->phys | (rip & ~PAGE_MASK);
+    if (info->exec != (rip & PAGE_MASK))
+        return;
+    cpu->jit->roams[jit_site(phys)] = true;
+    jit_cache_remove_at(cpu->jit, phys);
     atomic_store(&cpu->attention, 1); /* a loop would go on in what was removed */
 }
 
@@ -50,13 +55,10 @@ void jit_rest_cell(struct cpu *cpu)
     uint32_t now = (uint32_t)(__rdtsc() >> CYCLES_SHIFT);
     bool begun = cell->since != 0;
     uint32_t passed = now - cell->since;
-    unsigned number = (unsigned)(cell - jit->cells[0]) % JIT_CELLS;
 
     jit->tired = NULL;
     cell->fillings_left = PATIENCE;
     cell->since = now | 1;
-    if (!begun || passed > (PATIENCE * ROAM_CYCLES) >> CYCLES_SHIFT || number < JIT_FIXED_CELLS)
-        return;
-    jit->roams[number] = true;
-    remake_regions(cpu);
+    if (begun && passed <= (PATIENCE * ROAM_CYCLES) >> CYCLES_SHIFT)
+        roams(cpu);
 }

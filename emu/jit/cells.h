@@ -25,7 +25,14 @@ struct jit_cell {
 
 /* What cells hold may be true no longer. */
 void jit_forget_cells(struct jit *jit);
-/* Cells that were given up may be tried again. */
+/* Instructions may use cells again. */
 void jit_forgive_cells(struct jit *jit);
+/* The number of the instruction's own cell that is at a physical address. Its accesses roam where
+ * that is said in jit->roams, whichever cell they used. */
+static inline unsigned jit_site(uint64_t phys)
+{
+    uint64_t key = phys * UINT64_C(0x9e3779b97f4a7c15);
+    return JIT_FIXED_CELLS + (unsigned)((key >> 32) % (JIT_CELLS - JIT_FIXED_CELLS));
+}
 /* Of jit->tired, filled last by the instruction at RIP: does it pay? */
 void jit_rest_cell(struct cpu *cpu);

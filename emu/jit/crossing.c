@@ -76,17 +76,6 @@ static inline bool marked(const struct crossing *c)
            1;
 }
 
-/* A window that lies in two pages is none; where there is code for that, it looks for itself. */
-static inline void *no_window(struct cpu *cpu, uint64_t low, const struct jit_opening *o)
-{
-    bool crosses = (low ^ (low + o->span - 1)) & PAGE_MASK;
-    if (!o->tail || !crosses || o->aligned)
-        return NULL;
-    cpu->jit->stats.windows++;
-    cpu->jit->stats.windows_failed++;
-    return JIT_NO_WINDOW;
-}
-
 void *jit_crossing_look(struct cpu *cpu, uint64_t address, unsigned unused, const uint8_t *back)
 {
     struct jit *jit = cpu->jit;
@@ -95,10 +84,8 @@ void *jit_crossing_look(struct cpu *cpu, uint64_t address, unsigned unused, cons
     enum look look = facts->look >> 12 & 3;
     struct crossing c;
 
-    if (jit->tired)
+    if (jit->tired || look == LOOK_WINDOW)
         return NULL;
-    if (look == LOOK_WINDOW)
-        return no_window(cpu, address, jit_low(facts->owner));
     if (!find_pages(cpu, address, size, look != LOOK_LOAD, &c))
         return NULL;
     if (look != LOOK_STORE)

@@ -5,7 +5,7 @@
  * and the address of the entry does not wait for that of the operand. Cells serve accesses that
  * mostly find the page they found last time: by way of the stack pointer, at addresses that the
  * instruction names, and in loops by one instruction. One that is wrong is filled from the TLB
- * (STUB_CELL), without C; one that is so too often is given up (cells.c).
+ * (STUB_CELL), without C; instructions that do so too often have to do without (cells.c).
  */
 #include "emu/jit/operands.h"
 #include <string.h>
@@ -50,26 +50,17 @@ static bool is_kernel(const struct translator *t)
     return t->kind != TLB_USER && t->region->rip & upper;
 }
 
-/* The cell of the instruction at a place, or -1 where it has none or its accesses are known to
- * roam. */
-static int site_cell(const struct translator *t, unsigned place)
-{
-    if (!t->part->in_loop || is_kernel(t))
-        return -1;
-    uint64_t offset = place & ~PAGE_MASK;
-    uint64_t key = ((t->region->phys & PAGE_MASK) | offset) * UINT64_C(0x9e3779b97f4a7c15);
-    unsigned cell = JIT_FIXED_CELLS + (unsigned)((key >> 32) % (JIT_CELLS - JIT_FIXED_CELLS));
-    return t->jit->roams[cell] ? -1 : (int)cell;
-}
-
-/* The cell that accesses through such an address use, or -1. */
+/* The cell that the instruction at a place uses for accesses through such an address, or -1. */
 static int cell_for(const struct translator *t, const struct address *a, unsigned place)
 {
+    unsigned site = jit_site((t->region->phys & PAGE_MASK) | (place & ~PAGE_MASK));
     bool constant = a->base == GPR_NONE && a->index == GPR_NONE;
+    if (t->jit->roams[site])
+        return -1;
     if (a->base == RSP)
         return 0;
     if (a->base != GPR_CODE && !constant)
-        return site_cell(t, place);
+        return t->part->in_loop && !is_kernel(t) ? (int)site : -1;
     uint64_t page = ((a->base == GPR_CODE ? a->code : 0) + (uint64_t)a->disp) >> 12;
     uint64_t key = (page ^ (uint64_t)a->segment << 56) * UINT64_C(0x9e3779b97f4a7c15);
     return 1 + (int)((key >> 32) % (JIT_FIXED_CELLS - 1));

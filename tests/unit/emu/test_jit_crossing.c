@@ -224,12 +224,40 @@ static void test_changes_code(void **state)
     }
 }
 
+/* Two words of one stack frame, in two pages, share a cell: until it is known that this does not
+ * pay, and one of them does without. How soon is a matter of time. */
+static void test_frame_in_two_pages(void **state)
+{
+    static const uint8_t code[] = {
+        0xb9, 0xa0, 0x0f, 0x00, 0x00,                   /*    mov ecx, 4000 */
+        0x48, 0x03, 0x44, 0x24, 0xf0,                   /* 1: add rax, [rsp - 16] */
+        0x48, 0x03, 0x9c, 0x24, 0x00, 0x0f, 0x00, 0x00, /*    add rbx, [rsp + 0xf00] */
+        0xff, 0xc9,                                     /*    dec ecx */
+        0x75, 0xef,                                     /*    jnz 1b */
+        0xf4,                                           /*    hlt */
+    };
+    enum { MANY = 2000, FEW = 100 }; /* rounds; fillings in one, of 8000 accesses */
+    struct board board;
+    bare_board(&board, RAM);
+    struct cpu *cpu = bare_cpu(&board, "jit");
+    jit_set_hot(cpu, 0);
+    const struct jit_cell *cell = &cpu->jit->cells[TLB_KERNEL][0];
+    uint32_t left, rounds = 0;
+    do {
+        left = cell->fillings_left;
+        assert_int_equal(bare_run(cpu, rounds ? NULL : code, sizeof(code)), CPU_EXIT_HALTED);
+    } while (++rounds < 4 || (left - cell->fillings_left > FEW && rounds < MANY));
+    assert_true(rounds < MANY);
+    cpu_free(cpu);
+    board_finish(&board);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plain),        cmocka_unit_test(test_code_too),
         cmocka_unit_test(test_read_only),    cmocka_unit_test(test_absent),
-        cmocka_unit_test(test_changes_code),
+        cmocka_unit_test(test_changes_code), cmocka_unit_test(test_frame_in_two_pages),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
