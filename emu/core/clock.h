@@ -45,8 +45,8 @@ bool timer_armed(const struct timer *timer);
 void guest_clock_fire_due(struct guest_clock *clock);
 int64_t guest_clock_next_deadline(struct guest_clock *clock); /* guest ns, INT64_MAX for none */
 int64_t guest_clock_wait(struct guest_clock *clock); /* ns until then, 0 when past; -1 for none */
-/* Called (any thread) whenever the next deadline has become earlier: wakes the device thread. Not
- * with the board lock held: when that is given back for good. */
+/* Called (any thread) whenever the next deadline has become earlier: the device thread must be
+ * awake then. Not with the board lock held: when that is given back for good. */
 void guest_clock_set_wake(struct guest_clock *clock, void (*wake)(void *opaque), void *opaque);
 struct guest_clock_waker {
     void (*wake)(void *opaque);

@@ -2,6 +2,7 @@
 
 #include "emu/core/clock.h"
 #include <sys/eventfd.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 struct watch {
@@ -16,7 +17,7 @@ struct loop {
     GPtrArray *sources; /* const struct loop_source, borrowed */
     GArray *polls;      /* struct pollfd, remade for each wait: the watches', then the sources' */
     GArray *shares;     /* guint: how many of them are each source's */
-    int wake_fd;
+    int wake_fd, alarm_fd;
 };
 
 static void woken(void *opaque, int fd, short events)
@@ -34,7 +35,9 @@ struct loop *loop_new(void)
     loop->polls = g_array_new(FALSE, FALSE, sizeof(struct pollfd));
     loop->shares = g_array_new(FALSE, FALSE, sizeof(guint));
     loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    loop->alarm_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
     loop_watch(loop, loop->wake_fd, POLLIN, woken, NULL);
+    loop_watch(loop, loop->alarm_fd, POLLIN, woken, NULL);
     return loop;
 }
 
@@ -43,6 +46,7 @@ void loop_free(struct loop *loop)
     if (!loop)
         return;
     close(loop->wake_fd);
+    close(loop->alarm_fd);
     g_array_unref(loop->watches);
     g_ptr_array_unref(loop->sources);
     g_array_unref(loop->polls);
@@ -149,4 +153,13 @@ void loop_wake(struct loop *loop)
     uint64_t one = 1;
     if (write(loop->wake_fd, &one, sizeof(one)) < 0)
         return; /* full: it is awake anyway */
+}
+
+void loop_wake_in(struct loop *loop, int64_t ns)
+{
+    if (ns < 1)
+        ns = 1; /* 0 would be never */
+    struct itimerspec alarm = {.it_value = {ns / NS_PER_SECOND, ns % NS_PER_SECOND}};
+    if (timerfd_settime(loop->alarm_fd, 0, &alarm, NULL) < 0)
+        loop_wake(loop); /* which sees for itself how long to wait */
 }

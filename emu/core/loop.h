@@ -1,7 +1,7 @@
 /*
  * The device thread's event loop: file descriptors, sources that bring a changing set of them, and
- * a wake-up from other threads. Everything but loop_wake() is called on the device thread, or
- * before it runs. Callbacks run there, without the board lock.
+ * wake-ups from other threads. Everything but those is called on the device thread, or before it
+ * runs. Callbacks run there, without the board lock.
  */
 #pragma once
 
@@ -32,3 +32,7 @@ void loop_remove_source(struct loop *loop, const struct loop_source *source);
 /* Waits up to `timeout_ns` (negative: for ever) and calls what is ready. */
 void loop_step(struct loop *loop, int64_t timeout_ns);
 void loop_wake(struct loop *loop); /* any thread */
+/* Wakes it in `ns`, 0 or more, and not at the time that was asked for last, if that is still to
+ * come. Until then it may go on sleeping. Any thread; who is last when several call is theirs to
+ * say. */
+void loop_wake_in(struct loop *loop, int64_t ns);

@@ -109,9 +109,16 @@ static bool build(struct machine *machine, GError **error)
     return lines_open(machine, error);
 }
 
-static void wake(void *opaque)
+/* A timer has been armed, likely by a CPU that is about to halt until then: so the device thread is
+ * not woken now, but when the timer is due. */
+static void alarm_changed(void *opaque)
 {
-    loop_wake(opaque);
+    struct machine *machine = opaque;
+    pthread_mutex_lock(&machine->alarm_lock); /* who sets it last has seen the latest deadline */
+    int64_t wait = guest_clock_wait(machine->board.clock);
+    if (wait >= 0)
+        loop_wake_in(machine->loop, wait);
+    pthread_mutex_unlock(&machine->alarm_lock);
 }
 
 static void doorbell_rung(void *opaque, int fd, short events)
@@ -133,11 +140,12 @@ struct machine *machine_new(const struct machine_config *config, GError **error)
     }
     pthread_mutex_init(&machine->lock, NULL);
     pthread_cond_init(&machine->changed, NULL);
+    pthread_mutex_init(&machine->alarm_lock, NULL);
     machine->loop = loop_new();
     machine->cards = g_array_new(FALSE, TRUE, sizeof(struct card));
     machine->board.machine = machine;
     machine->board.request = board_request;
-    guest_clock_set_wake(machine->board.clock, wake, machine->loop);
+    guest_clock_set_wake(machine->board.clock, alarm_changed, machine);
     machine_watch(machine, doorbells_fd(machine->board.doorbells), POLLIN, doorbell_rung, machine);
     machine->hold = true;
     if (!build(machine, error)) {
@@ -169,6 +177,7 @@ bool machine_free(struct machine *machine, GError **error)
         close(machine->debug_fd);
     g_array_unref(machine->cards);
     loop_free(machine->loop);
+    pthread_mutex_destroy(&machine->alarm_lock);
     pthread_cond_destroy(&machine->changed);
     pthread_mutex_destroy(&machine->lock);
     g_free(machine);

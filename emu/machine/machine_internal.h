@@ -98,7 +98,8 @@ struct machine {
     atomic_bool panicked;
     bool panic_told; /* board lock */
 
-    pthread_mutex_t lock; /* guards what follows; inside the board lock */
+    pthread_mutex_t alarm_lock; /* held while the loop's alarm is set; outside the board lock */
+    pthread_mutex_t lock;       /* guards what follows; inside the board lock */
     pthread_cond_t changed;
     bool hold;         /* vCPU threads park */
     bool ending;       /* vCPU threads end */
