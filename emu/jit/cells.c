@@ -6,7 +6,7 @@
  * noted (by a number that others may share), and the regions with it are made anew. So it goes with
  * one that roams, and with those that would share a cell and mean two pages by turns: a stack frame
  * that lies in both, say. Everything is forgiven with each segment of the code cache that is
- * emptied.
+ * emptied, and where so many are noted that the innocent suffer.
  */
 #include "emu/cpu/mmu.h"
 #include "emu/jit/jit.h"
@@ -15,7 +15,8 @@
 
 #define PATIENCE     2048 /* fillings of a cell until the clock is looked at */
 #define ROAM_CYCLES  600  /* between two fillings: with fewer it does not pay */
-#define CYCLES_SHIFT 8    /* of `since`, so that 32 bits last for minutes */
+#define MOST_ROAMING (JIT_CELLS / 4)
+#define CYCLES_SHIFT 8 /* of `since`, so that 32 bits last for minutes */
 
 void jit_forget_cells(struct jit *jit)
 {
@@ -33,18 +34,23 @@ void jit_forget_cells(struct jit *jit)
 void jit_forgive_cells(struct jit *jit)
 {
     memset(jit->roams, 0, sizeof(jit->roams));
+    jit->roaming = 0;
 }
 
 /* Of the instruction at RIP, if where that is can be told without a walk. */
 static void roams(struct cpu *cpu)
 {
+    struct jit *jit = cpu->jit;
     uint64_t rip = cpu->s.rip;
     const struct tlb_info *info = &mmu_tlb(cpu)->info[(rip >> 12) & (TLB_SIZE - 1)];
     uint64_t phys = info->phys | (rip & ~PAGE_MASK);
     if (info->exec != (rip & PAGE_MASK))
         return;
-    cpu->jit->roams[jit_site(phys)] = true;
-    jit_cache_remove_at(cpu->jit, phys);
+    if (jit->roaming == MOST_ROAMING)
+        jit_forgive_cells(jit);
+    jit->roaming += !jit->roams[jit_site(phys)];
+    jit->roams[jit_site(phys)] = true;
+    jit_cache_remove_at(jit, phys);
     atomic_store(&cpu->attention, 1); /* a loop would go on in what was removed */
 }
 

@@ -225,7 +225,8 @@ struct jit {
     struct jit_cell cells[TLB_KIND_COUNT][JIT_CELLS];
     uint8_t cells_filled[TLB_KIND_COUNT][JIT_CELLS / JIT_CELL_GROUP];
     struct jit_cell *tired; /* has been filled as often as it may without a look at the clock */
-    bool roams[JIT_CELLS];
+    bool roams[JIT_CELLS];  /* by jit_site() */
+    unsigned roaming;       /* of those */
     struct jit_window windows[JIT_WINDOWS];
     struct jit_jump jumps[JIT_JUMPS];
 
