@@ -76,12 +76,27 @@ static bool fence(struct translator *t, const struct insn *insn)
     emit8(&t->e, insn->modrm & 0xf8);
     return true;
 }
+/* Writes back what the host's caches are to keep; but it reads, and faults where it may not. */
+static bool flush_line(struct translator *t, const struct insn *insn)
+{
+    access_memory(t, insn, 1, ACCESS_LOAD);
+    return true;
+}
 
 bool translate_control(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
-        [OP_CLI] = cli,       [OP_STI] = sti,     [OP_SWAPGS] = swapgs, [OP_CLD] = direction,
-        [OP_STD] = direction, [OP_NOP] = nothing, [OP_NOP_E] = nothing, [OP_FENCE] = fence,
+        [OP_CLI] = cli,
+        [OP_STI] = sti,
+        [OP_SWAPGS] = swapgs,
+        [OP_CLD] = direction,
+        [OP_STD] = direction,
+        [OP_NOP] = nothing,
+        [OP_NOP_E] = nothing,
+        [OP_FENCE] = fence,
+        [OP_CLFLUSH] = flush_line,
+        [OP_CLFLUSHOPT] = flush_line,
+        [OP_CLWB] = flush_line,
     };
     return table[insn->op] && table[insn->op](t, insn);
 }

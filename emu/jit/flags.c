@@ -23,6 +23,10 @@ uint16_t registers_written(const struct insn *insn)
     case OP_CMP:
     case OP_TEST:
     case OP_BT:
+    case OP_SAHF:
+    case OP_CLFLUSH:
+    case OP_CLFLUSHOPT:
+    case OP_CLWB:
     case OP_JCC:
     case OP_JMP:
     case OP_NOP:
@@ -53,6 +57,8 @@ uint16_t registers_written(const struct insn *insn)
     case OP_IMUL3:
     case OP_BSF ... OP_POPCNT:
         return operand_bit(insn->reg);
+    case OP_LAHF:
+        return 1u << RAX;
     case OP_PUSH:
     case OP_PUSHI:
     case OP_PUSH_SEG:

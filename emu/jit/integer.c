@@ -205,12 +205,32 @@ static bool carry(struct translator *t, const struct insn *insn)
     flags_made(t);
     return true;
 }
+
+/* The host's own, on its own AH: MOV leaves the flags alone. */
+static bool lahf(struct translator *t, const struct insn *insn)
+{
+    flags_need(t);
+    emit_mov_rr(&t->e, T0, host_of(RAX));
+    emit8(&t->e, 0x9f);
+    emit_mov_rr(&t->e, host_of(RAX), T0);
+    return true;
+}
+static bool sahf(struct translator *t, const struct insn *insn)
+{
+    flags_before(t, insn);
+    emit_mov_rr(&t->e, T0, host_of(RAX));
+    emit8(&t->e, 0x9e);
+    flags_made(t);
+    return true;
+}
+
 bool translate_integer(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
         [OP_ADD... OP_CMP] = alu, [OP_TEST] = test, [OP_INC] = unary, [OP_DEC] = unary,
         [OP_NOT] = unary,         [OP_NEG] = unary, [OP_CBW] = widen, [OP_CWD] = widen,
-        [OP_CLC] = carry,         [OP_STC] = carry, [OP_CMC] = carry,
+        [OP_CLC] = carry,         [OP_STC] = carry, [OP_CMC] = carry, [OP_LAHF] = lahf,
+        [OP_SAHF] = sahf,
     };
     return table[insn->op] && table[insn->op](t, insn);
 }

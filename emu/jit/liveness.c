@@ -46,8 +46,8 @@ static bool is_plain(const struct translator *t, const struct insn *insn)
         return false;
     bool integer = (insn->op >= OP_ADD && insn->op <= OP_NOP_E) || insn->op == OP_TZCNT ||
                    insn->op == OP_LZCNT || (insn->op >= OP_ANDN && insn->op <= OP_RORX);
-    return integer || insn->op == OP_JCC || insn->op == OP_JMP || insn_uses_xmm(insn) ||
-           insn_uses_x87(insn);
+    return integer || insn->op == OP_LAHF || insn->op == OP_SAHF || insn->op == OP_JCC ||
+           insn->op == OP_JMP || insn_uses_xmm(insn) || insn_uses_x87(insn);
 }
 
 struct flag_use flags_of(const struct translator *t, const struct insn *insn)

@@ -169,14 +169,53 @@ static unsigned wide_of(const struct insn *insn)
     return insn->size == SIZE_64 ? ENC_W : insn->size == SIZE_16 ? ENC_66 : 0;
 }
 
+/* Of a bit that may lie far from the operand, before it or behind: the address is that of the word
+ * with the bit, and its number in that goes to T1. Offsets that wrap around are the interpreter's.
+ */
+static bool far_bit_test(struct translator *t, const struct insn *insn, unsigned which, bool writes)
+{
+    struct emitter *e = &t->e;
+    struct address a = operand_address(t, t->part, insn);
+    unsigned bytes = 1u << insn->size, number = guest_number(insn->reg);
+    uint64_t *mark = &t->jit->scratch[2];
+    if (insn->size == SIZE_16 || a.size != SIZE_64)
+        return false;
+    flags_keep(t, FL_ALL);
+    emit_address(t, &a);
+    if (insn->size == SIZE_32)
+        emit_op(e, ENC(0, 0, 0x63) | ENC_W, T1, op_reg(guest_in(t, number, T1))); /* MOVSXD */
+    else
+        emit_mov_rr(e, T1, guest_in(t, number, T1));
+    emit_op(e, ENC(0, 0, 0xc1) | ENC_W, 7, op_reg(T1)); /* SAR */
+    emit8(e, 3);
+    emit_alu_imm(e, 4, SIZE_64, op_reg(T1), -(int32_t)bytes);
+    emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, op_reg(T1));
+    probe(t, insn, &a, bytes, writes ? ACCESS_RMW : ACCESS_LOAD);
+    if (writes)
+        emit_store(e, op_abs(mark), T1);
+    emit_mov_rr32(e, T1, guest_in(t, number, T1));
+    emit_alu_imm(e, 4, SIZE_32, op_reg(T1), (int32_t)(8 * bytes - 1));
+    flags_beside_t0(t, insn);
+    emit_op(e,
+            ENC(1, 0, 0xa3 + 8 * which) | wide_of(insn) |
+                (insn->prefix & PREFIX_LOCK ? ENC_LOCK : 0),
+            T1, host_memory(t));
+    flags_made(t);
+    if (!writes)
+        return true;
+    emit_load(e, T1, op_abs(mark));
+    stored(t, insn);
+    return true;
+}
+
 static bool bit_test(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     unsigned which = insn->op - OP_BT; /* BT, BTS, BTR, BTC */
     bool writes = insn->op != OP_BT;
 
-    if (insn->shape == SHAPE_M) /* the bit may lie anywhere */
-        return false;
+    if (insn->shape == SHAPE_M)
+        return far_bit_test(t, insn, which, writes);
     if (insn->shape == SHAPE_MI) {
         access_memory(t, insn, 1u << insn->size, writes ? ACCESS_RMW : ACCESS_LOAD);
         flags_beside_t0(t, insn);
