@@ -142,10 +142,37 @@ static void test_flags_over_window(void **state)
     compare(code, sizeof(code));
 }
 
+/* Bits far from the operand that names them, before it and behind, in two pages. */
+static void test_far_bits(void **state)
+{
+    static const uint8_t code[] = {
+        0xbf, 0xf0, 0x0f, 0x04, 0x00,             /*    mov edi, DATA + 0xff0 */
+        0x48, 0xc7, 0xc1, 0x48, 0xf4, 0xff, 0xff, /*    mov rcx, -3000 */
+        0x48, 0x0f, 0xab, 0x0f,                   /* 1: bts [rdi], rcx */
+        0x48, 0x11, 0xcb,                         /*    adc rbx, rcx */
+        0xf0, 0x0f, 0xb3, 0x4f, 0x04,             /*    lock btr [rdi + 4], ecx */
+        0x48, 0x83, 0xd3, 0x01,                   /*    adc rbx, 1 */
+        0x0f, 0xa3, 0x4f, 0xfc,                   /*    bt [rdi - 4], ecx */
+        0x0f, 0x92, 0xc2,                         /*    setb dl */
+        0x48, 0x01, 0xd3,                         /*    add rbx, rdx */
+        0x48, 0x0f, 0xbb, 0x0f,                   /*    btc [rdi], rcx */
+        0x9f,                                     /*    lahf */
+        0x48, 0x01, 0xc3,                         /*    add rbx, rax */
+        0x9e,                                     /*    sahf */
+        0x48, 0x83, 0xd3, 0x02,                   /*    adc rbx, 2 */
+        0x48, 0x83, 0xc1, 0x25,                   /*    add rcx, 37 */
+        0x48, 0x81, 0xf9, 0xb8, 0x0b, 0x00, 0x00, /*    cmp rcx, 3000 */
+        0x7c, 0xcc,                               /*    jl 1b */
+        0xf4,                                     /*    hlt */
+    };
+    compare(code, sizeof(code));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_register_in_t1), cmocka_unit_test(test_flags_over_return),
-        cmocka_unit_test(test_stack_pointer), cmocka_unit_test(test_flags_over_window)};
+        cmocka_unit_test(test_stack_pointer), cmocka_unit_test(test_flags_over_window),
+        cmocka_unit_test(test_far_bits)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
