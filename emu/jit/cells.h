@@ -9,12 +9,13 @@ struct jit;
 /*
  * Copies of TLB entries for accesses that mostly meet the same page, by kind of rights. An address
  * whose offset in the cell's page is below the limit is in it, with room for JIT_CELL_BYTES: none
- * while the limit is 0. There is one for reading and one for writing.
+ * while the limit is 0. There is one for reading and one for writing. Smaller accesses nearer to
+ * the page's end are found by STUB_CELL_MISSED.
  */
 #define JIT_CELLS       512
 #define JIT_FIXED_CELLS 64 /* of these, for the stack and for addresses that instructions name */
 #define JIT_CELL_GROUP  64 /* are forgotten together */
-#define JIT_CELL_BYTES  32
+#define JIT_CELL_BYTES  8
 #define JIT_CELL_LIMIT  (0x1000 - JIT_CELL_BYTES + 1)
 struct jit_cell {
     uint64_t tag, host;

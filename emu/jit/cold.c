@@ -30,12 +30,14 @@ static void tell_beside_t0(struct translator *t, const struct cold *cold)
 
 /* ---- calls with facts ------------------------------------------------------------------------ */
 
-void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t stack_plus)
+void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t stack_plus,
+                unsigned stored)
 {
     emit32(&t->e, jit_low_address(owner));
     emit8(&t->e, (uint8_t)place);
     emit8(&t->e, (uint8_t)(place >> 8));
     emit8(&t->e, (uint8_t)(stack_plus / JIT_STACK_STEP));
+    emit8(&t->e, (uint8_t)stored);
 }
 
 uint32_t look_facts(const struct cold *cold)
@@ -45,7 +47,7 @@ uint32_t look_facts(const struct cold *cold)
 
 void emit_look_facts(struct translator *t, const struct cold *cold, const void *owner)
 {
-    emit_facts(t, owner, cold->place, cold->stack_plus);
+    emit_facts(t, owner, cold->place, cold->stack_plus, 0);
     emit32(&t->e, look_facts(cold));
 }
 
@@ -69,14 +71,13 @@ static void cold_access(struct translator *t, const struct cold *cold)
 static void cold_stored(struct translator *t, const struct cold *cold)
 {
     struct emitter *e = &t->e;
-    if (cold->stored) {
-        emit_store(e, op_abs(&t->jit->stored_host), T0);
-        emit_store_imm32(e, op_abs(&t->jit->stored_bytes), cold->stored);
-    }
-    tell(t, cold);
+    if (cold->stored)
+        tell_beside_t0(t, cold);
+    else
+        tell(t, cold);
     emit_call(e, t->jit->stub[cold->stays ? STUB_STORED : STUB_STORED_AT]);
     emit_jmp(e, cold->resume);
-    emit_facts(t, t->region, cold->place, cold->stack_plus);
+    emit_facts(t, t->region, cold->place, cold->stack_plus, cold->stored);
     if (!cold->stays)
         emit32(e, (uint32_t)cold->onward);
 }
@@ -185,7 +186,7 @@ static void emit_cold(struct translator *t, const struct cold *cold)
     case COLD_X87:
         emit_call(e, t->jit->stub[STUB_LOAD_X87]);
         emit_jmp(e, cold->resume);
-        emit_facts(t, t->region, cold->place, 0);
+        emit_facts(t, t->region, cold->place, 0, 0);
         return;
     }
     stack_move(t, -cold->stack_plus);

@@ -114,6 +114,5 @@ uint64_t jit_crossing_stored(struct cpu *cpu)
     if (jit->crossed)
         return 0;
     jit->stats.stored++;
-    jit->stored_host = 0;
     return 1;
 }

@@ -230,8 +230,7 @@ struct jit {
     struct jit_window windows[JIT_WINDOWS];
     struct jit_jump jumps[JIT_JUMPS];
 
-    uint64_t stored_host; /* where STUB_STORED's store went, if that is known; else 0 */
-    uint32_t stored_bytes;
+    uint64_t stored_host; /* T0 in STUB_STORED: struct jit_facts says whether it tells something */
 
     /* A store that went aside; and `crossed`, one that is done, to pages with code. */
     uint64_t address;

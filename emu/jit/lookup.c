@@ -136,16 +136,19 @@ static bool may_look_by_stub(const struct translator *t)
            !t->x87_last.memory && t->named_count < MAX_NAMED;
 }
 
-/* `look`: 0 where what was named for the same place does, too. */
-static void name_facts(struct translator *t, unsigned place, uint32_t look)
+/* `look`: 0 behind a store, where what was named for the same place does, too. */
+static void name_facts(struct translator *t, unsigned place, uint32_t look, unsigned stored)
 {
     struct named *named = &t->named[t->named_count++];
     struct jit_facts facts = {.owner = jit_low_address(t->region),
                               .place = (uint16_t)place,
                               .stack = (int8_t)(t->stack_plus / JIT_STACK_STEP),
+                              .stored = (uint8_t)stored,
                               .look = look};
-    const struct jit_facts *before = named > t->named ? &named[-1].facts : NULL;
+    struct jit_facts *before = named > t->named ? &named[-1].facts : NULL;
     bool again = !look && before && before->place == facts.place && before->stack == facts.stack;
+    if (again)
+        before->stored = (uint8_t)stored;
     emit8(&t->e, JIT_NAMES_FACTS);
     *named = (struct named){t->e.at, again ? *before : facts, again};
     emit32(&t->e, 0);
@@ -175,17 +178,17 @@ static bool emit_short_lookup(struct translator *t, const struct cold *look)
         return false;
     enum jit_stub stub = look->bytes > 8 ? STUB_PROBE_MORE : STUB_PROBE;
     emit_call(e, t->jit->stub[stub + 2 * t->kind + look->write]);
-    name_facts(t, look->place, look_facts(look));
+    name_facts(t, look->place, look_facts(look), 0);
     t->cell = -1;
     return true;
 }
 
-bool emit_short_check(struct translator *t, unsigned place)
+bool emit_short_check(struct translator *t, unsigned place, unsigned stored)
 {
     if (!may_look_by_stub(t))
         return false;
     emit_call(&t->e, t->jit->stub[STUB_CHECK]);
-    name_facts(t, place, 0);
+    name_facts(t, place, 0, stored);
     return true;
 }
 

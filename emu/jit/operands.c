@@ -423,16 +423,20 @@ static bool stores_plainly(const struct insn *insn)
     }
 }
 
-/* Code with segments often has its stack and its data in pages of its own code, so its stores tell
- * where they went: see jit_stored_at(). */
+/* Small programs have their data, and code with segments its stack, in pages of its own code:
+ * stores tell where they went, if T0 still does. See jit_stored(). */
+static unsigned known_bytes(const struct translator *t, bool plain)
+{
+    return plain && !t->shared && !t->window && !t->e.lost_rax ? t->store_bytes : 0;
+}
+
 static struct cold *check_mark(struct translator *t, const struct insn *insn, bool plain)
 {
     struct emitter *e = &t->e;
-    bool known = plain && t->segmented && !t->shared && !t->window && !e->lost_rax;
     if (t->window && !t->shared)
         return NULL; /* looked at when the window was opened */
     flags_keep(t, t->live_after);
-    known &= !e->lost_rax;
+    unsigned known = known_bytes(t, plain);
     if (t->window)
         emit_load(e, T1, op_abs(&t->jit->windows[t->window->cell].mark));
     emit_op(e, ENC(0, 0, 0xf6), 0, op_mem(T1, 0)); /* TEST byte, 1 */
@@ -440,7 +444,7 @@ static struct cold *check_mark(struct translator *t, const struct insn *insn, bo
     struct cold *cold = add_cold(t, COLD_STORED, emit_jcc(e, CC_NE, NULL));
     cold->resume = e->at;
     cold->place = insn_place(t, insn);
-    cold->stored = known ? (uint8_t)t->store_bytes : 0;
+    cold->stored = (uint8_t)known;
     cold->stays = true;
     return cold;
 }
@@ -449,7 +453,7 @@ void stored(struct translator *t, const struct insn *insn)
 {
     if (t->region->hasty && !t->segmented) {
         flags_keep(t, t->live_after);
-        if (emit_short_check(t, insn_place(t, insn)))
+        if (emit_short_check(t, insn_place(t, insn), known_bytes(t, stores_plainly(insn))))
             return;
     }
     check_mark(t, insn, stores_plainly(insn));
@@ -504,7 +508,7 @@ void reload_units(struct translator *t, const struct insn *insn)
         return;
     emit_call(e, t->jit->stub[STUB_LOAD_X87]);
     uint8_t *over = emit_jmp(e, NULL);
-    emit_facts(t, t->region, insn_place(t, insn), 0);
+    emit_facts(t, t->region, insn_place(t, insn), 0, 0);
     if (!e->full)
         emit_patch(over, e->at);
 }

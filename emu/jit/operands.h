@@ -115,7 +115,7 @@ struct cold *emit_lookup(struct translator *t, unsigned place, const struct addr
                          enum cold_kind kind, unsigned bytes, bool writes);
 /* After a store: tells C if the page is marked, whose mark T1 has the address of. False, and
  * nothing is emitted, where that needs a cold path. */
-bool emit_short_check(struct translator *t, unsigned place);
+bool emit_short_check(struct translator *t, unsigned place, unsigned stored);
 /* The look of a plain access, as access_memory(). */
 void probe(struct translator *t, const struct insn *insn, const struct address *address,
            unsigned bytes, enum access access);

@@ -175,13 +175,11 @@ static bool stored(struct cpu *cpu, const uint8_t *mark, const struct jit_facts 
     struct memory_map *map = cpu->board->memory;
     const struct jit_region *region = jit_low(facts->owner);
     bool elsewhere = !(facts->place >> JIT_PLACE_BITS); /* where it goes may have been written */
-    uint64_t host = jit->stored_host;
     if (facts->stack)
         move_stack(cpu, facts->stack);
     jit->stats.stored++;
-    jit->stored_host = 0;
-    if (host && mark != &jit->always_marked && !memory_is_shared(map) &&
-        !memory_holds_code(map, mark, host & ~PAGE_MASK, jit->stored_bytes))
+    if (facts->stored && mark != &jit->always_marked && !memory_is_shared(map) &&
+        !memory_holds_code(map, mark, jit->stored_host & ~PAGE_MASK, facts->stored))
         return false;
     set_place(cpu, region, facts->place);
     if (mark != &jit->always_marked)

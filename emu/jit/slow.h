@@ -47,6 +47,7 @@ struct jit_facts {
     uint32_t owner; /* struct jit_region; of a window, struct jit_opening */
     uint16_t place; /* of the instruction */
     int8_t stack;   /* how far above its register the stack pointer is, in JIT_STACK_STEP bytes */
+    uint8_t stored; /* of a store, bytes at the host's address in T0; 0: nobody knows where */
     union {
         uint32_t look; /* of looks: bytes, enum look << 12, the cell's number << 16 */
         /* Of STUB_STORED_AT: from the instruction's end to where it goes on; if the place says that

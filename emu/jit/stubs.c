@@ -229,6 +229,7 @@ static void emit_look(struct jit *jit, struct emitter *e, struct shared *shared)
 static void emit_stored(struct jit *jit, struct emitter *e, const struct shared *shared,
                         const void *function)
 {
+    emit_store(e, op_abs(&jit->stored_host), T0);
     emit_mov_rr(e, T0, T1);
     find_facts(e);
     emit_alu_imm(e, 7, SIZE_64, op_reg(T0), (int32_t)(uintptr_t)&jit->always_marked);
@@ -405,6 +406,43 @@ static void fill_cell(struct jit *jit, struct emitter *e, enum tlb_kind kind, bo
     emit_store(e, op_mem(H_RCX, (int32_t)(uintptr_t)&cells->mark), T1);
 }
 
+/* RDX becomes the highest offset in a page for the access whose look is T1. */
+static void last_offset(struct emitter *e)
+{
+    emit_mov_rr32(e, H_RDX, T1);
+    emit_alu_imm(e, 4, SIZE_32, op_reg(H_RDX), JIT_LOOK_BYTES);
+    emit_op(e, ENC(0, 0, 0xf7) | ENC_W, 3, op_reg(H_RDX)); /* NEG */
+    emit_alu_imm(e, 0, 3, op_reg(H_RDX), 0x1000);
+}
+
+/* RDX becomes the offset of the cell with the number RCX. */
+static void cell_offset(struct emitter *e)
+{
+    emit_mov_rr32(e, H_RDX, H_RCX);
+    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(H_RDX)); /* SHL */
+    emit8(e, 5);
+}
+
+/* T0 is in the page of the cell RCX, near to its end, and the access is, too: then it is found. */
+static void find_near_end(struct jit *jit, struct emitter *e, enum tlb_kind kind, bool writes)
+{
+    struct jit_cell *cells = jit->cells[kind];
+    last_offset(e);
+    emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_reg(H_RDX));
+    uint8_t *elsewhere = emit_jcc(e, CC_A, NULL);
+    emit_op(e, ENC(0, 0, 0x81) | ENC_W, 7,
+            op_indexed(H_NONE, H_RCX, 3, (int32_t)(uintptr_t)jit->limits[kind][writes])); /* CMP */
+    emit32(e, 0);
+    uint8_t *closed = emit_jcc(e, CC_E, NULL);
+    cell_offset(e);
+    emit_op(e, ENC(0, 0, 0x03) | ENC_W, T0, op_mem(H_RDX, (int32_t)(uintptr_t)&cells->host));
+    emit_load(e, T1, op_mem(H_RDX, (int32_t)(uintptr_t)&cells->mark));
+    restore_stash(jit, e);
+    emit8(e, 0xc3);
+    emit_patch(elsewhere, e->at);
+    emit_patch(closed, e->at);
+}
+
 /* Fills a cell from the TLB. What that has not either, or where C is to see to the cell
  * (jit->tired), goes to C. */
 static void emit_cell(struct jit *jit, struct emitter *e, const struct shared *shared,
@@ -420,17 +458,14 @@ static void emit_cell(struct jit *jit, struct emitter *e, const struct shared *s
     emit_mov_rr32(e, H_RCX, T1);
     emit_op(e, ENC(0, 0, 0xc1), 5, op_reg(H_RCX)); /* SHR */
     emit8(e, 16);
-    emit_mov_rr32(e, H_RDX, H_RCX);
-    emit_op(e, ENC(0, 0, 0xc1), 4, op_reg(H_RDX)); /* SHL */
-    emit8(e, 5);
+    if (missed)
+        find_near_end(jit, e, kind, writes);
+    cell_offset(e);
     if (missed)
         emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, op_mem(H_RDX, (int32_t)(uintptr_t)&cells->tag));
     emit_alu_imm(e, 5, SIZE_32, op_mem(H_RDX, (int32_t)(uintptr_t)&cells->fillings_left), 1);
     uint8_t *tired = emit_jcc(e, CC_B, NULL);
-    emit_mov_rr32(e, H_RDX, T1);
-    emit_alu_imm(e, 4, SIZE_32, op_reg(H_RDX), JIT_LOOK_BYTES);
-    emit_op(e, ENC(0, 0, 0xf7) | ENC_W, 3, op_reg(H_RDX)); /* NEG */
-    emit_alu_imm(e, 0, 3, op_reg(H_RDX), 0x1000);
+    last_offset(e);
     emit_tlb_index(e, jit->has_bmi2);
     emit_op(e, ENC(0, 0, 0x33) | ENC_W, T0, tlb_tag(jit, kind, writes));
     emit_op(e, ENC(0, 0, 0x3b) | ENC_W, T0, op_reg(H_RDX));

@@ -262,7 +262,8 @@ void check_attention(struct translator *t, unsigned place);
 /* The vector and x87 registers that the region uses are in the host's, behind the place. */
 void load_units(struct translator *t, unsigned place);
 /* What C finds behind the call and the jump, which come first. */
-void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t stack_plus);
+void emit_facts(struct translator *t, const void *owner, unsigned place, int32_t stack_plus,
+                unsigned stored);
 void emit_look_facts(struct translator *t, const struct cold *cold, const void *owner);
 uint32_t look_facts(const struct cold *cold); /* struct jit_facts.look */
 /* The facts that are named get their place. */
