@@ -1,5 +1,6 @@
-"""What the benchmark's guests are made of: programs, initramfs images, kernels, disks, a peer."""
-import os, re, shutil, socket, subprocess, threading
+"""What the emulator's benchmarks share. Guests are made of programs, initramfs images, kernels, disks, a peer; they run in
+an emulator that is followed line by line; and figures go into tables."""
+import math, os, re, selectors, shutil, socket, subprocess, threading, time
 
 here = os.path.dirname(os.path.abspath(__file__))
 root = os.path.realpath(os.path.join(here, "../../.."))
@@ -9,15 +10,21 @@ DISK_BYTES = 64 << 20
 SOURCES = ["kinds.c", "kinds_io.c", "kinds_programs.c"]
 
 
-def compile_kinds(scratch, name, *flags):
-    """The program, or None where this compiler cannot make it."""
+def compile_program(scratch, name, sources, *flags):
+    """The program's path and what the compiler said against it, if anything."""
     program = os.path.join(scratch, name)
     done = subprocess.run(["gcc", "-O2", "-fno-math-errno", "-D_GNU_SOURCE", "-static", "-pthread", "-I", root,
-                           *flags, "-o", program, *(os.path.join(here, file) for file in SOURCES)],
+                           *flags, "-o", program, *(os.path.join(here, file) for file in sources), "-lm"],
                           capture_output=True, text=True)
-    if done.returncode and not flags:
-        raise SystemExit(done.stderr)
-    return program if done.returncode == 0 else None
+    return program, done.stderr if done.returncode else None
+
+
+def compile_kinds(scratch, name, *flags):
+    """The program, or None where this compiler cannot make it."""
+    program, error = compile_program(scratch, name, SOURCES, *flags)
+    if error and not flags:
+        raise SystemExit(error)
+    return None if error else program
 
 
 def module_files(names):
@@ -168,3 +175,60 @@ def i386_kernel():
     folder = os.path.join(build, "guest-i386")
     done = subprocess.run([os.path.join(root, "deploy/guest/kernel-i386.sh"), folder], stdout=subprocess.DEVNULL)
     return os.path.join(folder, "vmlinuz") if done.returncode == 0 else None
+
+
+# ---- running -----------------------------------------------------------------------------------
+
+
+def drover(options, kernel, initrd, append, cpus=1):
+    """Our emulator's command for a guest whose console is its standard output; engine and extra are among the options."""
+    return [os.path.join(build, "drover-emu"), "--engine", options.engine, "--cpus", str(cpus),
+            "--memory", "512M", "--kernel", kernel, "--initrd", initrd, "--append", append,
+            "--serial", "stdio", "--no-reboot"] + options.extra.split()
+
+
+def qemu(kernel, initrd, append, cpus=1):
+    return ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus),
+            "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel,
+            "-initrd", initrd, "-append", append, "-serial", "stdio"]
+
+
+def process_seconds(pid):
+    return time.clock_gettime((~pid << 3) | 2)
+
+
+def follow(command, timeout):
+    """Runs an emulator whose console is its standard output; yields (line, cpu seconds, wall)."""
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT)
+    selector = selectors.DefaultSelector()
+    selector.register(process.stdout, selectors.EVENT_READ)
+    end, rest = time.monotonic() + timeout, b""
+    try:
+        while time.monotonic() < end:
+            if not selector.select(1):
+                continue
+            data = os.read(process.stdout.fileno(), 65536)
+            if not data:
+                return
+            cpu, wall = process_seconds(process.pid), time.monotonic()
+            *lines, rest = (rest + data).split(b"\n")
+            for line in lines:
+                yield line.decode(errors="replace").strip(), cpu, wall
+        raise SystemExit(f"{command[0]}: no end after {timeout} s")
+    finally:
+        process.kill()
+        process.wait()
+
+
+# ---- tables ------------------------------------------------------------------------------------
+
+
+def mean(rows, what):
+    """The geometric one of those that there are."""
+    values = [row[what] for row in rows if row[what]]
+    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
+
+
+def cell(value, width, digits=2):
+    return f"{value:>{width}.{digits}f}" if value is not None else f"{'-':>{width}}"

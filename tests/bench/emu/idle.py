@@ -14,10 +14,6 @@ import guests
 CPU_BAR, MEMORY_BAR = 0.5, 40
 
 
-def process_seconds(pid):
-    return time.clock_gettime((~pid << 3) | 2)
-
-
 def memory(pid):
     """Proportional KiB of the process, by kind of mapping. The code cache is mapped twice, to write and to run."""
     kinds, kind = {"code cache": 0}, None
@@ -75,9 +71,9 @@ def main():
                 threading.Thread(target=watch, args=(place, updates), daemon=True).start()
             time.sleep(5)  # what the kernel still does on the side
             updates.clear()
-            before, start = process_seconds(process.pid), time.monotonic()
+            before, start = guests.process_seconds(process.pid), time.monotonic()
             time.sleep(options.seconds)
-            share = 100 * (process_seconds(process.pid) - before) / (time.monotonic() - start)
+            share = 100 * (guests.process_seconds(process.pid) - before) / (time.monotonic() - start)
             kinds = memory(process.pid)
         finally:
             process.kill()

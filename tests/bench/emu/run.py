@@ -9,7 +9,7 @@ for Debian's programs, for nothing but to power off, in real mode, and with a 32
 with the ratios to native and of QEMU to ours, "<" where a bar is missed, and every checksum is
 compared. --check fails where a bar is missed.
 """
-import argparse, json, math, os, resource, selectors, statistics, subprocess, sys, tempfile, time
+import argparse, json, os, resource, statistics, subprocess, sys, tempfile, time
 import guests
 
 build = guests.build
@@ -30,34 +30,6 @@ BARS = {"integer": 2.5, "sha256": 2.5, "bytecode": 2.5, "recursion": 2.5, "sort"
 MEAN_BAR, SCALING_BAR = 3, 1.8
 
 
-def process_seconds(pid):
-    return time.clock_gettime((~pid << 3) | 2)
-
-
-def follow(command, timeout):
-    """Runs an emulator whose console is its standard output; yields (line, cpu seconds, wall)."""
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT)
-    selector = selectors.DefaultSelector()
-    selector.register(process.stdout, selectors.EVENT_READ)
-    end, rest = time.monotonic() + timeout, b""
-    try:
-        while time.monotonic() < end:
-            if not selector.select(1):
-                continue
-            data = os.read(process.stdout.fileno(), 65536)
-            if not data:
-                return
-            cpu, wall = process_seconds(process.pid), time.monotonic()
-            *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                yield line.decode(errors="replace").strip(), cpu, wall
-        raise SystemExit(f"{command[0]}: no end after {timeout} s")
-    finally:
-        process.kill()
-        process.wait()
-
-
 class Result:
     """Of one side in one round: by kind, processor and wall seconds, and the checksum."""
 
@@ -72,7 +44,7 @@ class Result:
 
 def run_guest(command, result, boot=None, timeout=1800):
     begun, start = {}, time.monotonic()
-    for line, cpu, wall in follow(command, timeout):
+    for line, cpu, wall in guests.follow(command, timeout):
         words = line.split()
         if boot and "Run /init" in line and boot not in result.cpu:
             result.add(boot, cpu, wall - start)
@@ -157,9 +129,7 @@ class Ours(Side):
                 "--serial", "stdio"] + self.options.extra.split()
 
     def command(self, kernel, initrd, append, cpus, disks):
-        command = [os.path.join(build, "drover-emu"), "--engine", self.options.engine, "--cpus", str(cpus),
-                   "--memory", "512M", "--kernel", kernel, "--initrd", initrd, "--append", append,
-                   "--serial", "stdio", "--no-reboot"] + self.options.extra.split()
+        command = guests.drover(self.options, kernel, initrd, append, cpus)
         for disk, bus in zip(disks, ("virtio", "ide")):
             command += ["--disk", f"file={disk},bus={bus},format=raw"]
         return command + (["--net", "user,model=virtio"] if disks else [])
@@ -171,9 +141,7 @@ class Qemu(Side):
                 "-drive", f"file={image},if=floppy,format=raw", "-serial", "stdio"]
 
     def command(self, kernel, initrd, append, cpus, disks):
-        command = ["qemu-system-x86_64", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(cpus),
-                   "-m", "512", "-nodefaults", "-display", "none", "-no-reboot", "-kernel", kernel,
-                   "-initrd", initrd, "-append", append, "-serial", "stdio"]
+        command = guests.qemu(kernel, initrd, append, cpus)
         for disk, bus in zip(disks, ("virtio", "ide")):
             command += ["-drive", f"file={disk},if={bus},format=raw"]
         return command + (["-netdev", "user,id=n", "-device", "virtio-net-pci,netdev=n"] if disks else [])
@@ -206,11 +174,6 @@ def judge(results, kinds):
     return rows
 
 
-def mean(rows, what):
-    values = [row[what] for row in rows if row[what]]
-    return math.exp(sum(map(math.log, values)) / len(values)) if values else None
-
-
 def scaling(results):
     """How much of the work of two that one CPU does in the same time two CPUs do."""
     found = {}
@@ -221,22 +184,18 @@ def scaling(results):
     return found
 
 
-def cell(value, width, digits=2):
-    return f"{value:>{width}.{digits}f}" if value is not None else f"{'-':>{width}}"
-
-
 def print_table(rows, scales):
     print(f"{'kind':18} {'native':>8} {'ours':>8} {'qemu':>8} {'ours/native':>12} {'qemu/ours':>10} {'bar':>5}    MB/s ours, qemu")
     for row in rows:
         marks = (" <" if row["missed"] else "") + (" checksums differ: " + " ".join(row["checksums"]) if len(row["checksums"]) > 1 else "")
-        speed = f"{cell(row['ours_MBs'], 10, 0)}{cell(row.get('qemu_MBs'), 8, 0)}" if row.get("ours_MBs") else ""
-        print(f"{row['kind']:18} {cell(row.get('native'), 8)} {cell(row['ours'], 8)} {cell(row.get('qemu'), 8)} "
-              f"{cell(row['slowdown'], 12)} {cell(row['gain'], 10)} {row['bar']:>5} {marks:2} {speed}".rstrip())
-    gain = mean(rows, "gain")
-    print(f"{'mean':18} {'':8} {'':8} {'':8} {cell(mean(rows, 'slowdown'), 12)} {cell(gain, 10)} {MEAN_BAR:>5}"
+        speed = f"{guests.cell(row['ours_MBs'], 10, 0)}{guests.cell(row.get('qemu_MBs'), 8, 0)}" if row.get("ours_MBs") else ""
+        print(f"{row['kind']:18} {guests.cell(row.get('native'), 8)} {guests.cell(row['ours'], 8)} {guests.cell(row.get('qemu'), 8)} "
+              f"{guests.cell(row['slowdown'], 12)} {guests.cell(row['gain'], 10)} {row['bar']:>5} {marks:2} {speed}".rstrip())
+    gain = guests.mean(rows, "gain")
+    print(f"{'mean':18} {'':8} {'':8} {'':8} {guests.cell(guests.mean(rows, 'slowdown'), 12)} {guests.cell(gain, 10)} {MEAN_BAR:>5}"
           + (" <" if gain and gain < MEAN_BAR else ""))
     if scales:
-        print(f"{'scaling to 2 CPUs':18} {cell(scales.get('native'), 8)} {cell(scales.get('ours'), 8)} {cell(scales.get('qemu'), 8)} "
+        print(f"{'scaling to 2 CPUs':18} {guests.cell(scales.get('native'), 8)} {guests.cell(scales.get('ours'), 8)} {guests.cell(scales.get('qemu'), 8)} "
               f"{'':12} {'':10} {SCALING_BAR:>5}" + (" <" if scales.get("ours", 9) < SCALING_BAR else ""), flush=True)
 
 
@@ -291,14 +250,14 @@ def main():
     if options.json:
         with open(options.json, "w") as out:
             json.dump({"rounds": options.rounds, "engine": options.engine, "kinds": rows, "scaling": scales,
-                       "mean_gain": mean(rows, "gain"), "mean_slowdown": mean(rows, "slowdown"),
+                       "mean_gain": guests.mean(rows, "gain"), "mean_slowdown": guests.mean(rows, "slowdown"),
                        "samples": {side: [{"cpu": r.cpu, "wall": r.wall} for r in rounds] for side, rounds in results.items()}},
                       out, indent=1)
     bad = [row["kind"] for row in rows if len(row["checksums"]) > 1]
     missed = [row["kind"] for row in rows if row["missed"]]
     if bad:
         raise SystemExit("checksums differ: " + ", ".join(bad))
-    if options.check and (missed or (mean(rows, "gain") or 9) < MEAN_BAR or scales.get("ours", 9) < SCALING_BAR):
+    if options.check and (missed or (guests.mean(rows, "gain") or 9) < MEAN_BAR or scales.get("ours", 9) < SCALING_BAR):
         raise SystemExit("bars missed: " + ", ".join(missed))
 
 
