@@ -63,7 +63,7 @@ BINARIES := $(addprefix $(BUILD)/,$(PROGRAMS))
 all: $(BINARIES)
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 18
 
 # Touches no vector register, as the file says. One loop there would become a call of memcpy().
 $(BUILD)/obj/emu/jit/crossing.o: CFLAGS_FILE = -mgeneral-regs-only -fno-tree-loop-distribute-patterns -fno-sanitize=all
@@ -194,7 +194,7 @@ fuzz: deps ## fuzz every parser, the engines with programs, FUZZ_SECONDS=600 eac
 	@$(MAKE) --no-print-directory -j2 SANITIZE=address,undefined $(FUZZ_DEVICES)
 	@for test in $(FUZZ_DEVICES); do DROVER_FUZZ_ROUNDS=$(FUZZ_ROUNDS) $$test || exit 1; done
 
-.PHONY: fuzz-build fuzz-build-emu deps test test-build test-long bench bench-emu lint demo demo-down guest install clean fuzz
+.PHONY: fuzz-build fuzz-build-emu deps test test-build test-long bench bench-emu bench-operations lint demo demo-down guest install clean fuzz
 deps: ## install the Debian packages that Drover builds and tests with
 	@deploy/install-deps.sh
 
@@ -219,6 +219,10 @@ bench-emu: $(BUILD)/drover-emu guest ## the emulator's kinds of work, natively, 
 	@deploy/install-deps.sh --bench
 	@BUILD=$(BUILD) tests/bench/emu/run.py
 	@BUILD=$(BUILD) tests/bench/emu/idle.py
+
+bench-operations: $(BUILD)/drover-emu guest ## single operations, natively, here and in QEMU: what is slower here stands first
+	@deploy/install-deps.sh
+	@BUILD=$(BUILD) tests/bench/emu/operations.py
 
 lint: ## layout, banned calls, include rules
 	@tests/lint.sh
