@@ -15,7 +15,7 @@
  *     |    windows.c window_plan.c accesses.c    looks that several accesses share
  *     |    flags.c liveness.c versions.c         where the arithmetic flags are; loops
  *   emit.c       bytes
- *   stubs.c string_stubs.c system_stubs.c slow.c crossing.c
+ *   stubs.c look_stubs.c string_stubs.c system_stubs.c slow.c crossing.c
  *                the code all regions share, and the C functions it calls
  *   cache.c relocate.c link.c return_stack.c tiers.c
  *                where regions are kept, at which address, how they lead to each other, what ends

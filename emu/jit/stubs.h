@@ -44,5 +44,12 @@ enum jit_stub {
 void emit_tlb_index(struct emitter *e, bool has_bmi2);
 /* And of a jump's in the cache of those into T1, for the address in T0. */
 void emit_jump_index(struct emitter *e);
+/* Where a stub was called from, into T1: the facts are near. */
+static inline void find_facts(struct emitter *e)
+{
+    emit_load(e, T1, op_mem(H_RSP, 0));
+}
 bool jit_make_stubs(struct jit *jit, struct emitter *e);
+/* `look`: C is to find T0; T1: where the stub was called from. */
+void jit_make_look_stubs(struct jit *jit, struct emitter *e, const uint8_t *look);
 void jit_make_system_stubs(struct jit *jit, struct emitter *e);
