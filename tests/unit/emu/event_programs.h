@@ -355,7 +355,7 @@ static inline void begin_stretch(struct program *p)
 static inline void jump_back(struct program *p, unsigned head)
 {
     bytes(p, p->bits == 16 ? "66 ff cd" : "ff cd"); /* DEC EBP */
-    bytes(p, "0f 85");
+    bytes(p, "0f 8f");                              /* JG: an event may have left any count */
     near_offset(p, head);
 }
 
