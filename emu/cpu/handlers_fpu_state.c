@@ -4,7 +4,6 @@
 #include "emu/cpu/x87.h"
 
 #define FXSAVE_SIZE 512
-#define MXCSR_MASK  0xffffu
 
 /* ---- the legacy area --------------------------------------------------------------------------
  *
@@ -151,7 +150,7 @@ HANDLER(ldmxcsr)
         cpu_raise_error(cpu, VEC_GP, 0);
     sse_load_mxcsr(cpu, value);
     cpu_update_mode(cpu);
-    NEXT();
+    NEXT_OF_MODE();
 }
 HANDLER(stmxcsr)
 {

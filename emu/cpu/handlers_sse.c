@@ -11,10 +11,9 @@ void sse_end(struct cpu *cpu, const struct insn *insn)
 {
     uint32_t flags = sse_host_mxcsr() & MXCSR_FLAGS;
     uint32_t unmasked = ~(cpu->s.mxcsr >> 7);
-    sse_set_host_mxcsr(MXCSR_DEFAULT);
     if (unlikely(flags & unmasked & MXCSR_BEFORE))
         flags &= MXCSR_BEFORE; /* the operation is not done */
-    cpu->s.mxcsr |= flags;
+    sse_load_mxcsr(cpu, cpu->s.mxcsr | flags);
     if (unlikely(flags & unmasked)) {
         cpu->insn = insn;
         cpu_raise(cpu, cpu->s.cr4 & CR4_OSXMMEXCPT ? VEC_XM : VEC_UD);
@@ -35,7 +34,7 @@ void sse_end(struct cpu *cpu, const struct insn *insn)
     {                                                                                              \
         __m128i s = fetch(cpu, insn);                                                              \
         __m128i d = get_xmm(cpu, insn->reg);                                                       \
-        if (sse_default_control(cpu)) {                                                            \
+        if (sse_all_masked(cpu)) {                                                                 \
             asm volatile(mn " %1, %0" : "+x"(d) : "x"(s));                                         \
         } else {                                                                                   \
             __m128i again = d;                                                                     \

@@ -131,7 +131,7 @@ APART void plain(struct cpu *cpu, const struct insn *insn)
 static void run_float(struct cpu *cpu, const struct insn *insn, struct vector *d,
                       const struct vector *source)
 {
-    if (sse_default_control(cpu)) {
+    if (sse_all_masked(cpu)) {
         run(cpu, insn, d, source);
         return;
     }

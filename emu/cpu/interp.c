@@ -143,8 +143,6 @@ static bool ends_block(const struct insn *insn)
     case OP_WRMSR:
     case OP_RSM:
     case OP_LTR:
-    case OP_LDMXCSR: /* MODE_MXCSR */
-    case OP_VLDMXCSR:
     case OP_FXRSTOR:
     case OP_XRSTOR:
     case OP_XSETBV:

@@ -1,26 +1,28 @@
 /*
  * MMX and SSE: operands, MXCSR, and the trick for immediates.
  *
- * The host's own instruction does the work on the guest's operands. While the guest's MXCSR has its
- * default control bits (round to nearest, all exceptions masked), which is nearly always, the
- * host's MXCSR stays at its default too and collects the sticky flags; sse_sync_mxcsr() fetches
- * them. Otherwise each instruction runs with the guest's control bits and its flags are looked at.
+ * The host's own instruction does the work on the guest's operands, under the guest's MXCSR, but
+ * that the host's has all exceptions masked as long as the CPU runs: rounding, what becomes of
+ * denormals, and the sticky flags, which sse_sync_mxcsr() fetches. Where the guest has exceptions
+ * unmasked, which is seldom, each instruction's flags are looked at.
  */
 #pragma once
 
 #include "emu/cpu/interp.h"
 #include <emmintrin.h>
 
-#define MXCSR_DEFAULT 0x1f80u
-#define MXCSR_FLAGS   0x3fu
-#define MXCSR_BEFORE  0x07u /* invalid, denormal, zero divide: found before the operation */
-#define MXCSR_UE      0x10u
-#define MXCSR_UM      0x0800u
-#define MXCSR_FZ      0x8000u
+#define MXCSR_DEFAULT    0x1f80u
+#define MXCSR_ALL_MASKED 0x1f80u
+#define MXCSR_MASK       0xffffu /* bits that exist */
+#define MXCSR_FLAGS      0x3fu
+#define MXCSR_BEFORE     0x07u /* invalid, denormal, zero divide: found before the operation */
+#define MXCSR_UE         0x10u
+#define MXCSR_UM         0x0800u
+#define MXCSR_FZ         0x8000u
 
-static inline bool sse_default_control(const struct cpu *cpu)
+static inline bool sse_all_masked(const struct cpu *cpu)
 {
-    return likely((cpu->s.mxcsr & ~MXCSR_FLAGS) == MXCSR_DEFAULT);
+    return likely((cpu->s.mxcsr & MXCSR_ALL_MASKED) == MXCSR_ALL_MASKED);
 }
 static inline uint32_t sse_host_mxcsr(void)
 {
@@ -37,13 +39,13 @@ static inline void sse_sync_mxcsr(struct cpu *cpu)
 {
     cpu->s.mxcsr |= sse_host_mxcsr() & MXCSR_FLAGS;
 }
-/* After s.mxcsr was set: the host's flags start again from none. */
+/* Sets s.mxcsr, and the host's. */
 static inline void sse_load_mxcsr(struct cpu *cpu, uint32_t value)
 {
     cpu->s.mxcsr = value;
-    sse_set_host_mxcsr(MXCSR_DEFAULT);
+    sse_set_host_mxcsr(value | MXCSR_ALL_MASKED);
 }
-/* Around an instruction under other control bits. */
+/* Begins an instruction under the guest's control bits whose flags are looked at: sse_end(). */
 static inline void sse_begin(struct cpu *cpu)
 {
     sse_sync_mxcsr(cpu);

@@ -2,6 +2,7 @@
 #include "emu/jit/flags.h"
 #include "emu/jit/flow.h"
 #include "emu/jit/kinds.h"
+#include "emu/jit/mxcsr.h"
 #include "emu/jit/operands.h"
 #include "emu/jit/windows.h"
 
@@ -174,6 +175,8 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         leave_behind(t, cold->place, cold->kind == COLD_INTERPRET);
         return;
     case COLD_HANDLER:
+        if (cold->watched)
+            watch_undo(t, cold);
         stack_settle(t);
         tell(t, cold);
         load_kept(t, cold->insn);

@@ -83,6 +83,34 @@ static bool flush_line(struct translator *t, const struct insn *insn)
     return true;
 }
 
+/* RDTSC and RDTSCP. Where code runs twice, the interpreter keeps what it was told. */
+static bool read_time(struct translator *t, const struct insn *insn)
+{
+    struct emitter *e = &t->e;
+    int outer = -1;
+    if (t->cpu->journal)
+        return false;
+    flags_keep(t, FL_ALL);
+    if (t->mode & (MODE_USER | MODE_OUTER)) {                   /* which CR4 may forbid it */
+        emit_op(e, ENC(0, 0, 0xf7), 0, op_abs(&t->cpu->s.cr4)); /* TEST */
+        emit32(e, CR4_TSD);
+        struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
+        cold->insn = insn;
+        cold->place = insn_place(t, insn);
+        outer = (int)t->cold_count - 1;
+    }
+    emit_call(e, t->jit->stub[STUB_TSC]);
+    emit_mov_rr32(e, host_of(RAX), T0);
+    emit_mov_rr(e, host_of(RDX), T0);
+    emit_op(e, ENC(0, 0, 0xc1) | ENC_W, 5, op_reg(host_of(RDX))); /* SHR */
+    emit8(e, 32);
+    if (insn->op == OP_RDTSCP)
+        emit_op(e, ENC(0, 0, 0x8b), host_of(RCX), op_abs(&t->cpu->s.tsc_aux));
+    if (outer >= 0)
+        t->cold[outer].resume = e->at;
+    return true;
+}
+
 bool translate_control(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
@@ -94,6 +122,8 @@ bool translate_control(struct translator *t, const struct insn *insn)
         [OP_NOP] = nothing,
         [OP_NOP_E] = nothing,
         [OP_FENCE] = fence,
+        [OP_RDTSC] = read_time,
+        [OP_RDTSCP] = read_time,
         [OP_CLFLUSH] = flush_line,
         [OP_CLFLUSHOPT] = flush_line,
         [OP_CLWB] = flush_line,

@@ -137,7 +137,8 @@ void discover(struct translator *t, struct block *block, uint64_t rip)
         for (unsigned n = 0; n < b->count; n++) {
             unsigned off = b->insns[n].prefix & PREFIX_VEX ? MODE_NO_AVX : MODE_NO_SSE;
             t->uses_xmm |= insn_uses_xmm(&b->insns[n]) && !(t->mode & off);
-            t->uses_x87 |= insn_uses_x87(&b->insns[n]) && !(t->mode & MODE_NO_FPU);
+            bool x87 = insn_uses_x87(&b->insns[n]) || insn_uses_mmx(&b->insns[n]);
+            t->uses_x87 |= x87 && !(t->mode & MODE_NO_FPU);
         }
     }
 }

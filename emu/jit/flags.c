@@ -38,7 +38,16 @@ uint16_t registers_written(const struct insn *insn)
     case OP_STAC:
     case OP_CLD:
     case OP_STD:
+    case OP_LDMXCSR:
+    case OP_STMXCSR:
+    case OP_VLDMXCSR:
+    case OP_VSTMXCSR:
+    case OP_EMMS:
         return 0;
+    case OP_RDTSC:
+        return 1u << RAX | 1u << RDX;
+    case OP_RDTSCP:
+        return 1u << RAX | 1u << RDX | 1u << RCX;
     case OP_ADD ... OP_AND:
     case OP_SUB:
     case OP_XOR:

@@ -10,7 +10,8 @@
  *   translate.c discover.c cold.c doors.c
  *     |          which blocks make a region; the loop over instructions; what is done seldom
  *     |    integer.c moves.c bytes.c wide.c bmi.c stack.c segments.c control.c strings.c
- *     |    sse.c vex.c x87.c flow.c returns.c     what each kind of instruction becomes (kinds.h)
+ *     |    sse.c vex.c mxcsr.c x87.c flow.c returns.c
+ *     |                                        what each kind of instruction becomes (kinds.h)
  *     |    operands.c lookup.c cells.c           registers; memory by way of the TLB
  *     |    windows.c window_plan.c accesses.c    looks that several accesses share
  *     |    flags.c liveness.c versions.c         where the arithmetic flags are; loops
@@ -37,10 +38,10 @@
  * lies below 2 GiB, so that an instruction reaches it by a 32-bit address; T1 serves for the one
  * that was last written, until something else is put there. Pushes and pops in a row, and what adds
  * to RSP between them, move its register once, behind them all; what calls C says by how much it
- * lags. XMM, YMM and x87 registers are the
- * host's own while a region that uses them runs; stubs bring them back to struct cpu before any C
- * code sees them. Legacy SSE and VEX each run as themselves (sse.c, vex.c), so what becomes of
- * upper halves is the host's matter.
+ * lags. XMM, YMM, MMX and x87 registers are the host's own while a region that uses them runs;
+ * stubs bring them back to struct cpu before any C code sees them. Legacy SSE and VEX each run as
+ * themselves (sse.c, vex.c), so what becomes of upper halves is the host's matter; and so is how
+ * results are rounded, for the host's MXCSR is the guest's, too (emu/cpu/sse.h, mxcsr.h).
  *
  * Memory. Each access is a look into the software TLB (emu/cpu/internal.h). The entry's tag is the
  * page's address, so one exclusive-or yields the offset in the page, or something large; one
@@ -220,7 +221,10 @@ struct jit {
     uint64_t saved[JIT_SAVED]; /* operands to make flags again from */
     const uint8_t *mark;       /* T1 after a slow store: where the page's mark is */
     uint64_t stash[2];         /* of STUB_LOOK */
-    uint64_t kept;             /* T0, while a cold path tells of the flags */
+    uint32_t watched_mxcsr[2]; /* mxcsr.c: before and behind an instruction */
+    uint64_t watched_vector[4];
+
+    uint64_t kept;                                 /* T0, while a cold path tells of the flags */
     uint64_t limits[TLB_KIND_COUNT][2][JIT_CELLS]; /* for reading, for writing */
     struct jit_cell cells[TLB_KIND_COUNT][JIT_CELLS];
     uint8_t cells_filled[TLB_KIND_COUNT][JIT_CELLS / JIT_CELL_GROUP];

@@ -27,6 +27,7 @@ bool translate_wide(struct translator *t, const struct insn *insn); /* multiply,
 bool translate_string(struct translator *t, const struct insn *insn);
 bool translate_sse(struct translator *t, const struct insn *insn);
 bool insn_uses_xmm(const struct insn *insn);
+bool insn_uses_mmx(const struct insn *insn);
 bool sse_minds_mxcsr(const struct insn *insn);
 bool translate_vex(struct translator *t, const struct insn *insn);
 bool insn_is_vex(const struct insn *insn); /* on vectors, and translated */

@@ -40,14 +40,14 @@ static bool accesses_memory(const struct insn *insn)
 static bool is_plain(const struct translator *t, const struct insn *insn)
 {
     if (insn->handler == interp_undefined || insn->handler == interp_unavailable ||
-        (t->mode & MODE_MXCSR && sse_minds_mxcsr(insn)))
+        (t->mode & MODE_UNMASKED && sse_minds_mxcsr(insn)))
         return false;
     if (insn->op == OP_DIV || insn->op == OP_IDIV || insn->op == OP_AAM)
         return false;
     bool integer = (insn->op >= OP_ADD && insn->op <= OP_NOP_E) || insn->op == OP_TZCNT ||
                    insn->op == OP_LZCNT || (insn->op >= OP_ANDN && insn->op <= OP_RORX);
     return integer || insn->op == OP_LAHF || insn->op == OP_SAHF || insn->op == OP_JCC ||
-           insn->op == OP_JMP || insn_uses_xmm(insn) || insn_uses_x87(insn);
+           insn->op == OP_JMP || insn_uses_xmm(insn) || insn_uses_mmx(insn) || insn_uses_x87(insn);
 }
 
 struct flag_use flags_of(const struct translator *t, const struct insn *insn)

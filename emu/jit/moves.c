@@ -243,6 +243,23 @@ static bool mov_absolute(struct translator *t, const struct insn *insn)
     return true;
 }
 
+static bool xlat(struct translator *t, const struct insn *insn)
+{
+    bool based = insn->seg == SEG_FS || insn->seg == SEG_GS;
+    struct address a = {.base = RBX,
+                        .index = RAX,
+                        .narrow = true,
+                        .segment = t->segmented || based ? insn->seg : SEG_NONE,
+                        .size = insn->addr_size};
+    if (based && t->word != SIZE_64) /* they have limits */
+        return false;
+    flags_keep(t, FL_ALL);
+    checked_address(t, insn, &a, 1);
+    probe(t, insn, &a, 1, ACCESS_LOAD);
+    emit_op(&t->e, enc_sized(ENC(0, 0, 0x8b), SIZE_8), host_of(RAX), host_memory(t));
+    return true;
+}
+
 bool translate_moves(struct translator *t, const struct insn *insn)
 {
     static translate_fn *const table[OP_COUNT] = {
@@ -259,6 +276,7 @@ bool translate_moves(struct translator *t, const struct insn *insn)
         [OP_XCHG] = xchg,
         [OP_MOV_LOAD] = mov_absolute,
         [OP_MOV_STORE] = mov_absolute,
+        [OP_XLAT] = xlat,
     };
     return table[insn->op] && table[insn->op](t, insn);
 }

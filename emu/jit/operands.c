@@ -158,8 +158,12 @@ static void load_offset(struct translator *t, const struct address *a)
         else if (from != T0 || a->size != SIZE_64)
             emit_op(e, ENC(0, 0, 0x8b) | width, T0, op_reg(from));
     } else {
-        unsigned from = guest_in(t, a->base, T0);
-        emit_op(e, lea, T0, op_indexed(from, guest_in(t, a->index, T1), a->scale, disp));
+        unsigned from = guest_in(t, a->base, T0), index = T1;
+        if (a->narrow)
+            emit_op(e, ENC(1, 0, 0xb6) | ENC_BYTE_RM, T1, guest(t, a->index)); /* MOVZX */
+        else
+            index = guest_in(t, a->index, T1);
+        emit_op(e, lea, T0, op_indexed(from, index, a->scale, disp));
     }
     if (a->size == SIZE_16)
         emit_op(e, ENC(1, 0, 0xb7), T0, op_reg(T0)); /* MOVZX */

@@ -1,20 +1,22 @@
 /*
- * SSE to SSE4.2: the guest's XMM registers are the host's while a region that uses them runs, and
- * each instruction is done by itself. The encodings come from the table the decoder has them from.
+ * MMX, and SSE to SSE4.2: the guest's registers are the host's while a region that uses them runs,
+ * and each instruction is done by itself. The encodings come from the table the decoder has them
+ * from. MMX registers are parts of the x87's, and come and go with those (x87.c).
  */
 #include "emu/cpu/mmu.h"
 #include "emu/jit/flags.h"
 #include "emu/jit/kinds.h"
+#include "emu/jit/mxcsr.h"
 #include "emu/jit/operands.h"
 #include "emu/jit/windows.h"
 
 /* What the operands are, by the kinds of emu/cpu/sse_ops.h. */
 enum form {
-    FORM_NONE, /* MMX and the rare: the interpreter's */
-    FORM_VW,   /* XMM, XMM or memory */
+    FORM_NONE, /* the rare: the interpreter's */
+    FORM_VW,   /* vector register, vector register or memory */
     FORM_WV,   /* the same, stored */
-    FORM_GW,   /* general register, XMM or memory */
-    FORM_VE,   /* XMM, general register or memory */
+    FORM_GW,   /* general register, vector register or memory */
+    FORM_VE,   /* vector register, general register or memory */
     FORM_EV,   /* the same, stored */
     FORM_COUNT,
 };
@@ -25,6 +27,7 @@ struct sse {
     bool aligned;    /* it must be */
     bool arithmetic; /* minds MXCSR */
     bool immediate, makes_flags, by_size;
+    bool mmx;
     uint16_t encoding;
 };
 
@@ -75,15 +78,15 @@ struct sse {
     }
 #define KIND_PQ                                                                                    \
     {                                                                                              \
-        0                                                                                          \
+        .form = FORM_VW, .bytes = 8, .mmx = true                                                   \
     }
 #define KIND_PQ4                                                                                   \
     {                                                                                              \
-        0                                                                                          \
+        .form = FORM_VW, .bytes = 4, .mmx = true                                                   \
     }
 #define KIND_PQI                                                                                   \
     {                                                                                              \
-        0                                                                                          \
+        .form = FORM_VW, .bytes = 8, .immediate = true, .mmx = true                                \
     }
 #define KIND_X_VW KIND_NONE
 #define KIND_NONE                                                                                  \
@@ -135,6 +138,14 @@ static const struct sse special[OP_COUNT] = {
     [OP_EXTRACTPS] = {.form = FORM_EV, .bytes = 4, .immediate = true},
     [OP_PEXTRW] = {.form = FORM_GW, .immediate = true},
     [OP_INSERTPS] = {.form = FORM_VW, .bytes = 4, .immediate = true},
+    [OP_MOVD_PE] = {.form = FORM_VE, .by_size = true, .mmx = true},
+    [OP_MOVD_EP] = {.form = FORM_EV, .by_size = true, .mmx = true},
+    [OP_MOVQ_PQ] = {.form = FORM_VW, .bytes = 8, .mmx = true},
+    [OP_MOVQ_QP] = {.form = FORM_WV, .bytes = 8, .mmx = true},
+    [OP_MOVNTQ] = {.form = FORM_WV, .bytes = 8, .mmx = true},
+    [OP_PINSRW_P] = {.form = FORM_VE, .bytes = 2, .immediate = true, .mmx = true},
+    [OP_PEXTRW_P] = {.form = FORM_GW, .immediate = true, .mmx = true},
+    [OP_PMOVMSKB_P] = {.form = FORM_GW, .mmx = true},
 };
 
 #define KIND_X_VWC KIND_NONE
@@ -184,12 +195,19 @@ static const struct sse *form_of(unsigned op)
 
 static bool is_vector_shift(const struct insn *insn)
 {
-    return insn->op >= OP_PSRLW_I && insn->op <= OP_PSLLDQ_I && insn->prefix & PREFIX_OPSIZE;
+    return insn->op >= OP_PSRLW_I && insn->op <= OP_PSLLDQ_I;
+}
+
+bool insn_uses_mmx(const struct insn *insn)
+{
+    return form_of(insn->op)->mmx || insn->op == OP_EMMS ||
+           (is_vector_shift(insn) && !(insn->prefix & PREFIX_OPSIZE));
 }
 
 bool insn_uses_xmm(const struct insn *insn)
 {
-    return form_of(insn->op)->form || is_vector_shift(insn) || insn_is_vex(insn);
+    bool vector = form_of(insn->op)->form || is_vector_shift(insn) || insn_is_vex(insn);
+    return vector && !insn_uses_mmx(insn);
 }
 
 bool sse_minds_mxcsr(const struct insn *insn)
@@ -256,44 +274,56 @@ static void store(struct translator *t, const struct insn *insn, const struct ss
         t->cold[misaligned].resume = e->at;
 }
 
+static void emit(struct translator *t, const struct insn *insn, const struct sse *form,
+                 uint32_t encoding, unsigned reg, struct host_operand rm)
+{
+    emit_op(&t->e, encoding, reg, rm);
+    if (form->immediate)
+        emit8(&t->e, (uint8_t)insn->imm);
+}
+
 /* A general register as the destination, ModRM.reg or ModRM.rm. */
 static void to_general(struct translator *t, const struct insn *insn, const struct sse *form,
                        uint32_t encoding)
 {
-    struct emitter *e = &t->e;
+    struct watch watch = mxcsr_watch(t, insn, form->arithmetic, WATCH_GENERAL);
     int misaligned;
     bool in_rm = form->form == FORM_EV;
     struct host_operand from = in_rm ? op_reg(0) : source(t, insn, form, &misaligned);
     unsigned to = guest_number(in_rm ? insn->rm : insn->reg);
-    unsigned host = IN_MEMORY(to) ? T1 : host_of(to);
+    unsigned host = IN_MEMORY(to) || watch.on ? T1 : host_of(to);
+    watch_begin(t, &watch);
     if (in_rm)
-        emit_op(e, encoding, insn->reg, op_reg(host));
+        emit(t, insn, form, encoding, insn->reg, op_reg(host));
     else
-        emit_op(e, encoding, host, from);
-    if (form->immediate)
-        emit8(e, (uint8_t)insn->imm);
-    if (IN_MEMORY(to))
-        emit_store(e, guest(t, to), host);
+        emit(t, insn, form, encoding, host, from);
+    watch_look(t, &watch);
+    if (IN_MEMORY(to) || watch.on)
+        emit_op(&t->e, ENC(0, 0, 0x89) | ENC_W, host, guest(t, to));
+    watch_end(t, &watch);
 }
 
 static void to_vector(struct translator *t, const struct insn *insn, const struct sse *form,
                       uint32_t encoding)
 {
-    struct emitter *e = &t->e;
+    struct watch watch = mxcsr_watch(t, insn, form->arithmetic, insn->reg);
     int misaligned;
     struct host_operand from = source(t, insn, form, &misaligned);
-    emit_op(e, encoding, insn->reg, from);
-    if (form->immediate)
-        emit8(e, (uint8_t)insn->imm);
+    watch_begin(t, &watch);
+    emit(t, insn, form, encoding, insn->reg, from);
+    watch_look(t, &watch);
     if (form->makes_flags) {
+        if (watch.on) /* which looking has changed */
+            emit(t, insn, form, encoding, insn->reg, from);
         flags_made(t);
-        if (misaligned >= 0) { /* the handler leaves them in memory */
+        if (misaligned >= 0 || watch.on) { /* the handler leaves them in memory */
             flags_to_memory(t);
             t->flags_host = false;
         }
     }
     if (misaligned >= 0)
-        t->cold[misaligned].resume = e->at;
+        t->cold[misaligned].resume = t->e.at;
+    watch_end(t, &watch);
 }
 
 static bool vector_shift(struct translator *t, const struct insn *insn)
@@ -307,18 +337,29 @@ static bool vector_shift(struct translator *t, const struct insn *insn)
         [OP_PSRLQ_I - OP_PSRLW_I] = {0x73, 2}, [OP_PSRLDQ_I - OP_PSRLW_I] = {0x73, 3},
         [OP_PSLLQ_I - OP_PSRLW_I] = {0x73, 6}, [OP_PSLLDQ_I - OP_PSRLW_I] = {0x73, 7},
     };
-    unsigned form = insn->op - OP_PSRLW_I;
-    emit_op(&t->e, ENC(1, 1, forms[form].opcode), forms[form].extension, op_reg(insn->rm));
+    unsigned form = insn->op - OP_PSRLW_I, prefix = insn->prefix & PREFIX_OPSIZE ? 1 : 0;
+    emit_op(&t->e, ENC(1, prefix, forms[form].opcode), forms[form].extension, op_reg(insn->rm));
     emit8(&t->e, (uint8_t)insn->imm);
+    return true;
+}
+
+static bool empty_mmx(struct translator *t, const struct insn *insn)
+{
+    emit8(&t->e, 0x0f);
+    emit8(&t->e, 0x77);
     return true;
 }
 
 bool translate_sse(struct translator *t, const struct insn *insn)
 {
+    if (insn_uses_mmx(insn) && t->mode & MODE_NO_FPU)
+        return false;
     if (is_vector_shift(insn))
         return vector_shift(t, insn);
+    if (insn->op == OP_EMMS)
+        return empty_mmx(t, insn);
     const struct sse *form = form_of(insn->op);
-    if (!form->form || (form->arithmetic && t->mode & MODE_MXCSR))
+    if (!form->form || (form->arithmetic && t->mode & MODE_UNDERFLOW))
         return false;
     uint32_t encoding = encodings[insn->op] | (form->by_size && insn->size == SIZE_64 ? ENC_W : 0);
     switch (form->form) {

@@ -324,6 +324,18 @@ static void emit_load_x87(struct jit *jit, struct emitter *e, const struct share
     stub_return(jit, e);
 }
 
+static void emit_time(struct jit *jit, struct emitter *e, const struct shared *shared)
+{
+    stub_to_host_stack(jit, e);
+    spill_some(jit, e, false);
+    save_vectors(jit, e, shared);
+    emit_mov_imm(e, H_RDI, (uintptr_t)jit->cpu);
+    call_c(e, cpu_read_tsc);
+    fill_after_call(jit, e);
+    restore_xmm(jit, e, shared);
+    stub_return(jit, e);
+}
+
 static void emit_load_vectors(struct jit *jit, struct emitter *e, const struct shared *shared,
                               enum jit_vectors which)
 {
@@ -379,6 +391,8 @@ bool jit_make_stubs(struct jit *jit, struct emitter *e)
     emit_return(jit, e, &shared, jit->stub);
     jit->stub[STUB_LOAD_X87] = e->at;
     emit_load_x87(jit, e, &shared);
+    jit->stub[STUB_TSC] = e->at;
+    emit_time(jit, e, &shared);
     jit->stub[STUB_LOAD_XMM] = e->at;
     emit_load_vectors(jit, e, &shared, VECTORS_XMM);
     jit->stub[STUB_LOAD_YMM] = e->at;

@@ -32,6 +32,7 @@ enum jit_stub {
     STUB_LOAD_YMM,
     STUB_LOAD_X87, /* with facts behind the call */
     STUB_SEGMENT,  /* T0: a selector, T1: the segment's index; see system_stubs.c */
+    STUB_TSC,      /* T0 becomes the time-stamp counter */
     STUB_STAC,     /* T0: RIP. The instruction, to the other mode's stack; see there, too */
     STUB_CLAC,
     STUB_STRING,                                 /* strings.h */

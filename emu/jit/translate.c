@@ -5,6 +5,7 @@
 #include "emu/jit/flags.h"
 #include "emu/jit/flow.h"
 #include "emu/jit/kinds.h"
+#include "emu/jit/mxcsr.h"
 #include "emu/jit/operands.h"
 #include "emu/jit/versions.h"
 #include "emu/jit/windows.h"
@@ -33,7 +34,8 @@ bool segment_usable(const struct translator *t, unsigned segment)
 /* Outside 64-bit code: an operand whose segment may not be used just so. */
 static bool needs_care(const struct translator *t, const struct insn *insn)
 {
-    bool operand = insn_has_memory(insn) || insn->op == OP_MOV_LOAD || insn->op == OP_MOV_STORE;
+    bool operand = insn_has_memory(insn) || insn->op == OP_MOV_LOAD || insn->op == OP_MOV_STORE ||
+                   insn->op == OP_XLAT;
     return t->word != SIZE_64 && operand && !segment_usable(t, insn->seg);
 }
 
@@ -58,7 +60,7 @@ static bool translate_one(struct translator *t, const struct insn *insn, bool la
     if (translate_integer(t, insn) || translate_moves(t, insn) || translate_control(t, insn) ||
         translate_stack(t, insn) || translate_segment(t, insn) || translate_wide(t, insn) ||
         translate_sse(t, insn) || translate_x87(t, insn) || translate_vex(t, insn) ||
-        translate_bmi(t, insn) || translate_string(t, insn))
+        translate_mxcsr(t, insn) || translate_bmi(t, insn) || translate_string(t, insn))
         return true;
     /* What was begun is forgotten. */
     t->e.at = mark.at;

@@ -86,6 +86,7 @@ struct version {
 struct address {
     uint8_t base, index, scale, segment;
     uint8_t size;  /* enum operand_size */
+    bool narrow;   /* of the index its lowest byte counts */
     uint64_t code; /* RIP of the part, for base GPR_CODE */
     int64_t disp;
 };
@@ -116,6 +117,8 @@ struct cold {
     uint16_t place;
     int32_t onward; /* COLD_STORED, if not `stays`: see struct jit_facts */
     bool stays;     /* it goes on with the next instruction */
+    bool watched;   /* mxcsr.h; `vector` is undone, if it is not negative */
+    int8_t vector;
     const struct insn *insn;
     struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */

@@ -324,6 +324,52 @@ static uint64_t vector_fp(unsigned rounds)
     return bits(sum);
 }
 
+/* As programs run that were built with -ffast-math: what is denormal is zero. */
+static uint64_t fast_math(unsigned rounds)
+{
+    enum { FLUSH_TO_ZERO = 0x8000, DENORMALS_ARE_ZEROS = 0x40 };
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before | FLUSH_TO_ZERO | DENORMALS_ARE_ZEROS);
+    uint64_t result = scalar_fp(rounds);
+    _mm_setcsr(before);
+    return result;
+}
+
+/* Floating-point exceptions are to be signals, as some languages' runtimes have it; there are none.
+ */
+static uint64_t trapping(unsigned rounds)
+{
+    enum { INVALID = 0x80, DIVIDE_BY_ZERO = 0x200, OVERFLOW = 0x400 };
+    unsigned before = _mm_getcsr();
+    _mm_setcsr(before & ~(unsigned)(INVALID | DIVIDE_BY_ZERO | OVERFLOW));
+    uint64_t result = scalar_fp(rounds);
+    _mm_setcsr(before);
+    return result;
+}
+
+/* One picture over another, eight bytes at a time, as programs did it before SSE2. */
+static uint64_t mmx(unsigned rounds)
+{
+    enum { WORDS = 512 };
+    static uint64_t a[WORDS], b[WORDS];
+    for (unsigned i = 0; i < WORDS; i++)
+        a[i] = i * UINT64_C(0x9e3779b97f4a7c15), b[i] = i * UINT64_C(0xd1b54a32d192ed03);
+    for (unsigned i = 0; i < rounds; i++)
+        for (unsigned n = 0; n < WORDS; n++)
+            __asm__ volatile(
+                "movq %0, %%mm0; movq %1, %%mm1; movq %%mm0, %%mm2; pmullw %%mm1, %%mm0;"
+                "psrlw $8, %%mm0; packuswb %%mm1, %%mm0; pxor %%mm0, %%mm2;"
+                "paddusb %%mm2, %%mm0; movq %%mm0, %0"
+                : "+m"(a[n])
+                : "m"(b[n])
+                : "mm0", "mm1", "mm2", "st");
+    __asm__ volatile("emms");
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < WORDS; i++)
+        sum = sum * 31 + a[i];
+    return sum;
+}
+
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
 static uint64_t system_calls(unsigned rounds)
@@ -563,6 +609,9 @@ static const struct kind {
     {"scalar-fp", scalar_fp, 1500000},
     {"vector-fp", vector_fp, 300000},
     {"x87", x87, 300000},
+    {"fast-math", fast_math, 1500000},
+    {"trapping", trapping, 500000},
+    {"mmx", mmx, 100000},
     {"syscall", system_calls, 1000000},
     {"fork", forks, 1500},
     {"fork-exec", fork_exec, 400},
