@@ -257,11 +257,8 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_NO_AVX;
     if (s->cpl == 1 || s->cpl == 2)
         mode |= MODE_OUTER;
-    cpu->unmasked = ~s->mxcsr >> 7 & 0x3f;
-    if (cpu->unmasked)
+    if ((s->mxcsr & 0x1f80) != 0x1f80)
         mode |= MODE_UNMASKED;
-    if (cpu->unmasked & 0x10)
-        mode |= MODE_UNDERFLOW;
     if ((mode & (MODE_CODE32 | MODE_STACK32)) == (MODE_CODE32 | MODE_STACK32))
         mode |= flat_mode(cpu);
     if (!(mode & (MODE_LONG | MODE_FLAT)))

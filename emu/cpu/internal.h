@@ -40,20 +40,19 @@ enum vector_number {
 
 /* What decides how bytes are decoded and which handlers they get: part of a block's key. */
 enum cpu_mode {
-    MODE_CODE32 = 1,      /* CS.D */
-    MODE_LONG = 2,        /* 64-bit code (CS.L in long mode) */
-    MODE_STACK32 = 4,     /* SS.B */
-    MODE_USER = 8,        /* CPL 3 */
-    MODE_NO_FPU = 16,     /* CR0.EM or CR0.TS: x87 and MMX fault */
-    MODE_NO_SSE = 32,     /* CR0.EM, CR0.TS or no CR4.OSFXSR: SSE faults */
-    MODE_SINGLE = 64,     /* one instruction per block: TF, interrupt shadow */
-    MODE_OUTER = 128,     /* CPL 1 or 2 */
-    MODE_SMAP = 256,      /* user pages are off limits: CR4.SMAP without RFLAGS.AC */
-    MODE_UNDERFLOW = 512, /* MXCSR has underflow unmasked: see sse.h */
-    MODE_NO_VEX = 1024,   /* real and virtual-8086 mode: nothing that is encoded with VEX */
+    MODE_CODE32 = 1,     /* CS.D */
+    MODE_LONG = 2,       /* 64-bit code (CS.L in long mode) */
+    MODE_STACK32 = 4,    /* SS.B */
+    MODE_USER = 8,       /* CPL 3 */
+    MODE_NO_FPU = 16,    /* CR0.EM or CR0.TS: x87 and MMX fault */
+    MODE_NO_SSE = 32,    /* CR0.EM, CR0.TS or no CR4.OSFXSR: SSE faults */
+    MODE_SINGLE = 64,    /* one instruction per block: TF, interrupt shadow */
+    MODE_OUTER = 128,    /* CPL 1 or 2 */
+    MODE_SMAP = 256,     /* user pages are off limits: CR4.SMAP without RFLAGS.AC */
+    MODE_UNMASKED = 512, /* MXCSR has an exception unmasked */
+    MODE_NO_VEX = 1024,  /* real and virtual-8086 mode: nothing that is encoded with VEX */
     /* Vectors with VEX fault: CR0.TS (#NM), no CR4.OSXSAVE, XCR0 without AVX, MODE_NO_VEX. */
     MODE_NO_AVX = 2048,
-    MODE_UNMASKED = 4096, /* MXCSR has any exception unmasked */
     /* 32-bit code and stack, with CS, SS, DS and ES all of base 0 and 4 GiB. */
     MODE_FLAT = 1 << 16,
     /* 16-bit code, and 32-bit code that is not flat, whose CS and SS can be used for 64 KiB from
@@ -156,7 +155,6 @@ struct cpu {
     /* Hot derived state. `flags` holds the arithmetic flags as LAHF and SETO give them: OF in bit
      * 0, SF ZF AF PF CF in the high byte. */
     uint16_t flags;
-    uint8_t unmasked;             /* SSE exceptions, as MXCSR has their flags */
     uint32_t mode;                /* enum cpu_mode */
     atomic_uint attention;        /* look at `requests` before the next block */
     uint32_t passes;              /* odd in cpu_run(); other threads read it (emu/core/dirty.h) */
@@ -214,7 +212,8 @@ struct cpu {
 
     /* Blocks return to the engine's loop instead of running on into each other. */
     bool one_block;
-    struct jit *jit;         /* the translator's state; NULL under other engines */
+    bool host_raises; /* the engine has the host raise SSE exceptions that the guest unmasks */
+    struct jit *jit;  /* the translator's state; NULL under other engines */
     struct journal *journal; /* of an engine that runs code twice; else NULL */
     struct lockstep *lockstep;
     struct kvm_cpu *kvm; /* the KVM engine's */

@@ -1,10 +1,11 @@
 /*
  * MMX and SSE: operands, MXCSR, and the trick for immediates.
  *
- * The host's own instruction does the work on the guest's operands, under the guest's MXCSR, but
- * that the host's has all exceptions masked as long as the CPU runs: rounding, what becomes of
- * denormals, and the sticky flags, which sse_sync_mxcsr() fetches. Where the guest has exceptions
- * unmasked, which is seldom, each instruction's flags are looked at.
+ * The host's own instruction does the work on the guest's operands. As long as the CPU runs, the
+ * host's MXCSR is the guest's: rounding, what becomes of denormals, and the sticky flags, which
+ * sse_sync_mxcsr() fetches. Exceptions, though, are masked, but where the engine knows what to do
+ * about the host's (host_raises). What the guest has unmasked, which is seldom, is found in the
+ * flags of each instruction, which runs with all masked between sse_begin() and sse_end().
  */
 #pragma once
 
@@ -43,9 +44,9 @@ static inline void sse_sync_mxcsr(struct cpu *cpu)
 static inline void sse_load_mxcsr(struct cpu *cpu, uint32_t value)
 {
     cpu->s.mxcsr = value;
-    sse_set_host_mxcsr(value | MXCSR_ALL_MASKED);
+    sse_set_host_mxcsr(cpu->host_raises ? value : value | MXCSR_ALL_MASKED);
 }
-/* Begins an instruction under the guest's control bits whose flags are looked at: sse_end(). */
+/* From here to sse_end() the host's flags are those of one instruction. */
 static inline void sse_begin(struct cpu *cpu)
 {
     sse_sync_mxcsr(cpu);

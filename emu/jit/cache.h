@@ -83,7 +83,7 @@ struct jit_region {
     bool crossing; /* one instruction, reaching into a second page */
     bool uses_xmm, uses_x87;
     uint8_t page_count, range_count;
-    uint16_t exit_count, window_failures;
+    uint16_t exit_count, trap_count, window_failures;
     uint32_t code_bytes;
     uint32_t incoming; /* struct jit_exit */
     /* Struct jit_region. Of a door, where it leads; its ranges are the same. Else the doors to it,
@@ -101,7 +101,8 @@ struct jit_region {
     int32_t patience; /* how often it may still be passed, if hasty */
     struct jit_region *hash_next, *segment_next;
     struct jit_exit *exits;
-    struct jit_range *ranges; /* their bytes follow */
+    const struct jit_trap *traps; /* traps.h */
+    struct jit_range *ranges;     /* their bytes follow */
     struct jit_page_link pages[];
 };
 

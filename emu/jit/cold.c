@@ -2,7 +2,6 @@
 #include "emu/jit/flags.h"
 #include "emu/jit/flow.h"
 #include "emu/jit/kinds.h"
-#include "emu/jit/mxcsr.h"
 #include "emu/jit/operands.h"
 #include "emu/jit/windows.h"
 
@@ -135,10 +134,11 @@ static void cold_window(struct translator *t, const struct cold *cold)
 
 /* ---- all of them ----------------------------------------------------------------------------- */
 
-static void emit_cold(struct translator *t, const struct cold *cold)
+static void emit_cold(struct translator *t, struct cold *cold)
 {
     struct emitter *e = &t->e;
-    if (!e->full)
+    cold->start = e->at;
+    if (!e->full && cold->hole)
         emit_patch(cold->hole, e->at);
     if (!e->full && cold->second_hole)
         emit_patch(cold->second_hole, e->at);
@@ -175,14 +175,19 @@ static void emit_cold(struct translator *t, const struct cold *cold)
         leave_behind(t, cold->place, cold->kind == COLD_INTERPRET);
         return;
     case COLD_HANDLER:
-        if (cold->watched)
-            watch_undo(t, cold);
         stack_settle(t);
         tell(t, cold);
         load_kept(t, cold->insn);
         emit_call(e, t->jit->stub[STUB_HANDLER]);
         reload_units(t, cold->insn);
         break;
+    case COLD_TRAP:
+        stack_settle(t);
+        tell(t, cold);
+        load_kept(t, cold->insn);
+        emit_call(e, t->jit->stub[STUB_HANDLER]);
+        leave_behind(t, cold->place, false); /* the operand has changed meanwhile */
+        return;
     case COLD_XMM:
         load_vectors(t);
         break;

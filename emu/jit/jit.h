@@ -16,7 +16,7 @@
  *     |    windows.c window_plan.c accesses.c    looks that several accesses share
  *     |    flags.c liveness.c versions.c         where the arithmetic flags are; loops
  *   emit.c       bytes
- *   stubs.c look_stubs.c string_stubs.c system_stubs.c slow.c crossing.c
+ *   stubs.c look_stubs.c string_stubs.c system_stubs.c slow.c crossing.c traps.c
  *                the code all regions share, and the C functions it calls
  *   cache.c relocate.c link.c return_stack.c tiers.c
  *                where regions are kept, at which address, how they lead to each other, what ends
@@ -41,7 +41,8 @@
  * lags. XMM, YMM, MMX and x87 registers are the host's own while a region that uses them runs;
  * stubs bring them back to struct cpu before any C code sees them. Legacy SSE and VEX each run as
  * themselves (sse.c, vex.c), so what becomes of upper halves is the host's matter; and so is how
- * results are rounded, for the host's MXCSR is the guest's, too (emu/cpu/sse.h, mxcsr.h).
+ * results are rounded, for the host's MXCSR is the guest's, too, and raises its exceptions
+ * (traps.h).
  *
  * Memory. Each access is a look into the software TLB (emu/cpu/internal.h). The entry's tag is the
  * page's address, so one exclusive-or yields the offset in the page, or something large; one
@@ -190,6 +191,7 @@
 #include "emu/jit/slow.h"
 #include "emu/jit/stats.h"
 #include "emu/jit/stubs.h"
+#include "emu/jit/traps.h"
 
 struct translator;
 
@@ -221,13 +223,11 @@ struct jit {
     uint64_t saved[JIT_SAVED]; /* operands to make flags again from */
     const uint8_t *mark;       /* T1 after a slow store: where the page's mark is */
     uint64_t stash[2];         /* of STUB_LOOK */
-    uint32_t watched_mxcsr[2]; /* mxcsr.c: before and behind an instruction */
-    uint64_t watched_vector[4];
-
-    uint64_t kept;                                 /* T0, while a cold path tells of the flags */
+    uint64_t kept;             /* T0, while a cold path tells of the flags */
     uint64_t limits[TLB_KIND_COUNT][2][JIT_CELLS]; /* for reading, for writing */
     struct jit_cell cells[TLB_KIND_COUNT][JIT_CELLS];
     uint8_t cells_filled[TLB_KIND_COUNT][JIT_CELLS / JIT_CELL_GROUP];
+    bool traps_masked;      /* see traps.h */
     struct jit_cell *tired; /* has been filled as often as it may without a look at the clock */
     bool roams[JIT_CELLS];  /* by jit_site() */
     unsigned roaming;       /* of those */

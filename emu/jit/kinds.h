@@ -34,6 +34,7 @@ bool insn_is_vex(const struct insn *insn); /* on vectors, and translated */
 bool vex_minds_mxcsr(const struct insn *insn);
 bool vex_leaves_general(const struct insn *insn);
 bool vex_makes_flags(const struct insn *insn);
+bool translate_mxcsr(struct translator *t, const struct insn *insn);
 bool translate_bmi(struct translator *t, const struct insn *insn);
 /* Vector and x87 instructions that write no general register. */
 bool sse_leaves_general(const struct insn *insn);

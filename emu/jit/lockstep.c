@@ -116,6 +116,7 @@ static enum cpu_exit run(struct cpu *cpu)
     struct lockstep *l = cpu->lockstep;
     enum cpu_exit exit = CPU_EXIT_KICKED;
 
+    jit_traps_of(l->jit);
     sse_load_mxcsr(cpu, cpu->s.mxcsr);
     if (__builtin_setjmp(cpu->unwind)) {
         l = cpu->lockstep;
@@ -143,6 +144,7 @@ static enum cpu_exit run(struct cpu *cpu)
     }
     sse_sync_mxcsr(cpu);
     sse_set_host_mxcsr(MXCSR_DEFAULT);
+    jit_traps_of(NULL);
     return exit;
 }
 

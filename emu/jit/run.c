@@ -266,6 +266,7 @@ static enum cpu_exit run(struct cpu *cpu)
     struct jit *jit = cpu->jit;
     enum cpu_exit exit = CPU_EXIT_KICKED;
 
+    jit_traps_of(jit);
     sse_load_mxcsr(cpu, cpu->s.mxcsr);
     if (__builtin_setjmp(cpu->unwind)) {
         jit = cpu->jit;
@@ -276,6 +277,7 @@ static enum cpu_exit run(struct cpu *cpu)
         if (unlikely(atomic_load_explicit(&cpu->attention, memory_order_relaxed))) {
             jit->exit_cell = 0;
             bool go_on = system_attend(cpu, &exit);
+            jit_traps_attend(jit);
             if (jit_was_written(jit))
                 jit_attend_written(jit);
             if (!go_on)
@@ -288,6 +290,7 @@ static enum cpu_exit run(struct cpu *cpu)
     }
     sse_sync_mxcsr(cpu);
     sse_set_host_mxcsr(MXCSR_DEFAULT);
+    jit_traps_of(NULL);
     return exit;
 }
 
@@ -340,6 +343,8 @@ static bool create(struct cpu *cpu, GError **error)
     cpu->jit = jit;
     cpu->one_block = true;
     jit->cpu = cpu;
+    jit_traps_catch();
+    cpu->host_raises = true;
     struct feature_set host = features_of_host(); /* clang knows no name for LZCNT */
     jit->has_bmi2 = __builtin_cpu_supports("bmi2");
     jit->has_bmi =

@@ -6,7 +6,6 @@
 #include "emu/cpu/mmu.h"
 #include "emu/jit/flags.h"
 #include "emu/jit/kinds.h"
-#include "emu/jit/mxcsr.h"
 #include "emu/jit/operands.h"
 #include "emu/jit/windows.h"
 
@@ -286,44 +285,38 @@ static void emit(struct translator *t, const struct insn *insn, const struct sse
 static void to_general(struct translator *t, const struct insn *insn, const struct sse *form,
                        uint32_t encoding)
 {
-    struct watch watch = mxcsr_watch(t, insn, form->arithmetic, WATCH_GENERAL);
+    struct cold *trap = trap_begin(t, insn, form->arithmetic);
     int misaligned;
     bool in_rm = form->form == FORM_EV;
     struct host_operand from = in_rm ? op_reg(0) : source(t, insn, form, &misaligned);
     unsigned to = guest_number(in_rm ? insn->rm : insn->reg);
-    unsigned host = IN_MEMORY(to) || watch.on ? T1 : host_of(to);
-    watch_begin(t, &watch);
+    unsigned host = IN_MEMORY(to) ? T1 : host_of(to);
+    trap_here(t, trap);
     if (in_rm)
         emit(t, insn, form, encoding, insn->reg, op_reg(host));
     else
         emit(t, insn, form, encoding, host, from);
-    watch_look(t, &watch);
-    if (IN_MEMORY(to) || watch.on)
-        emit_op(&t->e, ENC(0, 0, 0x89) | ENC_W, host, guest(t, to));
-    watch_end(t, &watch);
+    if (IN_MEMORY(to))
+        emit_store(&t->e, guest(t, to), host);
 }
 
 static void to_vector(struct translator *t, const struct insn *insn, const struct sse *form,
                       uint32_t encoding)
 {
-    struct watch watch = mxcsr_watch(t, insn, form->arithmetic, insn->reg);
+    struct cold *trap = trap_begin(t, insn, form->arithmetic);
     int misaligned;
     struct host_operand from = source(t, insn, form, &misaligned);
-    watch_begin(t, &watch);
+    trap_here(t, trap);
     emit(t, insn, form, encoding, insn->reg, from);
-    watch_look(t, &watch);
     if (form->makes_flags) {
-        if (watch.on) /* which looking has changed */
-            emit(t, insn, form, encoding, insn->reg, from);
         flags_made(t);
-        if (misaligned >= 0 || watch.on) { /* the handler leaves them in memory */
+        if (misaligned >= 0) { /* the handler leaves them in memory */
             flags_to_memory(t);
             t->flags_host = false;
         }
     }
     if (misaligned >= 0)
         t->cold[misaligned].resume = t->e.at;
-    watch_end(t, &watch);
 }
 
 static bool vector_shift(struct translator *t, const struct insn *insn)
@@ -359,7 +352,7 @@ bool translate_sse(struct translator *t, const struct insn *insn)
     if (insn->op == OP_EMMS)
         return empty_mmx(t, insn);
     const struct sse *form = form_of(insn->op);
-    if (!form->form || (form->arithmetic && t->mode & MODE_UNDERFLOW))
+    if (!form->form)
         return false;
     uint32_t encoding = encodings[insn->op] | (form->by_size && insn->size == SIZE_64 ? ENC_W : 0);
     switch (form->form) {

@@ -5,7 +5,6 @@
 #include "emu/jit/flags.h"
 #include "emu/jit/flow.h"
 #include "emu/jit/kinds.h"
-#include "emu/jit/mxcsr.h"
 #include "emu/jit/operands.h"
 #include "emu/jit/versions.h"
 #include "emu/jit/windows.h"
@@ -225,6 +224,7 @@ static void emit_region(struct translator *t)
         return;
     for (unsigned i = 0; i < t->fixup_count; i++)
         emit_patch(t->fixups[i].hole, t->versions[t->fixups[i].version].start);
+    keep_traps(t);
     flow_exits(t);
     keep_named_facts(t);
     note_entries(t);

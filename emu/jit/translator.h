@@ -100,6 +100,7 @@ enum cold_kind {
     COLD_LEAVE,     /* to the run loop, behind `place` */
     COLD_INTERPRET, /* the same, for the interpreter to go on from there */
     COLD_HANDLER,   /* the interpreter does the instruction */
+    COLD_TRAP,      /* the same, and is not expected to come back: see traps.h */
     COLD_XMM,       /* the guest's XMM registers are in memory */
     COLD_X87,       /* its x87 stack is */
     COLD_CALL,      /* of an exit whose generation is not the current one */
@@ -114,11 +115,10 @@ struct cold {
     int32_t stack_plus;
     uint16_t bytes; /* looked for */
     uint8_t *hole, *second_hole, *resume;
+    uint8_t *trap, *start; /* COLD_TRAP has no hole, but this; and the path's beginning */
     uint16_t place;
     int32_t onward; /* COLD_STORED, if not `stays`: see struct jit_facts */
     bool stays;     /* it goes on with the next instruction */
-    bool watched;   /* mxcsr.h; `vector` is undone, if it is not negative */
-    int8_t vector;
     const struct insn *insn;
     struct recipe recipe;   /* the flags are nowhere else */
     struct address address; /* COLD_WINDOW */
@@ -153,7 +153,8 @@ struct fixup {
 #define MAX_EXITS        (MAX_VERSIONS * 2)
 #define MAX_ADDRESSES    (REGION_MAX_INSNS * 3)
 #define MAX_NAMED        (REGION_MAX_INSNS * 2)
-#define MAX_DATA         (MAX_EXITS * sizeof(struct jit_exit)) /* in one piece */
+/* In one piece: exits, or traps. */
+#define MAX_DATA MAX(MAX_EXITS * sizeof(struct jit_exit), MAX_COLD * sizeof(struct jit_trap))
 
 struct translator {
     struct jit *jit;

@@ -8,7 +8,6 @@
 #include "emu/cpu/mmu.h"
 #include "emu/jit/flags.h"
 #include "emu/jit/kinds.h"
-#include "emu/jit/mxcsr.h"
 #include "emu/jit/operands.h"
 #include "emu/jit/windows.h"
 
@@ -201,28 +200,19 @@ static void emit(struct translator *t, const struct insn *insn, const struct row
 
 static void to_vector(struct translator *t, const struct insn *insn, const struct row *row)
 {
-    struct watch watch = mxcsr_watch(t, insn, vex_minds_mxcsr(insn), insn->reg);
+    struct cold *trap = trap_begin(t, insn, vex_minds_mxcsr(insn));
     int misaligned = -1;
     struct host_operand from;
     if (insn_has_memory(insn))
         from = memory(t, insn, ACCESS_LOAD, &misaligned);
     else
         from = row->form == FORM_FROM_GENERAL ? guest(t, guest_number(insn->rm)) : op_reg(insn->rm);
-    watch_begin(t, &watch);
+    trap_here(t, trap);
     emit(t, insn, row, insn->reg, insn->vvvv, from);
-    watch_look(t, &watch);
-    if (vex_makes_flags(insn)) {
-        if (watch.on) /* looking has changed them */
-            emit(t, insn, row, insn->reg, insn->vvvv, from);
+    if (vex_makes_flags(insn))
         flags_made(t);
-        if (watch.on) { /* the handler leaves them in memory */
-            flags_to_memory(t);
-            t->flags_host = false;
-        }
-    }
     if (misaligned >= 0)
         t->cold[misaligned].resume = t->e.at;
-    watch_end(t, &watch);
 }
 
 static void store(struct translator *t, const struct insn *insn, const struct row *row)
@@ -237,32 +227,26 @@ static void store(struct translator *t, const struct insn *insn, const struct ro
 
 static void to_general(struct translator *t, const struct insn *insn, const struct row *row)
 {
-    struct watch watch = mxcsr_watch(t, insn, vex_minds_mxcsr(insn), WATCH_GENERAL);
+    struct cold *trap = trap_begin(t, insn, vex_minds_mxcsr(insn));
     int misaligned;
     bool in_rm = row->form == FORM_TO_RM;
     struct host_operand from = {0};
     if (!in_rm)
         from = insn_has_memory(insn) ? memory(t, insn, ACCESS_LOAD, &misaligned) : op_reg(insn->rm);
     unsigned number = guest_number(in_rm ? insn->rm : insn->reg);
-    unsigned host = IN_MEMORY(number) || watch.on ? T1 : host_of(number);
-    watch_begin(t, &watch);
+    unsigned host = IN_MEMORY(number) ? T1 : host_of(number);
+    trap_here(t, trap);
     if (in_rm)
         emit(t, insn, row, insn->reg, 0, op_reg(host));
     else
         emit(t, insn, row, host, 0, from);
-    watch_look(t, &watch);
-    if (watch.on)
-        emit_op(&t->e, ENC(0, 0, 0x89) | ENC_W, host, guest(t, number));
-    else
-        result_end(t, number, host, SIZE_64);
-    watch_end(t, &watch);
+    result_end(t, number, host, SIZE_64);
 }
 
 bool translate_vex(struct translator *t, const struct insn *insn)
 {
     const struct row *row = row_of(insn);
-    bool stores = row->form == FORM_STORE && vex_minds_mxcsr(insn);
-    if (vex_minds_mxcsr(insn) && t->mode & (stores ? MODE_UNMASKED : MODE_UNDERFLOW))
+    if (row->form == FORM_STORE && row->arithmetic && t->mode & MODE_UNMASKED)
         return false;
     switch ((enum form)row->form) {
     case FORM_OWN:

@@ -112,8 +112,31 @@ static inline void string(struct program *p)
     load(p, 7, a_place(p, 2));
 }
 
+/* Rounding, what becomes of denormals, and which exceptions are masked; all of them, mostly. */
+static inline uint32_t float_control(struct program *p)
+{
+    uint32_t masked = any(p, 2) ? 0x1f80 : any(p, 64) << 7;
+    return masked | any(p, 8) << 13 | any(p, 2) << 6 | any(p, 64);
+}
+/* LDMXCSR of that, or of something, and STMXCSR. */
+static inline void load_float_control(struct program *p)
+{
+    struct operand o = an_operand(p, 1);
+    unsigned size = p->bits == 16 ? 2 : 4;
+    o.memory = true;
+    if (any(p, 8)) {
+        modrm(p, 0, 0, 0xc7, 0, o, 4);
+        put(p, float_control(p) | (any(p, 16) == 0 ? 0x10000 : 0), 4);
+    }
+    modrm(p, 0, 1, 0xae, 2 + any(p, 2), o, size);
+}
+
 static inline void vector(struct program *p)
 {
+    if (any(p, 10) == 0) {
+        load_float_control(p);
+        return;
+    }
     static const struct {
         uint8_t prefix, opcode;
     } ops[] = {{0x66, 0xfe}, {0x66, 0xd4}, {0x66, 0xef}, {0x66, 0x6f}, {0x66, 0x7f}, {0xf3, 0x6f},

@@ -1,0 +1,34 @@
+/*
+ * SSE exceptions that the guest has unmasked (MODE_UNMASKED). The host has them unmasked, too,
+ * while this engine runs, so translated arithmetic costs nothing more. Where the host's processor
+ * raises one, the signal's handler lets the thread go on in the instruction's cold path, where the
+ * interpreter does the instruction, and raises what there is to raise.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct cold;
+struct insn;
+struct jit;
+struct translator;
+
+/* Of a region: an instruction that may trap, and its cold path, both where they run. */
+struct jit_trap {
+    uint32_t at, cold;
+};
+
+/* The process's handler of SIGFPE, in front of the one there was. Any thread. */
+void jit_traps_catch(void);
+/* The thread runs this CPU's code from here on; NULL: none any more. */
+void jit_traps_of(struct jit *jit);
+/* An exception was raised in C code, and has been masked since: not any more. The CPU's thread. */
+void jit_traps_attend(struct jit *jit);
+
+/* While an instruction is translated that minds MXCSR if `arithmetic`: before all else, and just
+ * before what may trap is emitted. NULL where there is nothing to do. */
+struct cold *trap_begin(struct translator *t, const struct insn *insn, bool arithmetic);
+void trap_here(const struct translator *t, struct cold *trap);
+/* When all cold paths are emitted: the region's. */
+void keep_traps(struct translator *t);
