@@ -259,6 +259,8 @@ void cpu_update_mode(struct cpu *cpu)
         mode |= MODE_OUTER;
     if ((s->mxcsr & 0x1f80) != 0x1f80)
         mode |= MODE_UNMASKED;
+    if ((s->fpu.control & 0x3f) != 0x3f)
+        mode |= MODE_X87_UNMASKED;
     if ((mode & (MODE_CODE32 | MODE_STACK32)) == (MODE_CODE32 | MODE_STACK32))
         mode |= flat_mode(cpu);
     if (!(mode & (MODE_LONG | MODE_FLAT)))

@@ -775,7 +775,8 @@ static void x87_df(struct cpu *cpu, const struct insn *insn)
         x87_##name(cpu, insn);                                                                     \
         if (is_noted(insn)) /* an access that faults leaves no trace */                            \
             note_pointers(cpu, insn);                                                              \
-        NEXT();                                                                                    \
+        x87_follow_masks(cpu);                                                                     \
+        NEXT_OF_MODE();                                                                            \
     }
 /* clang-format off */
 X87(d8) X87(d9) X87(da) X87(db) X87(dc) X87(dd) X87(de) X87(df)

@@ -53,6 +53,7 @@ enum cpu_mode {
     MODE_NO_VEX = 1024,  /* real and virtual-8086 mode: nothing that is encoded with VEX */
     /* Vectors with VEX fault: CR0.TS (#NM), no CR4.OSXSAVE, XCR0 without AVX, MODE_NO_VEX. */
     MODE_NO_AVX = 2048,
+    MODE_X87_UNMASKED = 4096, /* the x87's control word has an exception unmasked */
     /* 32-bit code and stack, with CS, SS, DS and ES all of base 0 and 4 GiB. */
     MODE_FLAT = 1 << 16,
     /* 16-bit code, and 32-bit code that is not flat, whose CS and SS can be used for 64 KiB from

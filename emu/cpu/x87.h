@@ -78,6 +78,14 @@ bool x87_note(struct cpu *cpu, uint16_t host_status);
 bool x87_note_arithmetic(struct cpu *cpu, uint16_t host_status);
 /* A register that had to hold something is empty, or the other way round. */
 bool x87_stack_fault(struct cpu *cpu, bool overflow);
+/* The control word may be another. */
+static inline void x87_follow_masks(struct cpu *cpu)
+{
+    bool unmasked = (cpu->s.fpu.control & 0x3f) != 0x3f;
+    if (unlikely(unmasked != !!(cpu->mode & MODE_X87_UNMASKED)))
+        cpu_update_mode(cpu);
+}
+
 long double x87_indefinite(void);
 /* Pushes, minding overflow. */
 void x87_push(struct cpu *cpu, long double value);

@@ -39,6 +39,8 @@ bool translate_bmi(struct translator *t, const struct insn *insn);
 /* Vector and x87 instructions that write no general register. */
 bool sse_leaves_general(const struct insn *insn);
 bool translate_x87(struct translator *t, const struct insn *insn);
+/* Of an x87 or MMX instruction: raises what is pending. False: it is the interpreter's. */
+bool x87_await(struct translator *t, const struct insn *insn);
 bool insn_uses_x87(const struct insn *insn);
 /* Tells of them: MOVs that clobber `temp`; and once for all. */
 void x87_tell(struct translator *t, const struct x87_last *last, unsigned temp);

@@ -40,7 +40,8 @@ static bool accesses_memory(const struct insn *insn)
 static bool is_plain(const struct translator *t, const struct insn *insn)
 {
     if (insn->handler == interp_undefined || insn->handler == interp_unavailable ||
-        (t->mode & MODE_UNMASKED && sse_minds_mxcsr(insn)))
+        (t->mode & MODE_UNMASKED && sse_minds_mxcsr(insn)) ||
+        (t->mode & MODE_X87_UNMASKED && (insn_uses_x87(insn) || insn_uses_mmx(insn))))
         return false;
     if (insn->op == OP_DIV || insn->op == OP_IDIV || insn->op == OP_AAM)
         return false;

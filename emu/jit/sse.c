@@ -285,7 +285,7 @@ static void emit(struct translator *t, const struct insn *insn, const struct sse
 static void to_general(struct translator *t, const struct insn *insn, const struct sse *form,
                        uint32_t encoding)
 {
-    struct cold *trap = trap_begin(t, insn, form->arithmetic);
+    struct cold *trap = trap_begin(t, insn, form->arithmetic ? MODE_UNMASKED : 0);
     int misaligned;
     bool in_rm = form->form == FORM_EV;
     struct host_operand from = in_rm ? op_reg(0) : source(t, insn, form, &misaligned);
@@ -303,7 +303,7 @@ static void to_general(struct translator *t, const struct insn *insn, const stru
 static void to_vector(struct translator *t, const struct insn *insn, const struct sse *form,
                       uint32_t encoding)
 {
-    struct cold *trap = trap_begin(t, insn, form->arithmetic);
+    struct cold *trap = trap_begin(t, insn, form->arithmetic ? MODE_UNMASKED : 0);
     int misaligned;
     struct host_operand from = source(t, insn, form, &misaligned);
     trap_here(t, trap);
@@ -345,7 +345,7 @@ static bool empty_mmx(struct translator *t, const struct insn *insn)
 
 bool translate_sse(struct translator *t, const struct insn *insn)
 {
-    if (insn_uses_mmx(insn) && t->mode & MODE_NO_FPU)
+    if (insn_uses_mmx(insn) && !x87_await(t, insn))
         return false;
     if (is_vector_shift(insn))
         return vector_shift(t, insn);

@@ -1,4 +1,4 @@
-/* SSE exceptions that the guest has unmasked: see traps.h. */
+/* Floating-point exceptions that the guest has unmasked: see traps.h. */
 #include "emu/jit/traps.h"
 #include "emu/cpu/sse.h"
 #include "emu/jit/flags.h"
@@ -36,12 +36,15 @@ static uintptr_t cold_path_of(const struct jit *jit, uintptr_t at)
 static void on_signal(int number, siginfo_t *info, void *context)
 {
     mcontext_t *machine = &((ucontext_t *)context)->uc_mcontext;
-    if (running && machine->gregs[REG_TRAPNO] == VEC_XM) {
-        uintptr_t cold = cold_path_of(running, (uintptr_t)machine->gregs[REG_RIP]);
-        if (cold) {
-            machine->gregs[REG_RIP] = (greg_t)cold;
-            return;
-        }
+    bool sse = machine->gregs[REG_TRAPNO] == VEC_XM, x87 = machine->gregs[REG_TRAPNO] == VEC_MF;
+    uintptr_t cold = 0;
+    if (running && (sse || x87))
+        cold = cold_path_of(running, (uintptr_t)machine->gregs[REG_RIP]);
+    if (cold) {
+        machine->gregs[REG_RIP] = (greg_t)cold;
+        return;
+    }
+    if (running && sse) {
         machine->fpregs->mxcsr |= MXCSR_ALL_MASKED;
         running->traps_masked = true;
         atomic_store(&running->cpu->attention, 1);
@@ -80,9 +83,9 @@ void jit_traps_attend(struct jit *jit)
 
 /* ---- while it is made ------------------------------------------------------------------------ */
 
-struct cold *trap_begin(struct translator *t, const struct insn *insn, bool arithmetic)
+struct cold *trap_begin(struct translator *t, const struct insn *insn, unsigned mode)
 {
-    if (!arithmetic || !(t->mode & MODE_UNMASKED))
+    if (!(t->mode & mode))
         return NULL;
     flags_keep(t, FL_ALL);
     struct cold *trap = add_cold(t, COLD_TRAP, NULL);

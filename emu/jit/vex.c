@@ -200,7 +200,7 @@ static void emit(struct translator *t, const struct insn *insn, const struct row
 
 static void to_vector(struct translator *t, const struct insn *insn, const struct row *row)
 {
-    struct cold *trap = trap_begin(t, insn, vex_minds_mxcsr(insn));
+    struct cold *trap = trap_begin(t, insn, vex_minds_mxcsr(insn) ? MODE_UNMASKED : 0);
     int misaligned = -1;
     struct host_operand from;
     if (insn_has_memory(insn))
@@ -227,7 +227,7 @@ static void store(struct translator *t, const struct insn *insn, const struct ro
 
 static void to_general(struct translator *t, const struct insn *insn, const struct row *row)
 {
-    struct cold *trap = trap_begin(t, insn, vex_minds_mxcsr(insn));
+    struct cold *trap = trap_begin(t, insn, vex_minds_mxcsr(insn) ? MODE_UNMASKED : 0);
     int misaligned;
     bool in_rm = row->form == FORM_TO_RM;
     struct host_operand from = {0};

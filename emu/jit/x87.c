@@ -1,7 +1,8 @@
 /*
  * The x87 unit: while a region that uses it runs, the guest's stack is the host's, and each
- * instruction is done by itself. That holds only while the guest masks all exceptions, which is
- * what everybody does; otherwise the interpreter runs the block.
+ * instruction is done by itself. Where the guest has exceptions unmasked, each that would raise a
+ * pending one begins with FWAIT, which does (traps.h). While one is pending at a region's beginning
+ * the interpreter runs the block.
  */
 #include "emu/cpu/x87.h"
 #include "emu/jit/flags.h"
@@ -31,8 +32,7 @@ bool jit_load_x87(struct cpu *cpu, uint64_t unused, unsigned size, const uint8_t
 {
     const struct fpu_state *f = &cpu->s.fpu;
     struct jit *jit = cpu->jit;
-    bool masked = (f->control & 0x3f) == 0x3f && !(f->status & X87_ES);
-    if (!masked) {
+    if (f->status & X87_ES) {
         const struct jit_facts *facts = jit_facts_at(back);
         cpu->s.rip = jit_behind_place(jit_low(facts->owner), facts->place);
         jit->exit_cell = 0;
@@ -218,11 +218,20 @@ static void forget_pointers(struct translator *t)
     t->x87_last = (struct x87_last){0};
 }
 
+/* FNSTSW, FNSTCW, FNCLEX and FNINIT raise nothing. */
+static bool is_wait_free(const struct insn *insn)
+{
+    bool load = insn->op == OP_X87_D9 && (insn->modrm >> 3 & 7) == 5;
+    return is_control(insn) && !load;
+}
+
 static bool register_form(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
     bool compare = (insn->op == OP_X87_DB || insn->op == OP_X87_DF) && insn->modrm >= 0xe8;
     bool move = (insn->op == OP_X87_DA || insn->op == OP_X87_DB) && insn->modrm < 0xe0;
+    if (insn->op == OP_X87_DB && insn->modrm == 0xe3 && t->mode & MODE_X87_UNMASKED)
+        return false; /* FNINIT masks all */
     if (move)
         flags_need(t);
     emit8(e, 0xd8 + row_of(insn));
@@ -236,19 +245,22 @@ static bool register_form(struct translator *t, const struct insn *insn)
     return true;
 }
 
-/* FLDCW: unmasking an exception is the interpreter's. */
+/* FLDCW: to mask all exceptions, or not all any more, is the interpreter's. */
 static void load_control(struct translator *t, const struct insn *insn)
 {
     struct emitter *e = &t->e;
+    struct host_operand kept = op_abs(&t->jit->scratch[0]); /* what lies there may change */
     emit_op(e, ENC(1, 0, 0xb7), T1, host_memory(t));
+    emit_store(e, kept, T1);
     emit_op(e, ENC(0, 0, 0xf7), 2, op_reg(T1)); /* NOT */
     emit_op(e, ENC(0, 0, 0xf6) | ENC_BYTE_RM, 0, op_reg(T1));
     emit8(e, 0x3f);
-    struct cold *cold = add_cold(t, COLD_HANDLER, emit_jcc(e, CC_NE, NULL));
+    struct cold *cold =
+        add_cold(t, COLD_HANDLER, emit_jcc(e, t->mode & MODE_X87_UNMASKED ? CC_E : CC_NE, NULL));
     cold->insn = insn;
     cold->place = insn_place(t, insn);
     unsigned at = t->cold_count - 1;
-    emit_op(e, ENC(0, 0, 0xd9), 5, host_memory(t));
+    emit_op(e, ENC(0, 0, 0xd9), 5, kept);
     t->cold[at].resume = e->at;
 }
 
@@ -279,14 +291,26 @@ static bool memory_form(struct translator *t, const struct insn *insn)
     return true;
 }
 
+bool x87_await(struct translator *t, const struct insn *insn)
+{
+    if (t->mode & MODE_NO_FPU)
+        return false;
+    /* Where code runs twice, a store to a device ends the run in the midst of the instruction, of
+     * which there must be no trace then. */
+    if (t->cpu->journal && t->segmented && insn_has_memory(insn))
+        return false;
+    struct cold *trap = trap_begin(t, insn, MODE_X87_UNMASKED);
+    trap_here(t, trap);
+    if (trap)
+        emit8(&t->e, 0x9b); /* FWAIT */
+    return true;
+}
+
 bool translate_x87(struct translator *t, const struct insn *insn)
 {
-    if (insn->op == OP_FWAIT) /* nothing is pending while all is masked */
-        return t->uses_x87 && !(t->mode & MODE_NO_FPU);
-    if (!insn_uses_x87(insn) || t->mode & MODE_NO_FPU)
-        return false;
-    /* Operands that lie past their segment's limit must leave no trace of the instruction. */
-    if (t->segmented && !is_register_form(insn))
+    if (insn->op == OP_FWAIT)
+        return t->uses_x87 && x87_await(t, insn);
+    if (!insn_uses_x87(insn) || (is_wait_free(insn) ? t->mode & MODE_NO_FPU : !x87_await(t, insn)))
         return false;
     bool done = is_register_form(insn) ? register_form(t, insn) : memory_form(t, insn);
     if (done && !is_control(insn) && !x87_stores(insn)) {

@@ -347,6 +347,19 @@ static uint64_t trapping(unsigned rounds)
     return result;
 }
 
+/* The same of the x87. */
+static uint64_t trapping_x87(unsigned rounds)
+{
+    enum { INVALID = 1, DIVIDE_BY_ZERO = 4, OVERFLOW = 8 };
+    uint16_t before, unmasked;
+    __asm__ volatile("fnstcw %0" : "=m"(before));
+    unmasked = before & (uint16_t) ~(INVALID | DIVIDE_BY_ZERO | OVERFLOW);
+    __asm__ volatile("fldcw %0" : : "m"(unmasked));
+    uint64_t result = x87(rounds);
+    __asm__ volatile("fldcw %0" : : "m"(before));
+    return result;
+}
+
 /* One picture over another, eight bytes at a time, as programs did it before SSE2. */
 static uint64_t mmx(unsigned rounds)
 {
@@ -611,6 +624,7 @@ static const struct kind {
     {"x87", x87, 300000},
     {"fast-math", fast_math, 1500000},
     {"trapping", trapping, 500000},
+    {"trapping-x87", trapping_x87, 300000},
     {"mmx", mmx, 100000},
     {"syscall", system_calls, 1000000},
     {"fork", forks, 1500},

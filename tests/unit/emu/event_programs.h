@@ -187,12 +187,29 @@ static inline void vex(struct program *p)
         define_flags(p);
 }
 
+static inline uint32_t x87_control(struct program *p)
+{
+    return 0x340 | (any(p, 2) ? 0x3f : any(p, 64)) | any(p, 4) << 10;
+}
+static inline void load_x87_control(struct program *p)
+{
+    struct operand o = an_operand(p, 1);
+    o.memory = true;
+    modrm(p, 0, 0, 0xc7, 0, o, 2);
+    put(p, x87_control(p), 2);
+    modrm(p, 0, 0, 0xd9, 5, o, p->bits == 16 ? 2 : 4);
+}
+
 static inline void x87_or_mmx(struct program *p)
 {
-    static const char *const plain[] = {"d9 e8", "d9 ee", "d9 eb",    "d8 c1",    "de c1",
-                                        "d8 c9", "de e9", "d9 c9",    "d9 e0",    "d9 fa",
-                                        "d9 fc", "dd d8", "d9 c0",    "d8 d1",    "df e9",
-                                        "db e3", "0f 77", "0f ef c0", "0f fe c1", "0f 6f c8"};
+    if (any(p, 12) == 0) {
+        load_x87_control(p);
+        return;
+    }
+    static const char *const plain[] = {
+        "d9 e8", "d9 ee", "d9 eb", "d8 c1", "de c1",    "d8 c9",    "de e9",   "d9 c9",
+        "d9 e0", "d9 fa", "d9 fc", "dd d8", "d9 c0",    "d8 d1",    "df e9",   "db e3",
+        "db e2", "9b",    "d9 f1", "0f 77", "0f ef c0", "0f fe c1", "0f 6f c8"};
     struct operand o = an_operand(p, 4);
     o.memory = true;
     switch (any(p, 5)) {

@@ -154,7 +154,8 @@ static void set_units(struct cpu_state *s, struct program *p)
             double value = (double)any(p, 1000) / 8;
             memcpy(&s->vec[i].q[k], &value, 8);
         }
-    s->fpu.control = 0x37f;
+    s->fpu.control = any(p, 2) ? 0x37f : x87_control(p);
+    s->fpu.status = 0;
     s->fpu.valid = 0;
     s->mxcsr = any(p, 2) ? 0x1f80 : float_control(p);
 }
@@ -308,9 +309,9 @@ static bool check_legacy(struct fixture *f, uint64_t seed)
 static void many(struct fixture *f, bool (*one)(struct fixture *f, uint64_t seed), unsigned count,
                  const uint8_t *expected, unsigned expected_count)
 {
-    static const char *const names[32] = {"#DE", "#DB", NULL,  "#BP",       "#OF", "#BR",
-                                          "#UD", NULL,  NULL,  NULL,        NULL,  "#NP",
-                                          "#SS", "#GP", "#PF", [19] = "#XM"};
+    static const char *const names[32] = {"#DE", "#DB", NULL,  "#BP",        "#OF",       "#BR",
+                                          "#UD", NULL,  NULL,  NULL,         NULL,        "#NP",
+                                          "#SS", "#GP", "#PF", [16] = "#MF", [19] = "#XM"};
     const char *wish = getenv("TEST_SEED"), *cases = getenv("TEST_CASES");
     uint64_t first = wish ? strtoull(wish, NULL, 0) : 0x71c3a5e2d94b6f08;
     unsigned bad = 0;
@@ -338,7 +339,7 @@ static void many(struct fixture *f, bool (*one)(struct fixture *f, uint64_t seed
 
 static void test_events(void **state)
 {
-    static const uint8_t expected[] = {0, 1, 3, 6, 11, 13, 14, 19, EVENTS_IRQ};
+    static const uint8_t expected[] = {0, 1, 3, 6, 11, 13, 14, 16, 19, EVENTS_IRQ};
     struct fixture *f = *state;
     many(f, check_flat, 2000, expected, sizeof(expected));
     assert_int_equal(f->ended, f->total);
