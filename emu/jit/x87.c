@@ -276,7 +276,9 @@ static bool memory_form(struct translator *t, const struct insn *insn)
             emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory(t));
         return true;
     }
-    access_memory(t, insn, stores[row][field], ACCESS_STORE);
+    /* What an exception forbids is not stored: then what was there goes back. */
+    bool may_not = t->mode & MODE_X87_UNMASKED && !is_control(insn);
+    access_memory(t, insn, stores[row][field], may_not ? ACCESS_RMW : ACCESS_STORE);
     emit_op(e, ENC(0, 0, 0xd8 + row), field, host_memory(t));
     if (is_control(insn)) {
         stored(t, insn);

@@ -349,6 +349,8 @@ static void test_events(void **state)
      * interpreted by all. */
     for (unsigned i = 0; i < 8; i++)
         assert_true(check_flat(f, UINT64_C(0x3597bb2a879a944f)));
+    /* An exception forbids a store of the x87's to two pages. */
+    assert_true(check_flat(f, UINT64_C(0x5a85bcfd5cc40493)));
 }
 
 static void test_legacy_events(void **state)
