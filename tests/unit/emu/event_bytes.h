@@ -74,7 +74,8 @@ struct program {
     uint32_t code_base, data_base;    /* what CS, and DS and ES, add to offsets */
     bool has_avx, segmented, vexless; /* vexless: #UD is all that comes of VEX */
     uint64_t seed;
-    unsigned hole; /* a 32-bit place for the address of the next stretch */
+    uint32_t mxcsr, x87_control; /* as each turn begins with them, so that its code has one mode */
+    unsigned hole;               /* a 32-bit place for the address of the next stretch */
 };
 
 static inline uint32_t any(struct program *p, uint32_t limit)

@@ -154,10 +154,10 @@ static void set_units(struct cpu_state *s, struct program *p)
             double value = (double)any(p, 1000) / 8;
             memcpy(&s->vec[i].q[k], &value, 8);
         }
-    s->fpu.control = any(p, 2) ? 0x37f : x87_control(p);
+    s->fpu.control = (uint16_t)p->x87_control;
     s->fpu.status = 0;
     s->fpu.valid = 0;
-    s->mxcsr = any(p, 2) ? 0x1f80 : float_control(p);
+    s->mxcsr = p->mxcsr;
 }
 
 /* Once more elsewhere, with as many events as it may have; memory is what has become of it. */
@@ -195,6 +195,8 @@ static void run(struct fixture *f, unsigned engine)
         legacy_state(s, &f->legacy, &p);
     else
         set_flat_state(s, &p);
+    p.x87_control = any(&p, 2) ? 0x37f : x87_control(&p);
+    p.mxcsr = any(&p, 2) ? 0x1f80 : float_control(&p);
     set_units(s, &p);
     cpu_state_changed(cpu);
     memset(r, 0, sizeof(*r));
@@ -344,13 +346,13 @@ static void test_events(void **state)
     many(f, check_flat, 2000, expected, sizeof(expected));
     assert_int_equal(f->ended, f->total);
     print_message("%" PRIu64 " regions moved\n", f->cpu[JIT]->jit->stats.moved);
-    assert_true(f->cpu[JIT]->jit->stats.moved > f->total / 4 || f->total < 100);
+    assert_true(f->cpu[JIT]->jit->stats.moved > f->total / 2 || f->total < 100);
     /* What it leaves on the stack at its end are flags that MUL has not defined, of code that is
      * interpreted by all. */
     for (unsigned i = 0; i < 8; i++)
         assert_true(check_flat(f, UINT64_C(0x3597bb2a879a944f)));
     /* An exception forbids a store of the x87's to two pages. */
-    assert_true(check_flat(f, UINT64_C(0x5a85bcfd5cc40493)));
+    assert_true(check_flat(f, UINT64_C(0x60768a9ac672c5f7)));
 }
 
 static void test_legacy_events(void **state)
